@@ -1,0 +1,29 @@
+"""How token losses become one number: a weight per response, summing over the whole optimizer step.
+
+B responses of the optimizer step; a response's every token carries the same weight, so that micro-batches,
+padding, packing and ranks only ever sum.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def token(length_B: Tensor, longest: int) -> Tensor:
+    """1 / all tokens (DAPO, arXiv 2503.14476 Eq. 8; Archer, arXiv 2507.15778 Eq. 5)."""
+    return length_B.gt(0).to(length_B.dtype) / length_B.sum().clamp_min(1)
+
+
+def response(length_B: Tensor, longest: int) -> Tensor:
+    """1 / (responses x own tokens): the mean of the responses' means (GRPO, arXiv 2402.03300)."""
+    used_B = length_B.gt(0).to(length_B.dtype)
+    return used_B / (used_B.sum().clamp_min(1) * length_B.clamp_min(1))
+
+
+def constant(length_B: Tensor, longest: int) -> Tensor:
+    """1 / (responses x ``longest``), whatever the length (Dr.GRPO, arXiv 2503.20783)."""
+    used_B = length_B.gt(0).to(length_B.dtype)
+    return used_B / (used_B.sum().clamp_min(1) * longest)
+
+
+AVERAGINGS = {"token": token, "response": response, "constant": constant}

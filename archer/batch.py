@@ -1,0 +1,89 @@
+"""From graded rollouts to the columns an objective reads.
+
+B responses, T response tokens (the longest), N tokens of a whole optimizer step, G samples a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from archer.types import Rollout
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What an objective sees of a micro-batch; every column is (B, T), padded where ``mask_BT`` is False.
+
+    ``logp_BT`` carries the gradient. ``entropy_BT`` is the entropy that gates read: that of the policy at
+    rollout, or of the current policy, as the objective's ``entropy`` field says; never with a gradient.
+    ``ref_logp_BT`` is absent unless the objective needs a reference. ``step_entropy_N`` holds the
+    entropies of the whole optimizer step, so that a batch-level quantile does not depend on the split.
+    """
+
+    logp_BT: Tensor
+    old_logp_BT: Tensor
+    entropy_BT: Tensor
+    advantage_BT: Tensor
+    mask_BT: Tensor
+    ref_logp_BT: Tensor | None = None
+    step_entropy_N: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response as training sees it; ``used`` is False where over-long filtering left its tokens out."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    advantage: float
+    old_logp_T: Tensor
+    entropy_T: Tensor
+    used: bool = True
+    ref_logp_T: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.tokens)
+
+
+Group = tuple[Response, ...]
+
+
+def response(rollout: Rollout, advantage: float, *, used: bool = True) -> Response:
+    """Return ``rollout`` as a response with its group-relative ``advantage``."""
+    logp_T, entropy_T = torch.tensor(rollout.logps), torch.tensor(rollout.entropies)
+    return Response(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, used)
+
+
+def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[Response, ...]]:
+    """Cut groups, in their order, into mini-batches of ``size`` groups; the last may be smaller."""
+    chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
+    return [tuple(one for group in chunk for one in group) for chunk in chunks]
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group row indices by like length so that rows x longest stays within ``budget`` tokens.
+
+    A row longer than the budget gets a micro-batch of its own.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        # Rows come in ascending length, so the newcomer is the longest of its batch.
+        if batches and (len(batches[-1]) + 1) * lengths[index] <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def pad(columns: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Stack ragged 1-D columns into (B, T) on ``device``, zeros behind."""
+    return torch.nn.utils.rnn.pad_sequence(list(columns), batch_first=True).to(device)
+
+
+def with_reference(one: Response, ref_logp_T: Tensor) -> Response:
+    """Return the response with the reference policy's log-probs."""
+    return replace(one, ref_logp_T=ref_logp_T)

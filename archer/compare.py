@@ -1,0 +1,177 @@
+"""``archer compare``: several algorithms x several seeds from one base model, and the table that compares them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from archer.benchmark import read_benchmark
+from archer.build import build_algorithm
+from archer.errors import ArcherError, MissingError, OurError, UserError
+from archer.execution import open_executor
+from archer.journal import Journal, read_lines
+from archer.machine import provenance
+from archer.problems import judges_programs
+from archer.progress import Board
+from archer.recipe import Recipe
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 20.0
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One child process: a training run, or the base model's evaluation (``algorithm`` "base")."""
+
+    algorithm: str
+    seed: int
+    folder: Path
+    steps: int
+
+    @property
+    def title(self) -> str:
+        """What the progress display calls it."""
+        return BASE if self.algorithm == BASE else f"{self.algorithm} seed {self.seed}"
+
+    def done_steps(self) -> int:
+        """Return the training steps finished so far."""
+        return len(read_lines(self.folder / "metrics.jsonl"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to compare, where, and with how many processes of how many threads."""
+
+    recipe: Recipe
+    algorithms: tuple[str, ...]
+    seeds: int
+    out: Path
+    parallel: int
+    threads: int
+    unisolated: bool = False
+
+    def jobs(self) -> list[Job]:
+        """Return every job, trainings first: the short evaluation of the base fills the last gap."""
+        steps = self.recipe.steps
+        trainings = [
+            Job(name, seed, self.out / name / f"seed-{seed}", steps)
+            for seed in range(self.seeds)
+            for name in self.algorithms
+        ]
+        return [*trainings, Job(BASE, 0, self.out / BASE, 0)]
+
+    def finished(self, job: Job) -> bool:
+        """Say whether the job's final results are all there."""
+        names = self.recipe.evaluate.benchmarks
+        return all((job.folder / "results" / f"{name}.json").exists() for name in names)
+
+    def command(self, job: Job) -> list[str]:
+        """Return the command line of a job: the one a user would type."""
+        own = [sys.executable, "-m", "archer"]
+        shared = ["--out", str(job.folder), "--threads", str(self.threads)]
+        shared += ["--allow-unisolated"] if self.unisolated else []
+        recipe = str(self.out / "recipe.yaml")
+        if job.algorithm == BASE:
+            return [*own, "eval", self.recipe.model.path, "--recipe", recipe, "--label", BASE, *shared]
+        return [*own, "train", recipe, "--algorithm", job.algorithm, "--seed", str(job.seed), *shared]
+
+
+def schedule(jobs: int, cores: int, gpu: bool) -> tuple[int, int]:
+    """Return (processes side by side, threads each): a GPU takes one run at a time, a core one run each."""
+    parallel = 1 if gpu else max(1, min(jobs, cores))
+    return parallel, max(1, cores // parallel)
+
+
+def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
+    """Return the recipe less what needs a sandbox where there is none, and one line that says so."""
+    try:
+        open_executor(recipe.reward.sandbox, 1).close()
+        return recipe, ""
+    except MissingError as error:
+        data = tuple(source for source in recipe.data if not judges_programs(source))
+        names = recipe.evaluate.benchmarks
+        kept = tuple(name for name in names if not judges_programs(read_benchmark(name).data))
+        evaluate = replace(recipe.evaluate, benchmarks=kept)
+        return replace(recipe, data=data, evaluate=evaluate), f"programs are left out: {error}"
+
+
+def compare(plan: Plan) -> None:
+    """Run every job that is not finished yet; called again, go on where it stopped.
+
+    Raises UserError or OurError with the first failing job's own message; and whatever interrupts it.
+    """
+    for name in plan.algorithms:
+        build_algorithm(plan.recipe, name)
+    manifest = {
+        "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
+        "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
+    }  # fmt: skip
+    Journal(plan.out, manifest).close()
+    (plan.out / "recipe.yaml").write_text(yaml.safe_dump(plain(plan.recipe), sort_keys=False))
+    jobs = [job for job in plan.jobs() if not plan.finished(job)]
+    with Board(plan.jobs()) as board, children() as running:
+        while jobs or running:
+            while jobs and len(running) < plan.parallel:
+                job = jobs.pop(0)
+                running[job] = start(plan.command(job), job.folder)
+            board.refresh(running)
+            for job, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[job]
+                    conclude(job, process.returncode)
+                    board.finish(job)
+            time.sleep(POLL_SECONDS)
+
+
+def plain(recipe: Recipe) -> object:
+    """Return the recipe as lists and mappings that YAML writes plainly."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+@contextlib.contextmanager
+def children() -> Iterator[dict[Job, subprocess.Popen[bytes]]]:
+    """Hold running jobs; whatever ends the block, interrupt those left and wait until they have stopped."""
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    try:
+        yield running
+    finally:
+        for process in running.values():
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in running.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start a job in a session of its own (Ctrl-C reaches it through us), its output into ``log.txt``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("wb") as log:
+        environment = {**os.environ, "ARCHER_PARENT": str(os.getpid())}
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
+
+
+def conclude(job: Job, code: int) -> None:
+    """Raise for a job that failed, with the last line it wrote."""
+    if code == 0:
+        return
+    log = job.folder / "log.txt"
+    lines = log.read_text(errors="replace").strip().splitlines()
+    kind: type[ArcherError] = UserError if code == 2 else OurError
+    raise kind(f"{job.title}: {lines[-1] if lines else f'ended with code {code}'} (see {log})")

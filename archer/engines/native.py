@@ -1,0 +1,230 @@
+"""The native engine: sampling in this process with any Hugging Face causal LM, on the CPU or one GPU.
+
+A group's prompt is prefilled once; finished rows leave the batch at once and waiting ones take their place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from archer.engines.sampling import draw, uniforms
+from archer.engines.slots import Slots
+from archer.errors import DataError, ModelError
+from archer.prompts import Prompts
+from archer.types import Ask, Problem, Rollout, Sampling, Stop
+
+PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence asked for: where it belongs in the answer, and what it is."""
+
+    place: int
+    problem: Problem
+    sample: int
+    seed: int
+    prompt: tuple[int, ...]
+
+
+@dataclass
+class Board:
+    """What has been sampled so far, row by row, beside the cache's rows (S rows, N new tokens)."""
+
+    rows: list[Row]
+    token_SN: Tensor
+    logp_SN: Tensor
+    entropy_SN: Tensor
+    uniform_SN: Tensor
+    count_S: Tensor
+    stops: frozenset[int] = field(default_factory=frozenset)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S
+
+    def finish(self, row: int, count: int, stop: Stop, text: str, version: int) -> Rollout:
+        """Return the rollout of ``row``, whose first ``count`` tokens are its response."""
+        asked = self.rows[row]
+        tokens, logps, entropies = (
+            tuple(column[row, :count].tolist()) for column in (self.token_SN, self.logp_SN, self.entropy_SN)
+        )
+        return Rollout(
+            asked.problem, asked.sample, asked.prompt, tokens, logps, entropies, text, stop, version
+        )
+
+
+class Native:
+    """Samples from ``model`` as it is now; the policy trains the same module, so nothing is copied.
+
+    ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, slots: int,
+        autocast: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise ModelError(
+                f"{model.config.name_or_path}: the native engine decodes full attention only, this model has "
+                f"{', '.join(sorted(kinds))}; use `rollout.engine: vllm`"
+            )
+        self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
+        self.autocast = autocast
+        self.version = 0
+        self.stops = stop_tokens(model, tokenizer)
+
+    def load(self, version: int) -> None:
+        """Note the version of the weights, which are the policy's own."""
+        self.version = version
+
+    @torch.inference_mode()
+    def generate(self, asks: Sequence[Ask], sampling: Sampling) -> list[Rollout]:
+        """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
+        waiting = deque(self._rows(asks))
+        done: list[Rollout | None] = [None] * len(waiting)
+        if not waiting:
+            return []
+        capacity = min(self.slots, len(waiting))
+        width = max(len(row.prompt) for row in waiting) + sampling.max_tokens
+        self._check_width(width, max(waiting, key=lambda row: len(row.prompt)))
+        device = self.model.device
+        slots = Slots(self.model.config.num_hidden_layers, capacity, width, device)
+        board = new_board(capacity, sampling.max_tokens, device)
+        self.model.eval()
+        with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
+            while waiting or slots.active:
+                if waiting and slots.active < capacity:
+                    self._admit(waiting, slots, board, sampling)
+                else:
+                    self._decode(slots, board, sampling)
+                self._retire(slots, board, sampling, done)
+        return [rollout for rollout in done if rollout is not None]
+
+    def _rows(self, asks: Sequence[Ask]) -> list[Row]:
+        rows = []
+        for ask in asks:
+            prompt = self.prompts.encode(ask.problem)
+            for sample in ask.samples:
+                rows.append(Row(len(rows), ask.problem, sample, ask.seed, prompt))
+        return rows
+
+    def _check_width(self, width: int, longest: Row) -> None:
+        context = getattr(self.model.config, "max_position_embeddings", width)
+        if width > context:
+            raise DataError(
+                f"{longest.problem.id}: a prompt of {len(longest.prompt)} tokens and a response make {width} "
+                f"tokens, the model holds {context}; lower `max_tokens` or drop the problem"
+            )
+
+    def _admit(self, waiting: deque[Row], slots: Slots, board: Board, sampling: Sampling) -> None:
+        """Prefill the next rows' prompts, each prompt once, and draw their first tokens."""
+        taken: list[Row] = []
+        prompts: dict[tuple[int, ...], int] = {}
+        longest = 0
+        while waiting and slots.active + len(taken) < slots.capacity:
+            prompt = waiting[0].prompt
+            longest = max(longest, len(prompt))
+            if prompts and prompt not in prompts and (len(prompts) + 1) * longest > PREFILL_TOKENS:
+                break
+            prompts.setdefault(prompt, len(prompts))
+            taken.append(waiting.popleft())
+        device = self.model.device
+        length_P = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        token_PT = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(prompt) for prompt in prompts], batch_first=True
+        ).to(device)
+        cache = DynamicCache(config=self.model.config)
+        hidden_PTH = self.model.base_model(input_ids=token_PT, past_key_values=cache, use_cache=True)[0]
+        last_PH = hidden_PTH[torch.arange(len(prompts), device=device), length_P - 1]
+        source_S = torch.tensor([prompts[row.prompt] for row in taken], device=device)
+        rows = slots.add(source_S, cache, length_P)
+        board.rows[rows.start :] = taken
+        board.count_S[rows] = 0
+        board.uniform_SN[rows] = torch.stack(
+            [uniforms(row.seed, row.problem.id, row.sample, sampling.max_tokens) for row in taken]
+        ).to(device)
+        self._record(self.model.get_output_embeddings()(last_PH)[source_S], rows, board, sampling)
+
+    def _decode(self, slots: Slots, board: Board, sampling: Sampling) -> None:
+        """One new token for every active row."""
+        rows = slice(0, slots.active)
+        count_S = board.count_S[rows]
+        last_S1 = board.token_SN[rows].gather(1, (count_S - 1)[:, None])
+        hidden_S1H = self.model.base_model(
+            input_ids=last_S1, position_ids=slots.length_S[rows, None], attention_mask=slots.mask(),
+            past_key_values=slots.cache, use_cache=True,
+        )[0]  # fmt: skip
+        slots.advance()
+        self._record(self.model.get_output_embeddings()(hidden_S1H[:, 0]), rows, board, sampling)
+
+    def _record(self, logits_SV: Tensor, rows: slice, board: Board, sampling: Sampling) -> None:
+        at_S1 = board.count_S[rows, None]
+        uniform_S = board.uniform_SN[rows].gather(1, at_S1)[:, 0]
+        token_S, logp_S, entropy_S = draw(logits_SV, uniform_S, sampling)
+        for column_SN, new_S in (
+            (board.token_SN, token_S),
+            (board.logp_SN, logp_S),
+            (board.entropy_SN, entropy_S),
+        ):
+            column_SN[rows].scatter_(1, at_S1, new_S[:, None])
+        board.count_S[rows] += 1
+
+    def _retire(self, slots: Slots, board: Board, sampling: Sampling, done: list[Rollout | None]) -> None:
+        """Take finished rows out; the last rows move into their places."""
+        count_S = board.count_S[: slots.active]
+        last_S = board.token_SN[: slots.active].gather(1, (count_S - 1)[:, None])[:, 0]
+        ended_S = torch.isin(last_S, self.stops.to(last_S.device))
+        over_S = ended_S | (count_S >= sampling.max_tokens)
+        over = over_S.nonzero()[:, 0].tolist()
+        if not over:
+            return
+        ended, counts = ended_S.tolist(), count_S.tolist()
+        for row in over:
+            tokens = board.token_SN[row, : counts[row] - ended[row]].tolist()
+            text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+            stop: Stop = "end" if ended[row] else "length"
+            done[board.rows[row].place] = board.finish(row, counts[row], stop, text, self.version)
+        kept = slots.active - len(over)
+        gone = set(over)
+        holes = [row for row in over if row < kept]
+        movers = [row for row in range(kept, slots.active) if row not in gone]
+        for hole, mover in zip(holes, movers, strict=True):
+            board.rows[hole] = board.rows[mover]
+        del board.rows[kept:]
+        hole_S, mover_S = (torch.tensor(x, dtype=torch.long, device=count_S.device) for x in (holes, movers))
+        slots.drop(hole_S, mover_S, kept)
+        for column in board.tensors():
+            column[hole_S] = column[mover_S]
+
+
+def new_board(capacity: int, tokens: int, device: torch.device) -> Board:
+    """Return empty columns for ``capacity`` rows of at most ``tokens`` new tokens."""
+    shape = (capacity, tokens)
+    return Board(
+        rows=[],
+        token_SN=torch.zeros(shape, dtype=torch.long, device=device),
+        logp_SN=torch.zeros(shape, device=device),
+        entropy_SN=torch.zeros(shape, device=device),
+        uniform_SN=torch.zeros(shape, device=device),
+        count_S=torch.zeros(capacity, dtype=torch.long, device=device),
+    )
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return the ids that end a response: the generation config's and the tokenizer's end tokens."""
+    ids: set[int] = set()
+    for source in (model.generation_config, model.config, tokenizer):
+        value = getattr(source, "eos_token_id", None)
+        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    if not ids:
+        raise ModelError(
+            f"{model.config.name_or_path}: no end token in generation_config.json or the tokenizer"
+        )
+    return torch.tensor(sorted(ids))

@@ -1,0 +1,147 @@
+"""The embedded sandbox: each worker is one guest in a bubblewrap sandbox of its own (Linux).
+
+Covered: no network, not even the host's loopback; a read-only root with nothing but Python's own files
+(no site-packages, no /etc, no home, no program but the interpreter); PID, IPC, user, mount, UTS and
+network namespaces; no capabilities, no new privileges, an unprivileged user; a small memory file system
+emptied between programs; limits on CPU, wall time, memory, processes, files and output; an empty
+environment. Not covered: system calls are not filtered (no seccomp), memory is not accounted by the kernel
+(no cgroup). A hole in the kernel is a hole in this sandbox. See ``sandbox/README.md``.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from archer.errors import MissingError, SandboxError
+from archer.execution.base import Job, Outcome
+from archer.execution.guest import GUEST_FILES, PYTHON_FLAGS, Guest, Lost, interpreter
+from archer.execution.pool import Pool
+from archer.home import suite
+
+FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
+NOBODY = 65534
+INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
+
+
+class Bubblewrap:
+    """Runs programs in ``workers`` bubblewrap sandboxes; a context manager."""
+
+    name = "bubblewrap"
+
+    def __init__(self, workers: int) -> None:
+        """Start the workers.
+
+        Raises :class:`~archer.errors.MissingError` where bubblewrap is not installed or the system forbids
+        it, :class:`~archer.errors.SandboxError` where the guest does not start.
+        """
+        program = shutil.which("bwrap")
+        if program is None:
+            raise MissingError(f"sandbox: bubblewrap: the program `bwrap` is not installed; {INSTALL}")
+        command = _command(program)
+        user = _user(program, command)
+        self._pool = Pool(lambda: Guest(command, user=user), workers)
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+        """See :meth:`archer.execution.pool.Pool.execute`."""
+        return self._pool.execute(jobs)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The bwrap processes alive."""
+        return self._pool.pids
+
+    def close(self) -> None:
+        """End every worker; no process or descriptor remains."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _user(program: str, command: list[str]) -> int | None:
+    """Whom to start bubblewrap as, found by trying: root is nobody, where nobody may read Python's files.
+
+    A user namespace of root's own lets a program act as root on what the kernel owns, such as /proc.
+    """
+    for user in (NOBODY, None) if os.geteuid() == 0 else (None,):
+        try:
+            Guest(command, user=user).stop()
+            return user
+        except Lost as lost:
+            reason = str(lost)
+    raise _explain(program, reason)
+
+
+def _command(program: str) -> list[str]:
+    """The sandbox and the guest in it, as a command line."""
+    options = _known_options(program)
+    command = [program, "--unshare-all", "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+    command += ["--die-with-parent", "--new-session", "--as-pid-1", "--clearenv", "--cap-drop", "ALL"]
+    command += ["--disable-userns"] if "--disable-userns" in options else []
+    command += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
+    for folder, size in FOLDERS.items():
+        command += ["--size", str(size)] if "--size" in options else []
+        command += ["--tmpfs", folder]
+    command += _python_files()
+    for name in GUEST_FILES:
+        command += ["--ro-bind", str(suite("sandbox") / name), f"/guest/{name}"]
+    command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
+    for key, value in (("PYTHONHASHSEED", "0"), ("PYTHONUTF8", "1")):
+        command += ["--setenv", key, value]
+    return [*command, str(interpreter()), *PYTHON_FLAGS, "/guest/runner.py", *FOLDERS]
+
+
+def _python_files() -> list[str]:
+    """Arguments that show Python's own files and the system's libraries, and hide installed packages.
+
+    Packages are hidden because a data set, or this project, may be installed among them.
+    """
+    prefix = Path(sys.base_prefix).resolve()
+    arguments: list[str] = []
+    for name in ("/lib", "/lib32", "/lib64"):
+        if os.path.islink(name):
+            arguments += ["--symlink", os.readlink(name), name]
+        else:
+            arguments += ["--ro-bind-try", name, name]
+    shown = dict.fromkeys(["/usr/lib", "/usr/lib32", "/usr/lib64", f"{prefix}/lib", f"{prefix}/lib64"])
+    for folder in [*shown, "/etc/ld.so.cache", str(interpreter())]:
+        arguments += ["--ro-bind-try", folder, folder]
+    for folder in shown:
+        for pattern in ("python3*/site-packages", "python3*/dist-packages"):
+            for packages in sorted(Path(folder).glob(pattern)):
+                arguments += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
+    return arguments
+
+
+@functools.cache
+def _known_options(program: str) -> str:
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
+
+
+def _explain(program: str, reason: str) -> MissingError | SandboxError:
+    """Tell a system that forbids sandboxes from a guest of ours that does not work."""
+    version = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if "bwrap:" not in reason:
+        return SandboxError(f"sandbox: bubblewrap: the guest in a fresh sandbox {reason}")
+    return MissingError(
+        f"sandbox: bubblewrap: {version} cannot make a sandbox here ({reason}). Usually unprivileged user "
+        "namespaces are disabled: allow them with `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` "
+        "(Ubuntu 24.04), `kernel.unprivileged_userns_clone=1` (Debian) or `user.max_user_namespaces=10000` "
+        "(RHEL); inside a container start it with `--security-opt seccomp=unconfined --security-opt "
+        "systempaths=unconfined`. Without them: `sandbox: process` with `--allow-unisolated`"
+    )

@@ -1,0 +1,70 @@
+"""No sandbox: the same guest as an ordinary process, for machines that offer nothing better.
+
+Covered: limits on CPU, wall time, memory, open files, file size and output, a fresh process per input, and
+the end of whatever a program leaves running. Not covered: everything else. A program can read, write and
+send all that the user can, including the expected outputs and this process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from archer.errors import SandboxError, UserError
+from archer.execution.base import Job, Outcome
+from archer.execution.guest import PYTHON_FLAGS, Guest, Lost, interpreter
+from archer.execution.pool import Pool
+from archer.home import suite
+
+
+class Process:
+    """Runs programs in ``workers`` ordinary processes; a context manager."""
+
+    name = "process"
+
+    def __init__(self, workers: int, unisolated: bool = False) -> None:
+        """Start the workers.
+
+        Raises :class:`~archer.errors.UserError` unless ``unisolated`` says that this is wanted,
+        :class:`~archer.errors.SandboxError` where the guest does not start.
+        """
+        if not unisolated:
+            raise UserError(
+                "sandbox: process: this runs model-written programs with all rights of your user, without "
+                "any isolation; pass `--allow-unisolated` if you accept that, else set `sandbox: bubblewrap`"
+            )
+        try:
+            _spawn().stop()
+        except Lost as lost:
+            raise SandboxError(f"sandbox: process: the guest {lost}") from None
+        self._pool = Pool(_spawn, workers)
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+        """See :meth:`archer.execution.pool.Pool.execute`."""
+        return self._pool.execute(jobs)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The guests alive."""
+        return self._pool.pids
+
+    def close(self) -> None:
+        """End every worker; no process or descriptor remains."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _spawn() -> Guest:
+    folder = tempfile.mkdtemp(prefix="archer-")
+    command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), folder]
+    return Guest(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))

@@ -1,0 +1,165 @@
+"""Grading rollouts: cheap answers here, other answers in workers that can be killed, programs in a sandbox.
+
+An answer that goes over a limit gets a verdict with a reason of its own, ``timeout`` or ``memory``, priced
+by its reward as a wrong answer and counted apart. Only broken workers are an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from archer.errors import (
+    ArcherError,
+    DataError,
+    EngineError,
+    GraderError,
+    MissingError,
+    SandboxError,
+    UserError,
+)
+from archer.execution.base import Executor, Job
+from archer.rewards import ProgramReward, TextReward, find_reward, math
+from archer.types import Json, Problem, Rollout, Verdict
+from archer.workers import Killed, Workers
+
+
+class Grader:
+    """Turns rollouts into verdicts; a context manager. The executor stays the caller's to close.
+
+    ``seconds`` limits the CPU time of one answer, ``memory_bytes`` what it may map. No worker starts before
+    an answer needs one: a run of plain numbers never does. May be called from several threads.
+    """
+
+    def __init__(
+        self, workers: int, seconds: float, executor: Executor | None = None, memory_bytes: int = 2**30
+    ) -> None:
+        if workers < 1 or seconds <= 0:
+            raise UserError(f"grader: expected workers >= 1 and seconds > 0, found {workers} and {seconds}")
+        self._executor = executor
+        self._workers = Workers(
+            workers, seconds, memory_bytes, warm=math.load, preload=("math_verify", "archer.grading")
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every worker process."""
+        self._workers.close()
+
+    def grade(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
+        """Return one verdict per rollout, in order. Equal answers to equal golds are judged once.
+
+        Truncated rollouts are judged like others. Raises :class:`~archer.errors.EngineError` for a rollout
+        that an engine error ended, :class:`~archer.errors.MissingError` when a program has no sandbox to run
+        in, :class:`~archer.errors.DataError` for a malformed gold, and GraderError or SandboxError when
+        ours broke.
+        """
+        questions = [_question(rollout) for rollout in rollouts]
+        unique = dict.fromkeys(questions)
+        verdicts: dict[_Question, Verdict] = {item: item for item in unique if isinstance(item, Verdict)}
+        texts = [item for item in unique if isinstance(item, _Text)]
+        verdicts |= {item: _judge(item) for item in texts if _is_plain(item)}
+        verdicts |= self._judge_in_workers([item for item in texts if item not in verdicts])
+        verdicts |= self._run_programs([item for item in unique if isinstance(item, _Program)])
+        return [verdicts[question] for question in questions]
+
+    __call__ = grade
+
+    def _judge_in_workers(self, texts: list[_Text]) -> dict[_Question, Verdict]:
+        results = self._workers.run(_judge, [(text,) for text in texts])
+        return {
+            text: text.reward.verdict(result.reason, text.answer or "")
+            if isinstance(result, Killed)
+            else result
+            for text, result in zip(texts, results, strict=True)
+        }
+
+    def _run_programs(self, programs: list[_Program]) -> dict[_Question, Verdict]:
+        if not programs:
+            return {}
+        if self._executor is None:
+            raise MissingError(
+                f"problem {programs[0].problem.id}: its reward {programs[0].problem.reward!r} runs programs, and "
+                "there is no sandbox; install bubblewrap (`apt install bubblewrap`) or choose with `sandbox`"
+            )
+        verdicts: dict[_Question, Verdict] = {}
+        for index, outcome in self._executor.execute([program.job for program in programs]):
+            program = programs[index]
+            verdicts[program] = program.reward.judge(program.problem, outcome)
+        if len(verdicts) != len(programs):
+            raise SandboxError(
+                f"executor {self._executor.name}: {len(programs)} programs went in, {len(verdicts)} outcomes came back"
+            )
+        return verdicts
+
+
+@dataclass(frozen=True)
+class _Text:
+    """An answer to judge; equal ones earn the same verdict."""
+
+    name: str
+    key: str  # the gold as JSON: golds may be lists, which do not hash
+    answer: str | None
+    gold: Json = field(compare=False)
+    reward: TextReward = field(compare=False)
+    problem_id: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A program to run; equal ones run once."""
+
+    source: str
+    problem_id: str
+    program: str
+    job: Job = field(compare=False)
+    reward: ProgramReward = field(compare=False)
+    problem: Problem = field(compare=False)
+
+
+_Question = _Text | _Program | Verdict
+
+
+def _question(rollout: Rollout) -> _Question:
+    problem = rollout.problem
+    if rollout.stop == "error":
+        raise EngineError(
+            f"problem {problem.id}, sample {rollout.sample}: the engine did not finish this rollout, so it is not scored"
+        )
+    reward = find_reward(problem.reward)
+    if isinstance(reward, ProgramReward):
+        job = reward.job(problem, rollout.text)
+        if isinstance(job, Verdict):
+            return job
+        return _Program(problem.source, problem.id, job.program, job, reward, problem)
+    key, answer = json.dumps(problem.gold, sort_keys=True), reward.extract(rollout.text)
+    return _Text(problem.reward, key, answer, problem.gold, reward, problem.id)
+
+
+def _is_plain(text: _Text) -> bool:
+    try:
+        return text.reward.is_plain(text.gold, text.answer)
+    except DataError as error:
+        raise DataError(f"problem {text.problem_id}: {error}") from error
+
+
+def _judge(text: _Text) -> Verdict:
+    """Here or in a worker, where MemoryError has a meaning of its own (``archer.workers``)."""
+    try:
+        return text.reward.judge(text.gold, text.answer)
+    except (ArcherError, MemoryError):
+        raise
+    except Exception as error:
+        raise GraderError(
+            f"problem {text.problem_id}: reward {text.name!r} raised {error!r} on {(text.answer or '')[:200]!r}"
+        ) from error

@@ -1,0 +1,39 @@
+"""Averages that come out the same however a step is split: sums and counts, divided once at the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class Averages:
+    """Weighted sums by name."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, float] = defaultdict(float)
+
+    def add(self, name: str, value: float, count: float = 1.0) -> None:
+        """Add ``value``, already a sum over ``count`` elements."""
+        self.sums[name] += value
+        self.counts[name] += count
+
+    def add_columns(self, columns: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        """Add every column over every mask; the name is ``column`` or ``column_mask`` (mask "" is all)."""
+        for name, column in columns.items():
+            for suffix, mask in masks.items():
+                full = f"{name}_{suffix}" if suffix else name
+                self.add(full, float((column.detach() * mask).sum()), float(mask.sum()))
+
+    def result(self) -> dict[str, float]:
+        """Return the mean of each name that has any elements."""
+        return {name: self.sums[name] / count for name, count in sorted(self.counts.items()) if count}
+
+
+def average(values: list[float]) -> float:
+    """Return the mean. Raises ValueError on an empty list: a score over nothing is not a score."""
+    if not values:
+        raise ValueError("average of no values")
+    return sum(values) / len(values)

@@ -1,0 +1,1 @@
+"""Policies: a model, its optimizer, and one update step."""

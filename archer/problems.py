@@ -1,0 +1,145 @@
+"""Data sets to problems: the lab's generators, JSON lines on disk, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archer.errors import DataError, MissingError, did_you_mean
+from archer.lab import TASKS
+from archer.recipe import Source
+from archer.rewards import ProgramReward, find_reward
+from archer.types import Problem
+
+ProblemAt = Callable[[int], Problem]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless sequence of training problems: position -> problem, a pure function of the seed.
+
+    A cycle takes ``weight`` problems of each source in turn, so every step mixes the sources evenly.
+    """
+
+    cycle: tuple[int, ...]
+    sources: tuple[ProblemAt, ...]
+
+    def take(self, position: int, count: int) -> list[Problem]:
+        """Return the ``count`` problems from ``position`` on."""
+        return [self._at(index) for index in range(position, position + count)]
+
+    def _at(self, index: int) -> Problem:
+        cycles, place = divmod(index, len(self.cycle))
+        source = self.cycle[place]
+        return self.sources[source](cycles * self.cycle.count(source) + self.cycle[:place].count(source))
+
+
+def open_stream(sources: Sequence[Source], seed: int) -> Stream:
+    """Open every source of a recipe. Raises DataError for one that is missing, empty or malformed."""
+    cycle = tuple(index for index, source in enumerate(sources) for _ in range(source.weight))
+    if not cycle:
+        raise DataError("data: every source has weight 0")
+    return Stream(cycle, tuple(open_source(source, seed) for source in sources))
+
+
+def open_source(source: Source, seed: int) -> ProblemAt:
+    """Return position -> problem for one source; rows of a file are reshuffled every epoch."""
+    if source.path is None:
+        if source.name not in TASKS:
+            raise DataError(
+                f"data: {source.name!r} is no lab task{did_you_mean(source.name, TASKS)}; "
+                "give `path` for a file of your own"
+            )
+        task = TASKS[source.name]
+        if source.split != "train":
+            return distinct(lambda index: task.problem(source.split, index))
+        # The seed moves the window, so that two seeds train on different problems.
+        return lambda index: task.problem("train", seed * 1_000_000 + index)
+    problems = [to_problem(row, source, number) for number, row in enumerate(read_rows(source), 1)]
+    if not problems:
+        raise DataError(f"{source.path}: no rows")
+
+    def at(index: int) -> Problem:
+        epoch, place = divmod(index, len(problems))
+        return problems[int(np.random.default_rng([seed, epoch]).permutation(len(problems))[place])]
+
+    return at
+
+
+def judges_programs(source: Source) -> bool:
+    """Say whether the source's reward runs programs."""
+    return isinstance(find_reward(open_source(source, seed=0)(0).reward), ProgramReward)
+
+
+def distinct(at: ProblemAt) -> ProblemAt:
+    """Return position -> problem without those that came before: a benchmark asks nothing twice."""
+    known: dict[str, Problem] = {}
+    numbers = count()
+
+    def nth(index: int) -> Problem:
+        for number in numbers if len(known) <= index else ():
+            problem = at(number)
+            known.setdefault(problem.prompt, problem)
+            if len(known) > index:
+                break
+        return list(known.values())[index]
+
+    return nth
+
+
+def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+    """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
+    for column in (source.prompt, source.gold):
+        if column not in row:
+            raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
+    prompt = source.instruction.replace("{prompt}", str(row[source.prompt]))
+    gold = row[source.gold]
+    return Problem(f"{source.name}/{number}", source.name, prompt, source.reward, gold)
+
+
+def read_rows(source: Source) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a local JSON or JSON-lines file, or of a hub data set at its revision."""
+    path = Path(str(source.path))
+    if path.suffix in (".json", ".jsonl"):
+        yield from read_json(path)
+        return
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingError(
+            f"{source.path}: reading the Hugging Face hub needs `pip install 'archer-rlvr[data]'`"
+        ) from error
+    try:
+        yield from load_dataset(str(source.path), split=source.split, revision=source.revision)
+    except Exception as error:  # the hub's client raises a dozen kinds, all meaning: not to be had
+        raise DataError(f"{source.path}: the hub gave no such data set: {error}") from error
+
+
+def read_json(path: Path) -> list[Mapping[str, Any]]:
+    """Return the rows of a .json (a list) or .jsonl file. Raises DataError naming the line."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":
+            rows = json.loads(text)
+            if not isinstance(rows, list):
+                raise DataError(f"{path}: expected a list of rows, found {type(rows).__name__}")
+            return rows
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}: line {number}: not JSON: {error}") from error
+    return rows

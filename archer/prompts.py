@@ -1,0 +1,40 @@
+"""Problems to token ids, through the model's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+from archer.errors import ModelError
+from archer.types import Json, Problem
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Renders problems. ``switches`` go to the chat template (``enable_thinking: false`` for Qwen3)."""
+
+    tokenizer: PreTrainedTokenizerBase
+    switches: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a tokenizer without a chat template: guessing one would train on other prompts than meant."""
+        if not self.tokenizer.chat_template:
+            raise ModelError(
+                f"{self.tokenizer.name_or_path}: the tokenizer has no chat template; add chat_template.jinja to the "
+                "model folder (a base model's prompt format is yours to decide)"
+            )
+
+    def render(self, problem: Problem) -> str:
+        """Return the prompt as the model sees it, ready for the response."""
+        messages = [{"role": "system", "content": problem.system}] if problem.system else []
+        messages.append({"role": "user", "content": problem.prompt})
+        text = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False, **self.switches
+        )
+        return str(text)
+
+    def encode(self, problem: Problem) -> tuple[int, ...]:
+        """Return the prompt's token ids; the template writes its own special tokens, so none are added."""
+        return tuple(self.tokenizer.encode(self.render(problem), add_special_tokens=False))

@@ -1,0 +1,299 @@
+"""The recipe: one YAML file into typed, frozen dataclasses. It names every part of a run.
+
+Unknown keys, wrong types and contradictory values raise :class:`~archer.errors.RecipeError`, which names the
+file, the key, the value and the next step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from archer.errors import RecipeError, did_you_mean
+from archer.types import Json, Sampling
+
+STRICT = ConfigDict(extra="forbid", strict=False)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Model:
+    """``path``: a Hugging Face folder or hub name, or ``lab``, the embedded model."""
+
+    path: str = "lab"
+    revision: str | None = None
+    template: Mapping[str, Json] = field(default_factory=dict)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Source:
+    """Training problems: a lab task by ``name``, or rows of a ``path`` (JSON lines or a hub data set).
+
+    ``prompt`` and ``gold`` name the rows' columns, ``instruction`` wraps the prompt (``{prompt}``), ``weight``
+    is how many problems of a cycle come from this source.
+    """
+
+    name: str
+    path: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    reward: str = "math"
+    prompt: str = "prompt"
+    gold: str = "answer"
+    instruction: str = "{prompt}"
+    weight: int = 1
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Rollouts:
+    """``prompts`` x ``group`` responses a step; ``slots`` bounds how many decode together."""
+
+    engine: Literal["native"] = "native"
+    prompts: int = 32
+    group: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 128
+    slots: int = 512
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the engine draws."""
+        return Sampling(self.temperature, self.top_p, self.top_k, self.max_tokens)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Update:
+    """The optimizer step. ``mini_batch`` counts groups, ``tokens`` is the budget of a micro-batch."""
+
+    lr: float = 1e-6
+    warmup: int = 10
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    mini_batch: int = 32
+    epochs: int = 1
+    tokens: int = 16384
+    checkpointing: bool = False
+    bf16: bool = False
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Rewards:
+    """``seconds`` bounds the grading of one answer; ``sandbox`` names the executor that runs programs."""
+
+    workers: int = 1
+    seconds: float = 5.0
+    sandbox: Literal["bubblewrap", "process"] = "bubblewrap"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Evaluate:
+    """``every`` steps (0: never) each benchmark's first ``curve_problems`` x ``curve_samples`` are drawn.
+
+    ``samples`` overrides the benchmarks' own K in the final evaluation.
+    """
+
+    benchmarks: tuple[str, ...] = ()
+    samples: int | None = None
+    every: int = 0
+    curve_problems: int = 32
+    curve_samples: int = 4
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Save:
+    """A checkpoint ``every`` steps; the newest ``keep`` stay."""
+
+    every: int = 1
+    keep: int = 1
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a run is made of, but the algorithm chosen from ``algorithms`` and the seed.
+
+    ``algorithms`` maps a name to changes of the row of that name; ``row`` starts from another one.
+    """
+
+    name: str
+    steps: int
+    data: tuple[Source, ...]
+    algorithms: Mapping[str, Mapping[str, Json]]
+    model: Model = Model()
+    rollout: Rollouts = Rollouts()
+    update: Update = Update()
+    reward: Rewards = Rewards()
+    evaluate: Evaluate = Evaluate()
+    save: Save = Save()
+
+    def digest(self) -> str:
+        """Return a fingerprint of every value."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+T = TypeVar("T")
+
+
+def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a shipped recipe by name or a YAML file by path; ``changes`` are ``key.key=value`` strings.
+
+    Raises RecipeError when the file, a key or a value is not what it should be.
+    """
+    path = find_recipe(name)
+    values = read_yaml(path)
+    for change in changes:
+        assign(values, change)
+    recipe = typed(Recipe, values, str(path.name))
+    check(recipe, str(path.name))
+    return recipe
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a shipped recipe, or of a path ending in .yaml."""
+    shipped = {path.stem: path for path in Path(str(files("archer") / "recipes")).glob("*.yaml")}
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise RecipeError(f"{name}: no such recipe file")
+        return Path(name)
+    if name not in shipped:
+        raise RecipeError(
+            f"no shipped recipe {name!r}{did_you_mean(name, shipped)}; a file's name ends in .yaml"
+        )
+    return shipped[name]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping a YAML file holds. Raises RecipeError."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
+
+
+def assign(values: dict[str, Any], change: str) -> None:
+    """Set one ``key.key=value`` in nested mappings; the value is read as YAML."""
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {change}: expected key=value, as in --set update.lr=1e-4")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {change}: {parent!r} holds {inner!r}, not keys of its own")
+        values = inner
+    value = yaml.safe_load(text)
+    values[last] = number(value) if isinstance(value, str) else value
+
+
+def number(text: str) -> float | str:
+    """Read ``1e-4``, which YAML 1.1 takes for a string, as the number it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def typed(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build a frozen dataclass from plain values. Raises RecipeError with every problem found."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise RecipeError("\n".join(explain(kind, item, where) for item in error.errors())) from error
+
+
+def explain(kind: type, item: Any, where: str) -> str:
+    """Return one line for one of pydantic's errors."""
+    *parents, last = [str(part) for part in item["loc"]] or ["?"]
+    place = ": ".join([where, *parents])
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: unknown key {last!r}{did_you_mean(last, keys_at(kind, parents))}"
+    if item["type"] in ("missing", "missing_argument"):
+        return f"{place}: missing key {last!r}"
+    return f"{place}: {last}: {item['msg'][0].lower() + item['msg'][1:]} (found {item['input']!r})"
+
+
+def keys_at(kind: Any, parents: Sequence[str]) -> list[str]:
+    """Return the field names of the dataclass that ``parents`` lead to."""
+    for part in parents:
+        if part.isdigit():
+            kind = kind.__args__[0]
+        else:
+            kind = get_type_hints(kind).get(part, kind) if is_dataclass(kind) else kind
+    if getattr(kind, "__args__", None):
+        kind = kind.__args__[0]
+    return [one.name for one in fields(kind)] if is_dataclass(kind) else []
+
+
+def check(recipe: Recipe, where: str) -> None:
+    """Refuse values that contradict each other. Raises RecipeError."""
+    rollout, update = recipe.rollout, recipe.update
+    faults = {
+        "steps must be 1 or more": recipe.steps < 1,
+        "data: name at least one source": not recipe.data,
+        "algorithms: name at least one": not recipe.algorithms,
+        f"rollout: group {rollout.group} gives no group-relative advantage; use 2 or more": rollout.group < 2,
+        f"rollout: temperature {rollout.temperature} makes all {rollout.group} samples of a group the same; "
+        "use a temperature above 0": rollout.temperature <= 0,
+        f"rollout: top_p {rollout.top_p} is outside (0, 1]": not 0 < rollout.top_p <= 1,
+        f"rollout: top_p or top_k cut the distribution that log-probs are taken from; train with top_p 1.0 and "
+        f"top_k 0 (found {rollout.top_p}, {rollout.top_k})": rollout.top_p < 1 or rollout.top_k > 0,
+        f"update: mini_batch {update.mini_batch} is larger than the {rollout.prompts} prompts of a step; "
+        "lower it or raise rollout.prompts": update.mini_batch > rollout.prompts,
+        "rollout: prompts, max_tokens and slots must be 1 or more": min(
+            rollout.prompts, rollout.max_tokens, rollout.slots
+        )
+        < 1,
+        "update: mini_batch, epochs and tokens must be 1 or more": min(
+            update.mini_batch, update.epochs, update.tokens
+        )
+        < 1,
+        f"update: lr {update.lr} must be above 0": update.lr <= 0,
+        "save: every and keep must be 1 or more": min(recipe.save.every, recipe.save.keep) < 1,
+        "evaluate: samples must be 1 or more": (recipe.evaluate.samples or 1) < 1,
+    }
+    found = [f"{where}: {fault}" for fault, wrong in faults.items() if wrong]
+    if found:
+        raise RecipeError("\n".join(found))
+
+
+def merged(row: T, changes: Mapping[str, Json], where: str) -> T:
+    """Return a dataclass with ``changes`` made, nested dataclasses too. Raises RecipeError."""
+    values = {one.name: getattr(row, one.name) for one in fields(row)}  # type: ignore[arg-type]
+    for key, value in changes.items():
+        if key not in values:
+            raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, values)}")
+        nested = is_dataclass(values[key]) and isinstance(value, Mapping)
+        values[key] = merged(values[key], value, f"{where}: {key}") if nested else value
+    try:
+        # Types are checked field by field against the class; __post_init__ checks contradictions.
+        checked = {
+            key: TypeAdapter(hint).validate_python(values[key])
+            for key, hint in get_type_hints(type(row)).items()
+            if key in changes and not is_dataclass(values[key])
+        }
+        return replace(row, **{**values, **checked})  # type: ignore[type-var]
+    except (ValidationError, ValueError) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise RecipeError(f"{where}: {dict(changes)}: {detail}") from error

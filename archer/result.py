@@ -1,0 +1,71 @@
+"""What an evaluation leaves behind: the outcome of every sample, and where it came from.
+
+Every number of every table is computed from these files; nothing in them is an average.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from archer.errors import DataError
+from archer.types import Json, Sampling
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model on one benchmark: P problems x K samples.
+
+    ``label`` names the row of a table (an algorithm, or ``base``), ``seed`` its training seed. ``outcomes``
+    (P, K) are right or not; ``reasons``, ``stops`` and ``tokens`` (lengths of the responses) have the same
+    shape. ``provenance`` holds versions, commit, machine and the recipe's digest.
+    """
+
+    label: str
+    seed: int
+    step: int
+    benchmark: str
+    sha256: str
+    sampling: Sampling
+    problems: tuple[str, ...]
+    outcomes: tuple[tuple[bool, ...], ...]
+    reasons: tuple[tuple[str, ...], ...]
+    stops: tuple[tuple[str, ...], ...]
+    tokens: tuple[tuple[int, ...], ...]
+    seconds: float
+    provenance: Mapping[str, Json]
+
+    def __post_init__(self) -> None:
+        """Refuse a result whose outcomes are not problems x samples: such a score would be of another set."""
+        if not self.problems or not self.outcomes or not self.outcomes[0]:
+            raise DataError(f"{self.benchmark}: a result without outcomes")
+        for name in ("outcomes", "reasons", "stops", "tokens"):
+            shape = {len(row) for row in getattr(self, name)}
+            if len(getattr(self, name)) != len(self.problems) or shape != {self.samples}:
+                raise DataError(
+                    f"{self.benchmark}: {name} are not {len(self.problems)} problems x {self.samples} samples"
+                )
+
+    @property
+    def samples(self) -> int:
+        """K, the samples of each problem."""
+        return len(self.outcomes[0])
+
+    def write(self, path: Path) -> None:
+        """Write the result as JSON: aside first, then renamed, so that no half file is ever read."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        aside.replace(path)
+
+
+def read_result(path: Path) -> Result:
+    """Read one result. Raises DataError naming the file when it is damaged."""
+    try:
+        return TypeAdapter(Result).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a result of `archer`: {error}") from error

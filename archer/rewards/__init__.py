@@ -1,0 +1,64 @@
+"""The rewards by name. A reward is a frozen dataclass of its hyperparameters, of one of two kinds."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from archer.errors import UserError, did_you_mean
+from archer.execution.base import Job, Outcome
+from archer.rewards.code import Code
+from archer.rewards.countdown import Countdown
+from archer.rewards.math import Math
+from archer.types import Json, Problem, Verdict
+
+
+@runtime_checkable
+class TextReward(Protocol):
+    """Judges what a response says. ``reward(problem, text)`` is ``judge(problem.gold, extract(text))``."""
+
+    def __call__(self, problem: Problem, text: str) -> Verdict:
+        """Judge one response in this process, without a time limit."""
+        ...
+
+    def extract(self, text: str) -> str | None:
+        """Return the part of the response that counts, None where it holds no answer."""
+        ...
+
+    def is_plain(self, gold: Json, answer: str | None) -> bool:
+        """Say whether :meth:`judge` is cheap and safe outside a worker."""
+        ...
+
+    def judge(self, gold: Json, answer: str | None) -> Verdict:
+        """Judge an extracted answer; pure, so equal arguments need judging once."""
+        ...
+
+    def verdict(self, reason: str, answer: str = "") -> Verdict:
+        """Price a reason, also one that the grader found (``timeout``, ``memory``)."""
+        ...
+
+
+@runtime_checkable
+class ProgramReward(Protocol):
+    """Judges what a program does: asks for a job to run, then judges its outcome outside the sandbox."""
+
+    def job(self, problem: Problem, text: str) -> Job | Verdict:
+        """Return the program to run with its inputs, or the verdict on a response that holds none."""
+        ...
+
+    def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
+        """Judge what the program did."""
+        ...
+
+
+REWARDS: dict[str, TextReward | ProgramReward] = {
+    "math": Math(),
+    "countdown": Countdown(),
+    "code": Code(),
+}
+
+
+def find_reward(name: str) -> TextReward | ProgramReward:
+    """Return the reward of that name. Raises :class:`~archer.errors.UserError` when there is none."""
+    if name not in REWARDS:
+        raise UserError(f"reward: unknown name {name!r}{did_you_mean(name, REWARDS)}")
+    return REWARDS[name]

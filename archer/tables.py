@@ -1,0 +1,163 @@
+"""Standings as text: Markdown for a file, rich tables for a terminal. Layout only: no number is made here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from archer.ranking import METRICS, Comparison, Standings, legend, show, show_difference
+
+WIDTH = 100  # columns of a terminal that tables are laid out for
+GAP = 2  # between columns
+SCORE, DIFFERENCE = len("0.72 [0.66, 0.78]"), len("+0.35 [+0.28, +0.42]")
+
+
+def show_p(p: float) -> str:
+    """Return ``p 0.03``, the smallest that resampling can tell as ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.0995 else f"p {p:.2f}"
+
+
+def detail_table(standings: Standings) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of what the responses were like and what training took."""
+    header = ["", "tokens", "cut off", "no answer", "timed out", "eval s", "trained on", "train s"]
+    rows = []
+    for row, one in standings.details.items():
+        paid = standings.costs.get(row)
+        shares = [f"{share:.1%}" for share in (one.truncated, one.no_answer, one.timeout)]
+        price = [f"{paid.responses:,.0f}", f"{paid.seconds:,.0f}"] if paid else ["-", "-"]
+        rows.append([row, f"{one.length:.0f}", *shares, f"{one.seconds:.0f}", *price])
+    return header, rows
+
+
+DETAIL_NOTE = (
+    "tokens: mean length of a response; cut off: stopped by the length limit; timed out: by the judge's. "
+    "trained on: responses sampled in training; eval s, train s: seconds, per seed."
+)
+
+
+def markdown(standings: Standings) -> str:
+    """Return the page ``table.md``."""
+    parts = ["# Comparison", *score_lines(standings), "", *(f"- {line}" for line in legend(standings))]
+    for anchor in standings.anchors:
+        parts += ["", f"## Difference to {escape(anchor)}", "", *difference_lines(standings, anchor)]
+    header, rows = detail_table(standings)
+    parts += ["", "## Responses and cost", "", *grid(header, rows), "", DETAIL_NOTE]
+    return "\n".join(parts) + "\n"
+
+
+def score_lines(standings: Standings) -> Iterator[str]:
+    """Yield the main table."""
+    wanted = [(column, metric) for column in standings.columns for metric in METRICS]
+    header = ["", *(f"{column} {standings.metric_name(metric, column)}" for column, metric in wanted)]
+    rows = []
+    for row in standings.rows:
+        cells = [(row, column, metric) for column, metric in wanted]
+        texts = [(show(standings.cells[cell]), cell in standings.bold) for cell in cells]
+        rows.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
+    yield ""
+    yield from grid(header, rows)
+
+
+def difference_lines(standings: Standings, anchor: str) -> list[str]:
+    """Return the table of differences to one row."""
+    rows = []
+    for metric in METRICS:
+        for row, by_column in standings.against(anchor, metric).items():
+            texts = [
+                f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})"
+                for one in by_column.values()
+            ]
+            rows.append([row, f"{metric}@K", *texts])
+    return grid(["", "", *standings.columns], rows)
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a GitHub table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is and that stays in its cell."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
+
+
+def render(standings: Standings) -> RenderableType:
+    """Return the tables for a terminal of 100 columns."""
+    parts: list[RenderableType] = []
+    for metric in METRICS:
+        parts += score_tables(standings, metric)
+    parts += [Text(line, style="dim") for line in legend(standings)]
+    for metric in METRICS:
+        parts += difference_tables(standings, metric)
+    header, rows = detail_table(standings)
+    table = plain_table("Responses and cost", header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return Group(*parts, table, Text(DETAIL_NOTE, style="dim"))
+
+
+def score_tables(standings: Standings, metric: str) -> Iterator[Table]:
+    """Yield the scores of one metric, as many columns a table as fit."""
+    for columns in chunks(standings, SCORE):
+        table = plain_table(f"{metric}@K [95% interval]", headings(standings, metric, columns))
+        for row in standings.rows:
+            cells = [(row, column, metric) for column in columns]
+            styles = ["bold" if cell in standings.bold else "" for cell in cells]
+            texts = [
+                Text(show(standings.cells[cell]), style) for cell, style in zip(cells, styles, strict=True)
+            ]
+            table.add_row(Text(row), *texts)
+        yield table
+
+
+def difference_tables(standings: Standings, metric: str) -> Iterator[Table]:
+    """Yield the differences of one metric to every anchor, as many columns a table as fit."""
+    for columns in chunks(standings, DIFFERENCE):
+        title = f"Differences in {metric}@K [95% interval]"
+        table = plain_table(title, headings(standings, metric, columns))
+        for anchor in standings.anchors:
+            table.add_row(Text(f"to {anchor}", "italic"))
+            for row, found in standings.against(anchor, metric).items():
+                table.add_row(Text(f" {row}"), *(two_lines(found[column]) for column in columns))
+        yield table
+
+
+def two_lines(one: Comparison) -> Text:
+    """Return a difference with its words below."""
+    style = "dim" if not one.difference.tells_apart else ""
+    return Text(f"{show_difference(one.difference)}\n{one.words}", style)
+
+
+def headings(standings: Standings, metric: str, columns: Sequence[str]) -> list[str]:
+    """Return the header: each column's name over its K."""
+    return ["", *(f"{column}\n{standings.metric_name(metric, column)}" for column in columns)]
+
+
+def chunks(standings: Standings, cell: int) -> list[tuple[str, ...]]:
+    """Return the columns, dealt evenly to as few tables as are at most WIDTH wide."""
+    columns = standings.columns
+    label = 2 + max(len(row) for row in (*standings.rows, *(f"to {one}" for one in standings.anchors)))
+    widest = GAP + max(cell, *(len(column) for column in columns))
+    tables = math.ceil(len(columns) / max(1, (WIDTH - label) // widest))
+    size = math.ceil(len(columns) / tables)
+    return [columns[start : start + size] for start in range(0, len(columns), size)]
+
+
+def plain_table(title: str, header: Sequence[str]) -> Table:
+    """Return an empty table; headings are text, so that a name with brackets is no markup."""
+    table = Table(
+        title=Text(title, "bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for place, name in enumerate(header):
+        table.add_column(Text(name), no_wrap=True, justify="left" if place == 0 else "right")
+    return table

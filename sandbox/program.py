@@ -1,0 +1,204 @@
+"""The guest's inner part: what happens inside the process of one program. See ``runner.py``.
+
+The process has its own session, limits, working directory and descriptors 0, 1 and 2 before the first
+line of untrusted code runs. A result or an error leaves through a private descriptor, framed with a
+secret. A program that finds both can only report what it could as well have returned or raised: what is
+right is decided by the host, which alone knows the expected outputs.
+"""
+
+import _signal  # without the enumerations around it, which cost a new process 0.1 ms
+import atexit
+import ctypes
+import fcntl
+import functools
+import gc
+import json
+import linecache
+import math
+import os
+import re
+import resource
+import site
+import sys
+import threading
+import traceback
+import types
+
+WARM = "array bisect collections copy datetime decimal fractions heapq io itertools operator queue random statistics string typing"
+for name in WARM.split():  # what programs often import: a fork has it already
+    __import__(name)
+
+ISOLATED = os.getpid() == 1
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+STACK_BYTES = 120 * 2**20  # the kernel keeps 128 MiB free below the main stack
+RECURSION = 50_000
+FIRST_CHANNEL, CHANNELS = 100, 800
+RLIMIT_MSGQUEUE = getattr(resource, "RLIMIT_MSGQUEUE", 12)
+KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+COUNTS_PROCESSES = ISOLATED and KERNEL >= (5, 14)  # older kernels count all processes of the host's user
+
+
+@functools.lru_cache(4)
+def ready_module(name, prelude):
+    """The module of a program, with the host's prelude executed: once, in the server, ahead of the forks."""
+    module = types.ModuleType(name)
+    exec(prelude, module.__dict__)
+    gc.freeze()
+    return module
+
+
+def become(request, module, token, fds, folder):
+    """Turn this fresh process into the program; never returns."""
+    for number, fd in enumerate(fds[:3]):
+        os.dup2(fd, number)
+    number = FIRST_CHANNEL + int.from_bytes(os.urandom(2), "big") % CHANNELS
+    channel = fcntl.fcntl(fds[3], fcntl.F_DUPFD_CLOEXEC, number)
+
+    def report(kind, payload):
+        view = memoryview(token + len(payload).to_bytes(4, "big") + kind + payload)
+        while view:
+            view = view[os.write(channel, view) :]
+
+    try:
+        os.closerange(3, channel)
+        os.closerange(channel + 1, FIRST_CHANNEL + CHANNELS + 1)
+        prepare(folder, request["limits"])
+    except BaseException as error:
+        report(b"X", repr(error).encode())
+        os._exit(70)
+    os._exit(run(request, module, report))
+
+
+def set_up():
+    """Once, in the server: what every program finds when it starts, so that a fork has it already."""
+    placeholder, (read, write) = os.memfd_create("stdin"), os.pipe()  # of the kinds that programs get
+    for fd, number in ((placeholder, 0), (write, 1)):
+        os.dup2(fd, number)
+        os.close(fd)
+    os.close(read)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.argv = ["main.py"]
+    sys.path.pop(0)  # the guest's own folder
+    sys.setrecursionlimit(RECURSION)
+    site.setquit()  # exit() and quit(), which -S leaves out
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # the CPU limit bounds it; older Pythons print long numbers too
+
+
+def prepare(folder, limits):
+    """In the program's process: a session, a folder and limits of its own."""
+    os.setsid()
+    if not ISOLATED:  # a sandbox ends with its process 1 anyway
+        LIBC.prctl(PR_SET_PDEATHSIG, _signal.SIGKILL, 0, 0, 0)
+    os.chdir(folder)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    values = {
+        resource.RLIMIT_STACK: STACK_BYTES,
+        resource.RLIMIT_CPU: math.ceil(limits["cpu_seconds"]) + 1,  # a backstop; the server looks more finely
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_NOFILE: limits["open_files"],
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_CORE: 0,
+        RLIMIT_MSGQUEUE: 0,
+    }
+    if COUNTS_PROCESSES:
+        values[resource.RLIMIT_NPROC] = limits["processes"] + 1  # and this sandbox's server
+    for which, value in values.items():
+        hard = resource.getrlimit(which)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def run(request, module, report):
+    """Execute the program (and the call); report a result or an error; return the exit code."""
+    granted = len(module.__dict__)
+    sys.modules[module.__name__] = sys.modules["__main__"] = module
+    try:
+        try:
+            code = compile(request["program"], "main.py", "exec", dont_inherit=True)
+            if "function" in request:
+                value = call(module, code, request["function"], request["arguments"])
+                report(b"V", json.dumps(plain(value)).encode())
+                return 0
+            exec(code, module.__dict__)
+            code = 0
+        except SystemExit as stop:
+            code = exit_code(stop.code)
+        leave(module, granted)
+        return code
+    except MemoryError:
+        pass  # leave the handler first: its traceback holds what fills the memory
+    except BaseException as error:
+        explain(error, request["program"], report)
+        return 1
+    module.__dict__.clear()
+    report(b"E", b'{"status": "memory", "detail": "MemoryError"}')
+    return 1
+
+
+def exit_code(code):
+    """The exit code of ``sys.exit(code)``; anything but a number is printed, as the interpreter does."""
+    if code is None or isinstance(code, int):
+        return int(code or 0) & 255
+    print(code, file=sys.stderr)
+    return 1
+
+
+def leave(module, granted):
+    """What the interpreter does at its end: join threads, exit handlers, flush and close files."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    flush()
+    while len(module.__dict__) > granted:  # the prelude's names stay: to touch them is to copy them
+        module.__dict__.popitem()
+    gc.collect()  # closes, and so flushes, the files that only globals held
+    flush()
+
+
+def flush():
+    for stream in (sys.stdout, sys.__stdout__, sys.stderr):
+        if hasattr(stream, "flush") and not getattr(stream, "closed", False):
+            stream.flush()
+
+
+def call(module, code, name, arguments):
+    """Load the program, then call its function ``f``, or f of a new ``Solution`` for ``Solution.f`` or ``f``.
+
+    A name that the prelude granted is not the program's: ``count`` may be itertools'.
+    """
+    owner, _, method = name.rpartition(".")
+    granted = getattr(module, method, None)
+    exec(code, module.__dict__)
+    if not owner and getattr(module, method, None) is not granted:
+        return getattr(module, method)(*arguments)
+    kind = getattr(module, owner or "Solution", None)
+    if kind is None or not hasattr(kind, method):
+        raise NameError("the program does not define " + name)
+    return getattr(kind(), method)(*arguments)
+
+
+def plain(value):
+    """Rebuild a value from exact built-in types; anything else could lie about what it equals."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind in (list, tuple):
+        return [plain(item) for item in value]
+    if kind is dict and all(type(key) in (str, int) for key in value):
+        return {str(key): plain(item) for key, item in value.items()}
+    raise TypeError(f"the result holds a {kind.__name__}, which is no JSON value")
+
+
+def explain(error, program, report):
+    """Send what went wrong, and print the traceback as the interpreter would."""
+    detail = "".join(traceback.format_exception_only(type(error), error)).strip()[-500:]
+    linecache.cache["main.py"] = (len(program), None, program.splitlines(True), "main.py")
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename == __file__:
+        place = place.tb_next
+    text = "".join(traceback.format_exception(type(error), error, place, limit=-20))
+    report(b"E", json.dumps({"status": "error", "detail": detail}).encode())
+    print(text, file=sys.stderr, end="", flush=True)
+    sys.stdout.flush()

@@ -1,0 +1,178 @@
+"""The guest: runs untrusted programs, each input in a fresh process, and says how each one ended.
+
+Usage: ``python -S runner.py FOLDER...`` with a socket to the host as standard input. The first folder is
+the working directory of every program; all of them are emptied after each. Standard library only, Python
+3.9 or later, never imported by the host; ``watch.py`` and ``program.py`` belong to it. As process 1 of a
+sandbox it is out of reach of the programs and ends everything that they leave behind; as an ordinary
+process it ends what it can find.
+
+A frame is two lengths, a JSON header and raw bytes. Expected outputs are never among them.
+"""
+
+import ctypes
+import fcntl
+import gc
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import time
+
+import program
+from watch import ISOLATED, Drain, end, watch
+
+HEAD = struct.Struct(">II")
+LIBC = ctypes.CDLL(None)
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+STDERR_TAIL = 32 * 1024
+LIMITS_WATCHED = range(16)  # all that Linux knows
+
+
+def main(folders):
+    link = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 20)
+    program.set_up()
+    harden()
+    kept = {folder: set(os.listdir(folder)) for folder in folders}
+    limits_before = own_limits()
+    send(link, {"ready": True, "isolated": ISOLATED})
+    while True:
+        request, stdin = receive(link)
+        answer, body = serve(link, request, stdin, folders[0])
+        if own_limits() != limits_before:  # the kernel lets a process of the same user do this
+            answer.update(status="violation", detail="the program changed the limits of its sandbox")
+        wiped = [wipe(folder, names) for folder, names in kept.items()]
+        answer["spent"] = not all(wiped) or answer["status"] == "violation" or left_in_ipc()
+        send(link, answer, body)
+
+
+def harden():
+    """Leave nothing of the host to read, and nothing of this process to touch."""
+    os.environ.clear()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune to signals without a handler
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("800")  # the host's own processes should survive a shortage, not these
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no ptrace, no /proc/1/mem, no /proc/1/fd
+    gc.collect()
+    gc.freeze()
+
+
+def own_limits():
+    return [resource.getrlimit(which) for which in LIMITS_WATCHED]
+
+
+def receive(link):
+    sizes = HEAD.unpack(read_exactly(link, HEAD.size))
+    return json.loads(read_exactly(link, sizes[0])), read_exactly(link, sizes[1])
+
+
+def read_exactly(link, size):
+    data = bytearray()
+    while len(data) < size:
+        chunk = os.read(link, min(size - len(data), 2**20))
+        if not chunk:
+            os._exit(0)  # the host is gone
+        data += chunk
+    return bytes(data)
+
+
+def send(link, header, body=b""):
+    text = json.dumps(header).encode()
+    write_all(link, HEAD.pack(len(text), len(body)) + text + body)
+
+
+def write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+# ---- one input: start, watch, end
+
+
+def serve(link, request, stdin, folder):
+    """Run one input; return the header and body of the answer."""
+    stdin_fd = os.memfd_create("stdin")
+    write_all(stdin_fd, stdin)
+    os.lseek(stdin_fd, 0, os.SEEK_SET)
+    pipes = [os.pipe() for _ in range(3)]  # stdout, stderr and the private channel for a result
+    token = os.urandom(16)
+    module = program.ready_module("solution" if "function" in request else "__main__", request["prelude"])
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            program.become(request, module, token, [stdin_fd] + [write for _, write in pipes], folder)
+        finally:
+            os._exit(70)
+    for fd in [stdin_fd] + [write for _, write in pipes]:
+        os.close(fd)
+    drains = [Drain(read, request["limits"]["output_bytes"]) for read, _ in pipes]
+    ended_by_us = watch(link, pid, drains, request["limits"], started)
+    code, cpu = end(pid)
+    seconds = time.monotonic() - started
+    stdout, stderr, channel = (drain.finish() for drain in drains)
+    value = b""
+    if ended_by_us:
+        status, detail = ended_by_us
+    elif any(drain.full for drain in drains):
+        status, detail = "output", "more output than the limit"
+    elif cpu > request["limits"]["cpu_seconds"] or code == -signal.SIGXCPU:
+        status, detail = "cpu_timeout", "more CPU time than the limit"
+    else:
+        status, detail, value = conclude(code, channel, token, "function" in request)
+    stderr = stderr[-STDERR_TAIL:]
+    sizes = [len(stdout), len(stderr), len(value)]
+    header = {"status": status, "detail": detail, "code": code, "seconds": seconds, "sizes": sizes}
+    return header, stdout + stderr + value
+
+
+def conclude(code, channel, token, is_call):
+    """Status, detail and value of a program that ended by itself."""
+    kind, payload = b"", b""
+    if channel:
+        size = int.from_bytes(channel[16:20], "big")
+        kind, payload = channel[20:21], channel[21:]
+        if channel[:16] != token or len(payload) != size or (kind == b"V" and not is_call):
+            return "violation", "the program wrote to the channel of its sandbox", b""
+    if kind == b"X":
+        raise RuntimeError(f"a program's process could not be prepared: {payload!r}")
+    if kind == b"E":
+        report = json.loads(payload)
+        return report["status"], report["detail"], b""
+    if code < 0:
+        return "error", f"ended by signal {-code}", b""
+    if code > 0:
+        return "error", f"exit code {code}", b""
+    if is_call and kind != b"V":
+        return "error", "the program ended before it returned a value", b""
+    return "ok", "", payload
+
+
+def wipe(folder, kept):
+    """Empty a folder; return False where only a new sandbox is certain to be clean."""
+    try:
+        os.chmod(folder, 0o700)
+        names = [name for name in os.listdir(folder) if name not in kept]
+        for name in names[:256]:
+            os.unlink(os.path.join(folder, name))
+        return len(names) <= 256
+    except OSError:
+        return False
+
+
+def left_in_ipc():
+    """True where System V memory, messages or semaphores remain: they outlive processes."""
+    if not ISOLATED:
+        return False
+    for kind in ("shm", "msg", "sem"):
+        with open("/proc/sysvipc/" + kind) as file:
+            if len(file.readlines()) > 1:
+                return True
+    return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

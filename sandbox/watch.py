@@ -1,0 +1,114 @@
+"""The guest's middle: watch a program while it runs, and end it with all that it started.
+
+See ``runner.py``. Limits that the kernel keeps per process (address space, CPU seconds) are kept here for
+all processes of a program together, a hundred times a second.
+"""
+
+import os
+import resource
+import select
+import signal
+import time
+
+ISOLATED = os.getpid() == 1
+PAGE, TICK = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
+LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks at a program's use; a bomb grows that long
+
+
+class Drain:
+    """Reads a pipe up to a number of bytes; never waits for its end, which a daemon could put off."""
+
+    def __init__(self, fd, limit):
+        self.fd, self.limit, self.data, self.full = fd, limit, bytearray(), False
+        os.set_blocking(fd, False)
+
+    def pull(self):
+        """Take one chunk; return False when there is none now or ever."""
+        try:
+            chunk = os.read(self.fd, 2**18)
+        except BlockingIOError:
+            return False
+        self.data += chunk
+        self.full = len(self.data) > self.limit
+        return bool(chunk) and not self.full
+
+    def finish(self):
+        while not self.full and self.pull():
+            pass
+        os.close(self.fd)
+        return bytes(self.data[: self.limit])
+
+
+def watch(link, pid, drains, limits, started):
+    """Wait for the program's main process; return (status, detail) if it must be ended instead."""
+    poller, pidfd = select.poll(), os.pidfd_open(pid)
+    by_fd = {drain.fd: drain for drain in drains}
+    for fd in [pidfd, link, *by_fd]:
+        poller.register(fd, select.POLLIN)
+    try:
+        look = started + LOOK_SECONDS
+        while True:
+            for fd, _ in poller.poll(max(0.0, look - time.monotonic()) * 1000):
+                if fd == pidfd:
+                    return None
+                if fd == link:  # nothing is asked during a run: the host is gone
+                    end(pid)
+                    os._exit(0)
+                if not by_fd[fd].pull() and not by_fd[fd].full:
+                    poller.unregister(fd)  # closed by the program
+                if by_fd[fd].full:
+                    return "output", "more output than the limit"
+            now = time.monotonic()
+            if now >= look:
+                look = now + LOOK_SECONDS
+                if excess := over_limit(pid, limits, now - started):
+                    return excess
+    finally:
+        os.close(pidfd)
+
+
+def over_limit(pid, limits, seconds):
+    """Name the limit that all processes of the program together exceed."""
+    cpu, memory, tasks = 0.0, 0, 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/" + name + "/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(name) != os.getpid() and (ISOLATED or int(fields[3]) == pid):  # field 3: the session
+            cpu += sum(map(int, fields[11:15])) / TICK
+            tasks += int(fields[17])
+            memory += int(fields[21]) * PAGE
+    if cpu > limits["cpu_seconds"]:
+        return "cpu_timeout", "more CPU time than the limit"
+    if tasks > limits["processes"]:
+        return "violation", "more processes than the limit"
+    if memory > limits["memory_bytes"]:
+        return "memory", "more memory than the limit"
+    return ("wall_timeout", "more time than the limit") if seconds > limits["wall_seconds"] else None
+
+
+def end(pid):
+    """Kill and reap everything the program started; return its exit code and CPU seconds."""
+    kill_all()
+    _, status, usage = os.wait4(pid, 0)
+    while True:
+        kill_all()  # again: what was forked meanwhile, or handed to us by a dead parent
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+
+
+def kill_all():
+    if ISOLATED:
+        targets = ["-1"]
+    else:  # never kill(-1) outside a sandbox: orphans come to this process and are found here
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            targets = file.read().split()
+    for target in targets:
+        try:
+            os.kill(int(target), signal.SIGKILL)
+        except ProcessLookupError:
+            pass

@@ -1,0 +1,121 @@
+"""One optimizer step: the same whatever the micro-batches, and what the learning rate does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from archer.batch import Group, Response, micro_batches, mini_batches
+from archer.errors import ModelError
+from archer.objectives import ALGORITHMS
+from archer.policies.load import load_model
+from archer.policies.torch import TorchPolicy, check_head, lr_factor
+from archer.recipe import Model, Update
+
+UPDATE = Update(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
+
+
+def groups(seed: int = 0) -> list[Group]:
+    """Four groups of three ragged responses with made-up old log-probs and entropies."""
+    make = torch.Generator().manual_seed(seed)
+    made = []
+    for index in range(12):
+        length = 3 + 2 * index
+        tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
+        prompt = tuple(range(40, 44 + index % 3))
+        old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
+        made.append(Response(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+    return [tuple(made[start : start + 3]) for start in range(0, 12, 3)]
+
+
+def trained(tiny: Path, name: str, update: Update, batch: list[Group]) -> tuple[dict, dict]:
+    model, _ = load_model(Model(str(tiny)))
+    # In float64: AdamW divides by the gradient's size, so float32's noise around zero gradients would be moved by lr.
+    policy = TorchPolicy(model.double(), update, steps=100, temperature=1.0, longest=32)
+    if ALGORITHMS[name].objective.needs_reference:
+        policy.keep_reference()
+        batch = policy.add_reference(batch)
+    metrics = policy.update(batch, ALGORITHMS[name])
+    return dict(model.state_dict()), metrics
+
+
+@pytest.mark.parametrize("name", ["archer", "archer-released", "dapo", "grpo", "dr-grpo"])
+def test_micro_batch_budget_changes_no_gradient_and_no_metric(tiny: Path, name: str) -> None:
+    whole, metrics = trained(tiny, name, UPDATE, groups())
+    for budget in (1, 70):  # a response each; a few each
+        cut, same = trained(tiny, name, replace(UPDATE, tokens=budget), groups())
+        for key in whole:
+            torch.testing.assert_close(cut[key], whole[key], atol=1e-9, rtol=0)
+        assert same == pytest.approx(metrics, abs=1e-6)
+
+
+def test_order_of_responses_in_a_mini_batch_changes_nothing(tiny: Path) -> None:
+    batch = groups()
+    turned = [tuple(reversed(group)) for group in (batch[1], batch[0], batch[3], batch[2])]
+    whole, _ = trained(tiny, "archer", UPDATE, batch)
+    other, _ = trained(tiny, "archer", UPDATE, turned)
+    for key in whole:
+        torch.testing.assert_close(other[key], whole[key], atol=1e-9, rtol=0)
+
+
+def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None:
+    batch = groups()
+    model, _ = load_model(Model(str(tiny)))
+    policy = TorchPolicy(model, UPDATE, steps=100, temperature=1.0, longest=32)
+    policy.keep_reference()
+    before = [one.ref_logp_T.sum() for group in policy.add_reference(batch) for one in group]
+    # Old log-probs that are the policy's own, so that the first update starts at ratio 1.
+    own = [
+        tuple(replace(one, old_logp_T=one.ref_logp_T, ref_logp_T=None) for one in g)
+        for g in policy.add_reference(batch)
+    ]
+    for _ in range(3):
+        policy.update(own, ALGORITHMS["dapo"])
+    policy.keep_reference()
+    after = [one.ref_logp_T.sum() for group in policy.add_reference(batch) for one in group]
+    rise = [float(new - old) for old, new in zip(before, after, strict=True)]
+    assert sum(rise[0::3]) > sum(rise[1::3])
+
+
+def test_filtered_responses_do_not_train(tiny: Path) -> None:
+    batch = groups()
+    without = [tuple(replace(one, used=index > 0) for index, one in enumerate(group)) for group in batch]
+    other = [
+        tuple(replace(one, advantage=9.0) if index == 0 else one for index, one in enumerate(group))
+        for group in without
+    ]
+    first, _ = trained(tiny, "dapo", UPDATE, without)
+    second, _ = trained(tiny, "dapo", UPDATE, other)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_micro_batches_hold_every_row_once_within_the_budget() -> None:
+    lengths = [5, 30, 7, 7, 12, 100, 1]
+    batches = micro_batches(lengths, 30)
+    assert sorted(row for batch in batches for row in batch) == [0, 1, 2, 3, 4, 5, 6]
+    for batch in batches:
+        assert len(batch) * max(lengths[row] for row in batch) <= 30 or len(batch) == 1
+    assert batches == [[6, 0, 2, 3], [4], [1], [5]]
+
+
+def test_mini_batches_keep_groups_whole() -> None:
+    sizes = [len(mini) for mini in mini_batches(groups()[:3], 2)]
+    assert sizes == [6, 3]
+
+
+def test_learning_rate_by_hand() -> None:
+    update = Update(warmup=4, schedule="linear")
+    assert [lr_factor(update, step, 14) for step in (0, 3, 4, 9, 14, 20)] == [0.25, 1.0, 1.0, 0.5, 0.0, 0.0]
+    assert lr_factor(replace(update, schedule="cosine"), 9, 14) == pytest.approx(0.5)
+    assert lr_factor(replace(update, schedule="constant"), 400, 14) == 1.0
+
+
+def test_a_model_whose_logits_are_scaled_is_refused(tiny: Path) -> None:
+    model, _ = load_model(Model(str(tiny)))
+    check_head(model)
+    model.lm_head.register_forward_hook(lambda module, inputs, output: output / 2)
+    with pytest.raises(ModelError, match="not a plain linear map"):
+        check_head(model)

@@ -1,0 +1,204 @@
+"""Scores against hand-computed numbers; intervals by simulating studies whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from archer.statistics import (
+    Array,
+    avg_at_k,
+    holm,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+)
+
+STUDIES = 400  # the standard error of a coverage of 95 % is 1.1 points
+
+
+def test_avg_at_k_is_the_share_of_right_samples() -> None:
+    outcomes_PK = [[True, False, False, False], [True, True, True, False], [False] * 4]
+    assert avg_at_k(outcomes_PK).tolist() == [0.25, 0.75, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("right", "k", "expected"),
+    [
+        (0, 2, 0.0),
+        (1, 1, 0.25),
+        (1, 2, 0.5),  # 1 - C(3,2)/C(4,2) = 1 - 3/6
+        (2, 2, 5 / 6),  # 1 - C(2,2)/C(4,2) = 1 - 1/6
+        (3, 2, 1.0),  # two wrong ones cannot be drawn
+        (1, 3, 0.75),  # 1 - C(3,3)/C(4,3) = 1 - 1/4
+        (1, 4, 1.0),
+        (4, 1, 1.0),
+    ],
+)
+def test_pass_at_k_counts_draws_without_replacement(right: int, k: int, expected: float) -> None:
+    outcomes_PK = [[sample < right for sample in range(4)]]
+    assert pass_at_k(outcomes_PK, k).tolist() == pytest.approx([expected], abs=1e-15)
+
+
+def test_pass_at_one_is_avg_and_large_samples_do_not_overflow() -> None:
+    outcomes_PK = np.arange(2048)[None, :] < np.array([[1], [1000]])
+    assert pass_at_k(outcomes_PK, 1) == pytest.approx(avg_at_k(outcomes_PK))
+    assert pass_at_k(outcomes_PK, 1024) == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_pass_at_k_refuses_more_draws_than_samples(k: int) -> None:
+    with pytest.raises(ValueError, match=f"pass@{k} of 2 samples"):
+        pass_at_k([[True, False]], k)
+
+
+def study(rng: np.random.Generator, seeds: int, seed_spread: float, problem_spread: float) -> list[Array]:
+    """Two algorithms on 64 problems x 16 samples: beta problems, shifted by algorithm x problem and by seed.
+
+    The shifts vanish at 0 and 1, so the mean over problems and seeds stays 0.5.
+    """
+    chance_P = rng.beta(0.6, 0.6, 64)
+    room_P = 4 * chance_P * (1 - chance_P)
+    matrices = []
+    for _ in range(2):
+        shift_SP = rng.normal(0, seed_spread, (seeds, 1)) + rng.normal(0, problem_spread, 64)
+        chance_SP = np.clip(chance_P + shift_SP * room_P, 0, 1)
+        matrices.append(rng.binomial(16, chance_SP) / 16)
+    return matrices
+
+
+@pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (3, 0.02), (3, 0.05)])
+def test_interval_of_a_mean_covers_the_truth_in_95_of_100_studies(seeds: int, seed_spread: float) -> None:
+    rng = np.random.default_rng(1)
+    found = [mean_interval(study(rng, seeds, seed_spread, 0.0)[0]) for _ in range(STUDIES)]
+    assert 0.93 <= np.mean([one.low <= 0.5 <= one.high for one in found]) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("seeds", "seed_spread", "least"), [(1, 0.0, 0.93), (2, 0.06, 0.9), (3, 0.02, 0.93), (3, 0.06, 0.93)]
+)
+def test_equal_algorithms_are_told_apart_in_few_studies(seeds: int, seed_spread: float, least: float) -> None:
+    rng = np.random.default_rng(2)
+    pairs = [study(rng, seeds, seed_spread, 0.1) for _ in range(STUDIES)]
+    told = [paired_difference([left], [right]).tells_apart for left, right in pairs]
+    assert np.mean(told) <= 1 - least
+
+
+def test_a_real_difference_is_found() -> None:
+    rng = np.random.default_rng(3)
+    left, right = study(rng, 3, 0.02, 0.05)
+    found = paired_difference([np.minimum(left + 0.25, 1)], [right])
+    assert found.tells_apart
+    assert found.value > 0.1
+    assert found.p < 0.01
+    back = paired_difference([right], [np.minimum(left + 0.25, 1)])
+    assert back == found.mirrored()
+    assert back.tells_apart
+    assert back.high < 0
+
+
+def test_p_is_at_most_5_percent_exactly_when_the_interval_excludes_zero() -> None:
+    rng = np.random.default_rng(4)
+    told = 0
+    for shift in np.linspace(-0.12, 0.12, 49):
+        left, right = study(rng, 2, 0.02, 0.05)
+        found = paired_difference([np.clip(left + shift, 0, 1)], [right])
+        assert found.tells_apart == (found.p <= 0.05), found
+        told += int(found.tells_apart)
+    assert 0 < told < 49
+
+
+def test_two_seeds_widen_by_students_t() -> None:
+    """Problems all alike, seeds 0.4 and 0.6: one seed is drawn, 0.1 from the mean, at 1 degree of freedom."""
+    value_SP = np.array([[0.4] * 8, [0.6] * 8])
+    found = mean_interval(value_SP)
+    assert found.value == pytest.approx(0.5)
+    assert (found.low, found.high) == (0.0, 1.0)  # 0.5 -+ 0.1 x 12.706 / 1.960, within [0, 1]
+    near = mean_interval(0.5 + 0.1 * (value_SP - 0.5))
+    assert near.low == pytest.approx(0.5 - 0.01 * 12.7062 / 1.95996, abs=1e-5)
+
+
+def test_one_seed_says_nothing_about_seeds() -> None:
+    found = mean_interval(np.array([[0.0, 1.0, 0.5, 0.5]]))
+    assert (found.value, found.seeds, found.problems, found.covers_seeds) == (0.5, 1, 4, False)
+    assert found.low < 0.5 < found.high
+    assert mean_interval(np.full((2, 4), 0.5)).covers_seeds
+
+
+def test_one_problem_has_no_interval() -> None:
+    found = paired_difference([np.array([[1.0]])], [np.array([[0.0]])])
+    assert found.value == 1.0
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+    assert not found.tells_apart
+    assert found.p == 1.0
+
+
+def test_several_benchmarks_count_equally_and_each_resamples_its_own_problems() -> None:
+    first, second = np.array([[0.0, 1.0] * 8]), np.full((1, 4), 0.8)
+    both = mean_interval(first, second)
+    assert both.value == pytest.approx(0.65)
+    assert both.problems == 20
+    alone = mean_interval(first)
+    assert both.high - both.low == pytest.approx((alone.high - alone.low) / 2, rel=0.05)
+
+
+def test_a_single_seed_is_set_against_every_seed_of_the_other() -> None:
+    base = np.array([[0.1, 0.2, 0.3]])
+    trained = np.array([[0.5, 0.5, 0.5], [0.7, 0.7, 0.7]])
+    found = paired_difference([trained], [base])
+    assert found.value == pytest.approx(0.4)
+    assert found.seeds == 2
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "message"),
+    [
+        (np.full((2, 3), 0.5), np.full((3, 3), 0.5), "cannot pair 2 seeds with 3"),
+        (np.full((1, 3), 0.5), np.full((1, 4), 0.5), "the same problems"),
+        (np.full((1, 3), 1.5), np.full((1, 3), 0.5), "scores within 0 and 1"),
+        (np.full(3, 0.5), np.full(3, 0.5), "matrices of seeds x problems"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(left: Array, right: Array, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        paired_difference([left], [right])
+
+
+def test_the_same_scores_give_the_same_interval() -> None:
+    value_SP = np.random.default_rng(5).random((3, 20))
+    assert mean_interval(value_SP) == mean_interval(value_SP.copy())
+
+
+def test_problems_that_are_all_alike_do_not_claim_certainty() -> None:
+    solved = mean_interval(np.ones((2, 64)))
+    assert (solved.value, solved.high) == (1.0, 1.0)
+    assert solved.low == pytest.approx(0.025 ** (1 / 64)) == pytest.approx(0.944, abs=5e-4)
+    unsolved = mean_interval(np.zeros((1, 10)))
+    assert unsolved.low == 0.0
+    assert unsolved.high == pytest.approx(0.3085, abs=5e-5)
+
+
+def test_a_constant_difference_by_hand() -> None:
+    same = np.full((2, 20), 0.3)
+    equal = paired_difference([same], [same])
+    assert (equal.value, equal.p, equal.tells_apart) == (0.0, 1.0, False)
+    assert -equal.low == equal.high == pytest.approx(1 - 0.025 ** (1 / 20))
+    for problems, told in ((9, False), (10, True)):  # 2 x 1.5 ** -9 = 0.052, 2 x 1.5 ** -10 = 0.035
+        found = paired_difference([np.full((1, problems), 0.5)], [np.zeros((1, problems))])
+        assert found.tells_apart == told == (found.p <= 0.05)
+        assert found.p == pytest.approx(2 * 1.5**-problems)
+
+
+def test_equals_that_vary_are_not_told_apart() -> None:
+    left = np.array([[0.2, 0.8, 0.2, 0.8]])
+    found = paired_difference([left], [left[:, ::-1]])
+    assert found.value == 0.0
+    assert found.p == 1.0
+    assert found.low == pytest.approx(-found.high)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -24,9 +24,7 @@ benchmarks = typer.Typer(no_args_is_help=True, help="What models are evaluated o
 app.add_typer(lab, name="lab")
 app.add_typer(benchmarks, name="benchmarks")
 
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one recipe value: update.lr=1e-4.")
-]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="Change one recipe value: update.lr=1e-4.")]
 Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of each run (0: chosen for the machine).")]
 
@@ -35,7 +33,7 @@ Threads = Annotated[int, typer.Option(help="CPU threads of each run (0: chosen f
 def compare(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a .yaml file.")] = "",
     algorithms: Annotated[str, typer.Option(help="Comma-separated; default: the recipe's.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Training runs of each algorithm.")] = 0,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Training runs of each algorithm.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished one goes on.")] = None,
     quick: Annotated[bool, typer.Option(help="A first table in minutes: a short recipe, one seed.")] = False,
     parallel: Annotated[int, typer.Option(help="Runs side by side (0: one a core).")] = 0,
@@ -177,7 +175,8 @@ def show(out: Path, *, report: bool) -> None:
     """Print the table of a comparison and write its files."""
     from rich.console import Console
 
-    from archer.standings import read_standings, render, write_tables
+    from archer.standings import read_standings, write_tables
+    from archer.tables import render
 
     standings = read_standings(out)
     write_tables(standings, out)

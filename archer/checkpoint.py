@@ -22,8 +22,13 @@ TRAINER = "trainer.pt"
 
 
 def save(
-    folder: Path, step: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Any], keep: int
-) -> None:  # fmt: skip
+    folder: Path,
+    step: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, Any],
+    keep: int,
+) -> None:
     """Write the checkpoint after ``step`` steps and delete all but the newest ``keep``.
 
     Raises RunFolderError when the disk is full; the checkpoints before it stay.
@@ -65,14 +70,10 @@ def load(path: Path, model: PreTrainedModel) -> dict[str, Any]:
             weights.update(load_file(part))
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except Exception as error:  # safetensors, pickle and torch each raise their own for a cut file
-        raise RunFolderError(
-            f"{path}: damaged checkpoint ({error}); delete it to go on from an older one"
-        ) from error
+        raise RunFolderError(f"{path}: damaged checkpoint ({error}); delete it to go on from an older one") from error
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     if unexpected or set(missing) - tied:
-        raise RunFolderError(
-            f"{path}: weights do not fit the model: missing {missing}, unexpected {unexpected}"
-        )
+        raise RunFolderError(f"{path}: weights do not fit the model: missing {missing}, unexpected {unexpected}")
     return state
 
 

@@ -117,7 +117,13 @@ def compare(plan: Plan) -> None:
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
-    Journal(plan.out, manifest).close()
+    with contextlib.closing(Journal(plan.out, manifest)) as journal:
+        journal.update(manifest)
+        run_jobs(plan)
+
+
+def run_jobs(plan: Plan) -> None:
+    """Keep ``plan.parallel`` jobs running until all are finished."""
     (plan.out / "recipe.yaml").write_text(yaml.safe_dump(plain(plan.recipe), sort_keys=False))
     jobs = [job for job in plan.jobs() if not plan.finished(job)]
     with Board(plan.jobs()) as board, children() as running:

@@ -78,9 +78,7 @@ class Grader:
     def _judge_in_workers(self, texts: list[_Text]) -> dict[_Question, Verdict]:
         results = self._workers.run(_judge, [(text,) for text in texts])
         return {
-            text: text.reward.verdict(result.reason, text.answer or "")
-            if isinstance(result, Killed)
-            else result
+            text: text.reward.verdict(result.reason, text.answer or "") if isinstance(result, Killed) else result
             for text, result in zip(texts, results, strict=True)
         }
 
@@ -134,7 +132,7 @@ def _question(rollout: Rollout) -> _Question:
     problem = rollout.problem
     if rollout.stop == "error":
         raise EngineError(
-            f"problem {problem.id}, sample {rollout.sample}: the engine did not finish this rollout, so it is not scored"
+            f"problem {problem.id}, sample {rollout.sample}: the engine did not finish this rollout: it is not scored"
         )
     reward = find_reward(problem.reward)
     if isinstance(reward, ProgramReward):

@@ -44,9 +44,7 @@ class Journal:
             else:
                 refuse_other(folder, existing, manifest)
         except OSError as error:
-            raise RunFolderError(
-                f"{folder}: cannot be written: {error.strerror}; choose another --out"
-            ) from error
+            raise RunFolderError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -64,19 +62,29 @@ class Journal:
                 path.unlink()
 
     def write(
-        self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float],
-        rollouts: Sequence[Rollout], verdicts: Sequence[Verdict],
-    ) -> None:  # fmt: skip
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        rollouts: Sequence[Rollout],
+        verdicts: Sequence[Verdict],
+    ) -> None:
         """Record one step. Raises RunFolderError when the disk is full."""
         try:
             self._write_rollouts(step, rollouts, verdicts)
             append(self.folder / "metrics.jsonl", {"step": step, **metrics})
-            append(self.folder / "timings.jsonl", {"step": step, **seconds})
         except OSError as error:
             raise RunFolderError(
                 f"{self.folder}: step {step} could not be written: {error.strerror}; free some space and run the "
                 "same command again, it goes on from the last checkpoint"
             ) from error
+
+    def time(self, step: int, seconds: Mapping[str, float]) -> None:
+        """Record where a step's time went: apart from the metrics, which are the same on every rerun."""
+        append(self.folder / "timings.jsonl", {"step": step, **seconds})
+
+    def update(self, manifest: Mapping[str, Json]) -> None:
+        """Replace the manifest of the same run, asked for again with other algorithms or seeds."""
+        write_aside(self.folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
     def result(self, result: Result, *, final: bool) -> None:
         """Record an evaluation."""
@@ -107,9 +115,7 @@ def take(lock: TextIO, folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunFolderError(
-            f"{folder}: another process is writing this run; wait for it, or stop it"
-        ) from error
+        raise RunFolderError(f"{folder}: another process is writing this run; wait for it, or stop it") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Json] | None:

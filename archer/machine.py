@@ -58,9 +58,7 @@ def commit() -> str | None:
 def git(root: Path, *arguments: str) -> str | None:
     """Return what git prints, None where it cannot say."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
-        )
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

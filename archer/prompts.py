@@ -30,9 +30,7 @@ class Prompts:
         """Return the prompt as the model sees it, ready for the response."""
         messages = [{"role": "system", "content": problem.system}] if problem.system else []
         messages.append({"role": "user", "content": problem.prompt})
-        text = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False, **self.switches
-        )
+        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **self.switches)
         return str(text)
 
     def encode(self, problem: Problem) -> tuple[int, ...]:

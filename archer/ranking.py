@@ -128,9 +128,7 @@ def rank(
             differences = all_pairs(matrices)
             bold |= {(row, column, metric) for row in rows if beats_all(row, rows, differences)}
             comparisons += compared(column, metric, differences, empty.anchors)
-    return Standings(
-        *(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras
-    )
+    return Standings(*(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras)
 
 
 def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Sequence[Entry]) -> list[Array]:
@@ -196,8 +194,8 @@ def legend(standings: Standings) -> list[str]:
         noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
     bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
     differences = (
-        "Differences are paired by problem and, where both rows have seeds, by seed. Better or worse: the 95% "
-        'interval excludes zero. "Uncorrected": Holm\'s p, for all comparisons of the column, is above 0.05.'
+        "Differences are paired by problem and, where both rows have seeds, by seed. Better or worse: the "
+        "95% interval excludes zero. Uncorrected: Holm's p, for all comparisons of the column, is above 0.05."
     )
     return [
         f"{over}. Problems x samples: {counts}. {noise}",

@@ -143,6 +143,7 @@ class Recipe:
     reward: Rewards = Rewards()
     evaluate: Evaluate = Evaluate()
     save: Save = Save()
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     def digest(self) -> str:
         """Return a fingerprint of every value."""
@@ -175,9 +176,7 @@ def find_recipe(name: str) -> Path:
             raise RecipeError(f"{name}: no such recipe file")
         return Path(name)
     if name not in shipped:
-        raise RecipeError(
-            f"no shipped recipe {name!r}{did_you_mean(name, shipped)}; a file's name ends in .yaml"
-        )
+        raise RecipeError(f"no shipped recipe {name!r}{did_you_mean(name, shipped)}; a file's name ends in .yaml")
     return shipped[name]
 
 
@@ -265,9 +264,7 @@ def check(recipe: Recipe, where: str) -> None:
             rollout.prompts, rollout.max_tokens, rollout.slots
         )
         < 1,
-        "update: mini_batch, epochs and tokens must be 1 or more": min(
-            update.mini_batch, update.epochs, update.tokens
-        )
+        "update: mini_batch, epochs and tokens must be 1 or more": min(update.mini_batch, update.epochs, update.tokens)
         < 1,
         f"update: lr {update.lr} must be above 0": update.lr <= 0,
         "save: every and keep must be 1 or more": min(recipe.save.every, recipe.save.keep) < 1,

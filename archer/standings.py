@@ -36,16 +36,12 @@ def read_standings(out: Path, costs: Mapping[str, Cost] | None = None) -> Standi
     damaged or not of the same problems, samples and sampling.
     """
     manifest = read_manifest(out)
-    if manifest is None or "algorithms" not in manifest:
-        raise RunFolderError(
-            f"{out}: no manifest.json of a comparison; run `archer compare --out {out}` first"
-        )
+    if manifest is None or not {"algorithms", "seeds", "recipe"} <= manifest.keys():
+        raise RunFolderError(f"{out}: no manifest.json of a comparison; run `archer compare --out {out}` first")
     algorithms, seeds = list(manifest["algorithms"]), list(manifest["seeds"])
     benchmarks = list(manifest["recipe"]["evaluate"]["benchmarks"])
     if not benchmarks:
-        raise DataError(
-            f"{out}/manifest.json: recipe: evaluate: benchmarks is empty, so there is nothing to compare"
-        )
+        raise DataError(f"{out}/manifest.json: recipe: evaluate: benchmarks is empty, so there is nothing to compare")
     results = {name: read_row(out, name, seeds, benchmarks) for name in algorithms}
     if (out / BASE).exists():
         results = {BASE: read_row(out, BASE, [0], benchmarks), **results}
@@ -73,9 +69,7 @@ def read_row(out: Path, row: str, seeds: Sequence[int], benchmarks: Sequence[str
             "`archer compare` again, it goes on where it stopped"
         )
     return {
-        name: [
-            read_one(folder / "results" / f"{name}.json", row, seed, name) for seed, folder in folders.items()
-        ]
+        name: [read_one(folder / "results" / f"{name}.json", row, seed, name) for seed, folder in folders.items()]
         for name in benchmarks
     }
 
@@ -96,10 +90,10 @@ def refuse_unlike(results: Sequence[Result]) -> None:
         for name in ALIKE:
             mine, its = getattr(first, name), getattr(other, name)
             if mine != its:
-                detail = "differ or are in another order" if name == "problems" else f"is {its}, not {mine}"
+                detail = "are others or in another order" if name == "problems" else f"is {its}, not {mine}"
                 raise DataError(
-                    f"{first.benchmark}: {other.label} seed {other.seed}: {name} {detail} as in {first.label} "
-                    f"seed {first.seed}; evaluate both with the same benchmark file and recipe"
+                    f"{first.benchmark}: {other.label} seed {other.seed}: {name} {detail} as in "
+                    f"{first.label} seed {first.seed}; evaluate both with the same benchmark file and recipe"
                 )
 
 
@@ -135,9 +129,7 @@ def cost(runs: Sequence[Path]) -> Cost:
     """Return what a training run took, averaged over runs, from their journals."""
     responses = sum(line.get("responses", 0) for run in runs for line in read_lines(run / "metrics.jsonl"))
     timings = [line for run in runs for line in read_lines(run / "timings.jsonl")]
-    seconds = sum(
-        value for line in timings for part, value in line.items() if part not in ("step", *UNTRAINED)
-    )
+    seconds = sum(value for line in timings for part, value in line.items() if part not in ("step", *UNTRAINED))
     return Cost(responses / len(runs), seconds / len(runs))
 
 
@@ -153,8 +145,7 @@ def write_tables(standings: Standings, out: Path) -> None:
 def wide(standings: Standings, metric: str) -> pd.DataFrame:
     """Return one metric's means, rows x columns."""
     means = {
-        column: [standings.cells[row, column, metric].value for row in standings.rows]
-        for column in standings.columns
+        column: [standings.cells[row, column, metric].value for row in standings.rows] for column in standings.columns
     }
     return pd.DataFrame(means, index=list(standings.rows))
 

@@ -13,7 +13,7 @@ tens of problems but a study has two to five seeds, which calls for two correcti
 - the percentiles are stretched away from the mean by t / z, Student's quantile over the normal one, with
   Satterthwaite's degrees of freedom: two seeds say little about the spread of seeds.
 
-Simulated (2,000 studies of 64 problems x 16 samples, as in the tests): means are covered in 95-96 % of studies.
+Simulated (2,000 studies of 64 problems x 16 samples, as in the tests): means are covered in 95-96 % of them.
 Differences are in 95 % with one seed and no training noise, in 98-99 % where training noise is small, in 96 %
 where it is large with three seeds or five, and in 91 % where it is large with two: two are too few for it.
 
@@ -193,9 +193,7 @@ def resample(value_SP: Sequence[Array]) -> tuple[Array, float]:
 @lru_cache(maxsize=8)
 def weights(units: int, draws: int, stream: int) -> Array:
     """Return how much each unit counts in each resample, (R, units); rows sum to one."""
-    drawn = np.random.default_rng([SEED, units, stream]).multinomial(
-        draws, np.full(units, 1 / units), RESAMPLES
-    )
+    drawn = np.random.default_rng([SEED, units, stream]).multinomial(draws, np.full(units, 1 / units), RESAMPLES)
     shares: Array = drawn / draws
     return shares
 

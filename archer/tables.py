@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from archer.ranking import METRICS, Comparison, Standings, legend, show, show_difference
 
-WIDTH = 100  # columns of a terminal that tables are laid out for
 GAP = 2  # between columns
 SCORE, DIFFERENCE = len("0.72 [0.66, 0.78]"), len("+0.35 [+0.28, +0.42]")
 
@@ -68,10 +68,7 @@ def difference_lines(standings: Standings, anchor: str) -> list[str]:
     rows = []
     for metric in METRICS:
         for row, by_column in standings.against(anchor, metric).items():
-            texts = [
-                f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})"
-                for one in by_column.values()
-            ]
+            texts = [f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})" for one in by_column.values()]
             rows.append([row, f"{metric}@K", *texts])
     return grid(["", "", *standings.columns], rows)
 
@@ -88,37 +85,48 @@ def escape(text: str) -> str:
 
 
 def render(standings: Standings) -> RenderableType:
-    """Return the tables for a terminal of 100 columns."""
-    parts: list[RenderableType] = []
-    for metric in METRICS:
-        parts += score_tables(standings, metric)
-    parts += [Text(line, style="dim") for line in legend(standings)]
-    for metric in METRICS:
-        parts += difference_tables(standings, metric)
-    header, rows = detail_table(standings)
-    table = plain_table("Responses and cost", header)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return Group(*parts, table, Text(DETAIL_NOTE, style="dim"))
+    """Return the tables for a terminal; they are laid out for its width when printed."""
+    return Terminal(standings)
 
 
-def score_tables(standings: Standings, metric: str) -> Iterator[Table]:
+@dataclass(frozen=True)
+class Terminal:
+    """Standings as rich prints them."""
+
+    standings: Standings
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        standings, width = self.standings, options.max_width
+        for metric in METRICS:
+            yield from score_tables(standings, metric, width)
+        for line in legend(standings):
+            yield Text(line, style="dim")
+        yield Text()
+        for metric in METRICS:
+            yield from difference_tables(standings, metric, width)
+        header, rows = detail_table(standings)
+        table = plain_table("Responses and cost", header)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        yield table
+        yield Text(DETAIL_NOTE, style="dim")
+
+
+def score_tables(standings: Standings, metric: str, width: int) -> Iterator[Table]:
     """Yield the scores of one metric, as many columns a table as fit."""
-    for columns in chunks(standings, SCORE):
+    for columns in chunks(standings, SCORE, width):
         table = plain_table(f"{metric}@K [95% interval]", headings(standings, metric, columns))
         for row in standings.rows:
             cells = [(row, column, metric) for column in columns]
             styles = ["bold" if cell in standings.bold else "" for cell in cells]
-            texts = [
-                Text(show(standings.cells[cell]), style) for cell, style in zip(cells, styles, strict=True)
-            ]
+            texts = [Text(show(standings.cells[cell]), style) for cell, style in zip(cells, styles, strict=True)]
             table.add_row(Text(row), *texts)
         yield table
 
 
-def difference_tables(standings: Standings, metric: str) -> Iterator[Table]:
+def difference_tables(standings: Standings, metric: str, width: int) -> Iterator[Table]:
     """Yield the differences of one metric to every anchor, as many columns a table as fit."""
-    for columns in chunks(standings, DIFFERENCE):
+    for columns in chunks(standings, DIFFERENCE, width):
         title = f"Differences in {metric}@K [95% interval]"
         table = plain_table(title, headings(standings, metric, columns))
         for anchor in standings.anchors:
@@ -139,12 +147,12 @@ def headings(standings: Standings, metric: str, columns: Sequence[str]) -> list[
     return ["", *(f"{column}\n{standings.metric_name(metric, column)}" for column in columns)]
 
 
-def chunks(standings: Standings, cell: int) -> list[tuple[str, ...]]:
-    """Return the columns, dealt evenly to as few tables as are at most WIDTH wide."""
+def chunks(standings: Standings, cell: int, width: int) -> list[tuple[str, ...]]:
+    """Return the columns, dealt evenly to as few tables as fit the width."""
     columns = standings.columns
     label = 2 + max(len(row) for row in (*standings.rows, *(f"to {one}" for one in standings.anchors)))
     widest = GAP + max(cell, *(len(column) for column in columns))
-    tables = math.ceil(len(columns) / max(1, (WIDTH - label) // widest))
+    tables = math.ceil(len(columns) / max(1, (width - label) // widest))
     size = math.ceil(len(columns) / tables)
     return [columns[start : start + size] for start in range(0, len(columns), size)]
 
@@ -159,5 +167,5 @@ def plain_table(title: str, header: Sequence[str]) -> Table:
         collapse_padding=True,
     )
     for place, name in enumerate(header):
-        table.add_column(Text(name), no_wrap=True, justify="left" if place == 0 else "right")
+        table.add_column(Text(name), overflow="fold", justify="left" if place == 0 else "right")
     return table

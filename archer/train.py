@@ -30,6 +30,7 @@ from archer.problems import judges_programs, open_stream
 from archer.prompts import Prompts
 from archer.recipe import Recipe
 from archer.result import Result, read_result
+from archer.sinks import Sink, open_sinks
 from archer.types import Json
 
 
@@ -75,13 +76,14 @@ def train(run: Run) -> None:
             position, step = harvest.position, step + 1
             with clock("evaluate"):
                 scores = parts.curve(step)
+            metrics = {**describe(harvest), **scalars, **scores}
             with clock("write"):
-                rollouts, verdicts = zip(*harvest.sampled, strict=True)
-                journal.write(
-                    step - 1, {**describe(harvest), **scalars, **scores}, clock.seconds, rollouts, verdicts
-                )
+                journal.write(step - 1, metrics, *zip(*harvest.sampled, strict=True))
                 if step % recipe.save.every == 0 or step == recipe.steps:
                     parts.save(step, position)
+            journal.time(step - 1, clock.seconds)
+            for sink in parts.sinks:
+                sink.log(step - 1, metrics)
         parts.examine(recipe.steps)
 
 
@@ -118,6 +120,7 @@ class Parts:
     grader: Grader
     sampler: Sampler
     exams: list[Exam]
+    sinks: list[Sink]
 
     def resume(self) -> tuple[int, int]:
         """Load the newest checkpoint, if any; return the steps done and the problem stream's position."""
@@ -135,9 +138,7 @@ class Parts:
         """Write a checkpoint: the moment the steps so far are done."""
         state = {"policy": self.policy.state(), "step": step, "position": position}
         folder = self.run.folder / "checkpoints"
-        checkpoint.save(
-            folder, step, self.policy.model, self.engine.tokenizer, state, self.run.recipe.save.keep
-        )
+        checkpoint.save(folder, step, self.policy.model, self.engine.tokenizer, state, self.run.recipe.save.keep)
 
     def curve(self, step: int) -> Mapping[str, float]:
         """Evaluate a part of every benchmark where a curve point is due; return the scores by name."""
@@ -148,9 +149,7 @@ class Parts:
         for exam in self.exams:
             result = self._evaluate(exam.part(plan.curve_problems, plan.curve_samples), step)
             self.journal.result(result, final=False)
-            scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (
-                len(result.problems) * result.samples
-            )
+            scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
         return scores
 
     def examine(self, step: int) -> None:
@@ -184,7 +183,8 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed)
     journal = Journal(run.folder, run.manifest())
     stack.callback(journal.close)
-    return Parts(run, algorithm, journal, policy, engine, grader, sampler, exams)
+    sinks = open_sinks(recipe.log, run.folder, run.manifest(), stack)
+    return Parts(run, algorithm, journal, policy, engine, grader, sampler, exams, sinks)
 
 
 def open_sandbox(recipe: Recipe, unisolated: bool, stack: ExitStack) -> Executor | None:
@@ -192,8 +192,6 @@ def open_sandbox(recipe: Recipe, unisolated: bool, stack: ExitStack) -> Executor
     benchmarks = [read_benchmark(name).data for name in recipe.evaluate.benchmarks]
     if not any(judges_programs(source) for source in (*recipe.data, *benchmarks)):
         return None
-    executor = open_executor(
-        "process" if unisolated else recipe.reward.sandbox, recipe.reward.workers, unisolated
-    )
+    executor = open_executor("process" if unisolated else recipe.reward.sandbox, recipe.reward.workers, unisolated)
     stack.callback(executor.close)
     return executor

@@ -86,9 +86,7 @@ class Workers:
         _end(pool)
         self._context.stop()
 
-    def _try(
-        self, function: Callable[..., Any], tasks: dict[int, _Task], results: dict[int, Any]
-    ) -> Exception | None:
+    def _try(self, function: Callable[..., Any], tasks: dict[int, _Task], results: dict[int, Any]) -> Exception | None:
         """Fill in results, all but those whose worker died; return the error of a broken pool."""
         pool = self._started()
         futures: dict[int, Any] = {}
@@ -118,9 +116,7 @@ class Workers:
                 _end(self._pool)
                 self._pool = None
             if self._pool is None:
-                self._pool = ProcessPool(
-                    self._count, initializer=_prepare, initargs=self._start, context=self._context
-                )
+                self._pool = ProcessPool(self._count, initializer=_prepare, initargs=self._start, context=self._context)
             return self._pool
 
     def _drop(self, pool: ProcessPool) -> None:
@@ -132,7 +128,7 @@ class Workers:
 
 def _end(pool: ProcessPool | None) -> None:
     if pool is not None:
-        pool.stop()  # type: ignore[no-untyped-call]
+        pool.stop()
         pool.join()
 
 

@@ -24,7 +24,10 @@ import threading
 import traceback
 import types
 
-WARM = "array bisect collections copy datetime decimal fractions heapq io itertools operator queue random statistics string typing"
+WARM = (
+    "array bisect collections copy datetime decimal fractions heapq io itertools operator queue random "
+    "statistics string typing"
+)
 for name in WARM.split():  # what programs often import: a fork has it already
     __import__(name)
 

@@ -4,6 +4,7 @@ See ``runner.py``. Limits that the kernel keeps per process (address space, CPU 
 all processes of a program together, a hundred times a second.
 """
 
+import contextlib
 import os
 import resource
 import select
@@ -108,7 +109,5 @@ def kill_all():
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             targets = file.read().split()
     for target in targets:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(int(target), signal.SIGKILL)
-        except ProcessLookupError:
-            pass

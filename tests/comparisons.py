@@ -24,8 +24,7 @@ def result(row: str, seed: int, benchmark: str, right: Sequence[int]) -> Result:
     """Return a result of 4 samples a problem; the last wrong sample of a problem has no answer."""
     outcomes = tuple(tuple(sample < count for sample in range(4)) for count in right)
     reasons = tuple(
-        (*tuple("right" if count > sample else "wrong" for sample in range(3)), last(count))
-        for count in right
+        (*tuple("right" if count > sample else "wrong" for sample in range(3)), last(count)) for count in right
     )
     return Result(
         label=row, seed=seed, step=0 if row == "base" else 3, benchmark=benchmark, sha256="a" * 64,
@@ -72,8 +71,8 @@ def write_journal(folder: Path, row: str, seed: int, steps: int) -> None:
         reward = 0.2 + 0.1 * step + 0.01 * seed
         metrics: dict[str, float] = {
             "step": step, "reward": reward, "reward/lab-sums": reward, "reward/lab-code": reward / 2,
-            "length": 30.0 - step, "entropy": 0.9 - 0.1 * step, "clip_reasoning": 0.01, "clip_knowledge": 0.02,
-            "signal": 0.5, "responses": 64.0,
+            "length": 30.0 - step, "entropy": 0.9 - 0.1 * step, "clip_reasoning": 0.01,
+            "clip_knowledge": 0.02, "signal": 0.5, "responses": 64.0,
         }  # fmt: skip
         if KNOWLEDGE[row]:
             metrics |= {"kl_reasoning": 0.01 * step, "kl_knowledge": 0.001 * step}

@@ -96,18 +96,14 @@ def test_killed_worker_is_replaced_and_nothing_lost(sandbox) -> None:
     for pid in sandbox.pids:
         os.kill(pid, signal.SIGKILL)
     found += list(results)
-    assert {index: outcome.runs[0].stdout for index, outcome in found} == {
-        index: f"{index}\n" for index in range(16)
-    }
+    assert {index: outcome.runs[0].stdout for index, outcome in found} == {index: f"{index}\n" for index in range(16)}
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_nothing_remains_after_close(sandbox, name) -> None:
     descriptors, before = len(os.listdir("/proc/self/fd")), threading.active_count()
     executor = open_executor(name, 2, unisolated=True)
-    jobs = [
-        Job("import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(61.5)", (Stdin(""),), TIGHT)
-    ] * 4
+    jobs = [Job("import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(61.5)", (Stdin(""),), TIGHT)] * 4
     jobs += [Job("import time\ntime.sleep(62.5)", (Stdin(""),), default_limits())] * 2
     results = executor.execute(jobs)
     pids = [next(results) and pid for pid in executor.pids]
@@ -143,9 +139,7 @@ def test_nothing_outlives_a_killed_host(sandbox) -> None:
 
 def alive(pid: int | str) -> bool:
     try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
-        )  # init reaps in its own time
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"  # init reaps in its own time
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -208,9 +202,7 @@ def test_missing_bubblewrap(monkeypatch, tmp_path) -> None:
 
 
 def test_forbidden_namespaces(monkeypatch, tmp_path) -> None:
-    (tmp_path / "bwrap").write_text(
-        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n"
-    )
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(MissingError, match=r"No permissions.*user namespaces are disabled.*sysctl"):

@@ -93,9 +93,7 @@ class Counted(Math):
         return super().judge(gold, answer)
 
 
-def test_equal_answers_to_equal_golds_are_judged_once(
-    monkeypatch: pytest.MonkeyPatch, grader: Grader
-) -> None:
+def test_equal_answers_to_equal_golds_are_judged_once(monkeypatch: pytest.MonkeyPatch, grader: Grader) -> None:
     counted = Counted()
     monkeypatch.setattr(archer.grading, "find_reward", lambda name: counted)
     texts = [r"\boxed{1}", r"so \boxed{1}", r"\boxed{2}", r"\boxed{1}"]

@@ -28,9 +28,7 @@ def harvest(groups: str, answer=mixed, position: int = 0, **changes: object) -> 
     algorithm = replace(ALGORITHMS["dapo"], groups=groups, **changes)
     stream = open_stream([Source("lab-arithmetic")], seed=0)
     with Grader(1, 5.0) as grader:
-        return Sampler(Scripted(answer), grader, stream, ROLLOUT, algorithm, seed=0).harvest(
-            position, Clock()
-        )
+        return Sampler(Scripted(answer), grader, stream, ROLLOUT, algorithm, seed=0).harvest(position, Clock())
 
 
 def indices(found: Harvest) -> list[int]:
@@ -61,9 +59,7 @@ def test_refill_goes_on_from_where_the_stream_stood() -> None:
 
 
 def test_a_refill_without_end_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(
-        UserError, match=r"after 3 rounds only 0 of 4 groups .* make the problems harder or easier"
-    ):
+    with pytest.raises(UserError, match=r"after 3 rounds only 0 of 4 groups .* make the problems harder or easier"):
         harvest("refill", lambda problem, sample: "\\boxed{1}", refills=2)
 
 

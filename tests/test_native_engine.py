@@ -72,9 +72,7 @@ def test_log_probs_and_entropies_equal_the_training_forward(parts: tuple, temper
 
 def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
     _, tokenizer = parts
-    rollouts = engine(parts, 64).generate(
-        [Ask(PROBLEMS[0], tuple(range(64)), seed=1)], Sampling(max_tokens=300)
-    )
+    rollouts = engine(parts, 64).generate([Ask(PROBLEMS[0], tuple(range(64)), seed=1)], Sampling(max_tokens=300))
     assert {rollout.stop for rollout in rollouts} == {"end", "length"}
     for rollout in rollouts:
         assert (rollout.tokens[-1] == tokenizer.eos_token_id) == (rollout.stop == "end")
@@ -88,17 +86,15 @@ def test_a_prompt_too_long_for_the_model_is_refused(parts: tuple) -> None:
 
 
 def test_a_tokenizer_without_chat_template_is_refused(parts: tuple, tiny: Path) -> None:
-    _, tokenizer = load_model(Model(str(tiny)))
+    tokenizer = load_model(Model(str(tiny)))[1]
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="no chat template; add chat_template.jinja"):
         Prompts(tokenizer)
 
 
 def test_greedy_takes_the_likeliest_token(parts: tuple) -> None:
-    model, tokenizer = parts
-    rollout = engine(parts, 4).generate(
-        [Ask(PROBLEMS[0], (0,), seed=1)], Sampling(temperature=0, max_tokens=6)
-    )[0]
+    model, _ = parts
+    rollout = engine(parts, 4).generate([Ask(PROBLEMS[0], (0,), seed=1)], Sampling(temperature=0, max_tokens=6))[0]
     ids = list(rollout.prompt_tokens)
     for token in rollout.tokens:
         assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token

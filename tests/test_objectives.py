@@ -132,9 +132,7 @@ def rows_of(tokens: Tokens, rows: list[int], width: int | None = None) -> Tokens
     return Tokens(**columns, step_entropy_N=tokens.step_entropy_N)
 
 
-def gradient(
-    objective: Objective, tokens: Tokens, averaging: str, cuts: list[list[int]], width: int | None
-) -> tuple:
+def gradient(objective: Objective, tokens: Tokens, averaging: str, cuts: list[list[int]], width: int | None) -> tuple:
     """The loss and, by row and position, its gradient, when the batch is cut into ``cuts``."""
     weight_B = AVERAGINGS[averaging](tokens.mask_BT.sum(1).double(), 12)
     total, grads = 0.0, torch.zeros_like(tokens.logp_BT)
@@ -192,10 +190,7 @@ def test_ties_are_reasoning_by_the_paper_and_knowledge_by_the_released_code() ->
 
 def test_averaging_of_lengths_10_and_1000_by_hand() -> None:
     length_B = torch.tensor([10.0, 1000.0])
-    loss = {
-        name: (AVERAGINGS[name](length_B, 1000) * torch.tensor([10.0, 0.0])).sum().item()
-        for name in AVERAGINGS
-    }
+    loss = {name: (AVERAGINGS[name](length_B, 1000) * torch.tensor([10.0, 0.0])).sum().item() for name in AVERAGINGS}
     assert loss["response"] == pytest.approx(0.5)
     assert loss["token"] == pytest.approx(10 / 1010, rel=1e-6)
     assert loss["constant"] == pytest.approx(10 / 2000, rel=1e-6)

@@ -48,9 +48,7 @@ def test_a_cycle_takes_sources_by_weight(tmp_path: Path) -> None:
 
 
 def test_seeds_train_on_different_lab_problems() -> None:
-    first, second = (
-        {p.prompt for p in open_stream([Source("lab-arithmetic")], seed).take(0, 50)} for seed in (0, 1)
-    )
+    first, second = ({p.prompt for p in open_stream([Source("lab-arithmetic")], seed).take(0, 50)} for seed in (0, 1))
     assert first != second
 
 
@@ -77,9 +75,7 @@ def test_a_missing_file_and_an_unknown_task() -> None:
 
 
 def test_real_benchmark_files_load(shared: Path) -> None:
-    source = Source(
-        "aime24", path=str(shared / "math/aime24.jsonl"), prompt="problem", gold="expected_answer"
-    )
+    source = Source("aime24", path=str(shared / "math/aime24.jsonl"), prompt="problem", gold="expected_answer")
     source = Source(**{**source.__dict__, "path": str(shared / "data/math/aime24.jsonl")})
     at = open_source(source, seed=0)
     assert len({at(index).id for index in range(30)}) == 30

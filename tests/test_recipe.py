@@ -13,7 +13,53 @@ from archer.errors import RecipeError
 from archer.objectives.archer import Archer
 from archer.recipe import Recipe, read_recipe
 
-KEYS = ["algorithms", "data.gold", "data.instruction", "data.name", "data.path", "data.prompt", "data.revision", "data.reward", "data.split", "data.weight", "evaluate.benchmarks", "evaluate.curve_problems", "evaluate.curve_samples", "evaluate.every", "evaluate.samples", "model.path", "model.revision", "model.template", "name", "reward.sandbox", "reward.seconds", "reward.workers", "rollout.engine", "rollout.group", "rollout.max_tokens", "rollout.prompts", "rollout.slots", "rollout.temperature", "rollout.top_k", "rollout.top_p", "save.every", "save.keep", "steps", "update.betas", "update.bf16", "update.checkpointing", "update.clip_norm", "update.epochs", "update.lr", "update.mini_batch", "update.schedule", "update.tokens", "update.warmup", "update.weight_decay"]
+KEYS = [
+    "algorithms",
+    "data.gold",
+    "data.instruction",
+    "data.name",
+    "data.path",
+    "data.prompt",
+    "data.revision",
+    "data.reward",
+    "data.split",
+    "data.weight",
+    "evaluate.benchmarks",
+    "evaluate.curve_problems",
+    "evaluate.curve_samples",
+    "evaluate.every",
+    "evaluate.samples",
+    "log",
+    "model.path",
+    "model.revision",
+    "model.template",
+    "name",
+    "reward.sandbox",
+    "reward.seconds",
+    "reward.workers",
+    "rollout.engine",
+    "rollout.group",
+    "rollout.max_tokens",
+    "rollout.prompts",
+    "rollout.slots",
+    "rollout.temperature",
+    "rollout.top_k",
+    "rollout.top_p",
+    "save.every",
+    "save.keep",
+    "steps",
+    "update.betas",
+    "update.bf16",
+    "update.checkpointing",
+    "update.clip_norm",
+    "update.epochs",
+    "update.lr",
+    "update.mini_batch",
+    "update.schedule",
+    "update.tokens",
+    "update.warmup",
+    "update.weight_decay",
+]
 
 
 def keys(kind: type, prefix: str = "") -> list[str]:
@@ -61,9 +107,7 @@ def test_bad_values_say_what_and_where(change: str, message: str) -> None:
     ],
 )
 def test_unknown_recipes(name: str, message: str) -> None:
-    with pytest.raises(
-        RecipeError, match=message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")
-    ):
+    with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
         read_recipe(name)
 
 

@@ -81,8 +81,9 @@ def test_facts_tables_and_words_are_there(page: Page) -> None:
 def test_every_quantity_has_its_figure(page: Page) -> None:
     text = words(page)
     for title in (
-        "Reward", "Reward, lab-code", "Reward, lab-sums", "Held-out avg@K, lab-sums", "Held-out avg@K, lab-code",
-        "Entropy", "Clip fraction, reasoning tokens", "Clip fraction, knowledge tokens",
+        "Reward", "Reward, lab-code", "Reward, lab-sums", "Held-out avg@K, lab-sums",
+        "Held-out avg@K, lab-code", "Entropy", "Clip fraction, reasoning tokens",
+        "Clip fraction, knowledge tokens",
         "KL to the reference, reasoning tokens", "KL to the reference, knowledge tokens", "Response length",
         "Groups with signal", "Seconds per step",
     ):  # fmt: skip
@@ -136,16 +137,14 @@ def test_curves_by_hand(page: Page) -> None:
     assert len(drawn["Reward"]) == 3 * (1 + 2)
     held_out = next(trace for trace in drawn["Held-out avg@K, lab-sums"] if trace["name"] == "archer")
     assert held_out["x"] == [0, 2]
-    assert held_out["y"] == pytest.approx(
-        [1 / 8, 0.4]
-    )  # base: 0 and 1 right of 4 on the curve's two problems
+    assert held_out["y"] == pytest.approx([1 / 8, 0.4])  # base: 0 and 1 right of 4 on the curve's two problems
     seconds = {str(trace["name"]): trace["x"] for trace in drawn["Seconds per step"]}
     assert seconds["generate"] == [2.0, 2.0, 2.0]
     assert "reference" not in seconds
 
 
 def test_what_is_not_recorded_is_said(page: Page, tmp_path: Path) -> None:
-    assert "No line for grpo, dapo: trains without a reference." in words(page)
+    assert "No line for grpo, dapo: no reference model." in words(page)
     write_comparison(tmp_path)
     for place in tmp_path.glob("*/seed-*/*.jsonl"):
         place.unlink()
@@ -184,9 +183,7 @@ def test_a_browser_draws_every_figure(tmp_path: Path) -> None:
     make(tmp_path)
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", *QUIET]
     place = [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "report.html").as_uri()]
-    done = subprocess.run(
-        [BROWSER, *arguments, *place], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = subprocess.run([BROWSER, *arguments, *place], capture_output=True, text=True, timeout=120, check=True)
     drawn = re.findall(r'<svg class="main-svg"', done.stdout)
     lines = re.findall(r'<g class="trace scatter', done.stdout)
     bars = re.findall(r'<g class="point"', done.stdout)

@@ -40,7 +40,8 @@ def killed_after(arguments: list[str], out: Path, steps: int, delay: float) -> N
     try:
         deadline = time.monotonic() + 120
         while len(read_lines(out / "metrics.jsonl")) < steps:
-            assert process.poll() is None and time.monotonic() < deadline
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(delay)
     finally:
@@ -58,9 +59,7 @@ def content(out: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("algorithm", "every", "kills"), [("archer", 1, [(1, 0.05), (2, 0.3)]), ("dapo", 3, [(2, 0.1)])]
 )
-def test_a_killed_run_resumes_bitwise(
-    tmp_path: Path, tiny: Path, algorithm: str, every: int, kills: list
-) -> None:
+def test_a_killed_run_resumes_bitwise(tmp_path: Path, tiny: Path, algorithm: str, every: int, kills: list) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(model=tiny, every=every))
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
@@ -89,9 +88,7 @@ def test_two_writers_of_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path: Path) -> None:
     journal = Journal(tmp_path, {"seed": 0})
-    (tmp_path / "metrics.jsonl").write_text(
-        '{"step": 0, "loss": 1.5}\n{"step": 1, "loss": 2.5}\n{"step": 2, "lo'
-    )
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": 1.5}\n{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
     assert [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")] == [0, 1]
     journal.rewind(1)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0, "loss": 1.5}\n'

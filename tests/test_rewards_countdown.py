@@ -68,9 +68,7 @@ def test_last_box_counts_and_no_box_is_no_answer() -> None:
     assert reason(r"<think>\boxed{3+5*2}") == "no_answer"
 
 
-@pytest.mark.parametrize(
-    "gold", ["13", {"numbers": [13], "target": 13}, {"numbers": [1, True], "target": 2}, {}]
-)
+@pytest.mark.parametrize("gold", ["13", {"numbers": [13], "target": 13}, {"numbers": [1, True], "target": 2}, {}])
 def test_malformed_gold_is_an_error(gold: Json) -> None:
     with pytest.raises(DataError, match="gold: expected"):
         reason(r"\boxed{13}", gold)

@@ -83,9 +83,7 @@ def test_call_gives_plain_values(sandbox) -> None:
         "x": 1.5,
         "3": [1, "é"],
     }
-    assert (
-        run(sandbox, "class Solution:\n    def f(self, a): return a + 1", Call("Solution.f", (4,))).value == 5
-    )
+    assert run(sandbox, "class Solution:\n    def f(self, a): return a + 1", Call("Solution.f", (4,))).value == 5
     assert run(sandbox, "class Solution:\n    def f(self, a): return a + 1", Call("f", (4,))).value == 5
     assert run(
         sandbox,
@@ -93,10 +91,7 @@ def test_call_gives_plain_values(sandbox) -> None:
         Call("f", (4,)),
         prelude="from typing import *\nfrom math import *",
     ).value == float("inf")
-    assert (
-        run(sandbox, "if __name__ == '__main__': input()\ndef f(): print('x'); return 1", Call("f", ())).value
-        == 1
-    )
+    assert run(sandbox, "if __name__ == '__main__': input()\ndef f(): print('x'); return 1", Call("f", ())).value == 1
 
 
 @pytest.mark.parametrize(
@@ -142,9 +137,7 @@ def test_frames_do_not_hold_what_is_expected(sandbox) -> None:
         "    return sum(''.join(['31', '337']) in text for text in seen)\n"
     )
     values = []
-    job = Job(
-        program, (Call("f", (1,)),) * 2, default_limits(), lambda index, result: values.append(31337) is None
-    )
+    job = Job(program, (Call("f", (1,)),) * 2, default_limits(), lambda index, result: values.append(31337) is None)
     [(_, outcome)] = sandbox.execute([job])
     assert [result.value for result in outcome.runs] == [0, 0], outcome
 

@@ -54,9 +54,7 @@ class Board:
         tokens, logps, entropies = (
             tuple(column[row, :count].tolist()) for column in (self.token_SN, self.logp_SN, self.entropy_SN)
         )
-        return Rollout(
-            asked.problem, asked.sample, asked.prompt, tokens, logps, entropies, text, stop, version
-        )
+        return Rollout(asked.problem, asked.sample, asked.prompt, tokens, logps, entropies, text, stop, version)
 
 
 class Native:
@@ -108,7 +106,7 @@ class Native:
         return [rollout for rollout in done if rollout is not None]
 
     def _rows(self, asks: Sequence[Ask]) -> list[Row]:
-        rows = []
+        rows: list[Row] = []
         for ask in asks:
             prompt = self.prompts.encode(ask.problem)
             for sample in ask.samples:
@@ -137,9 +135,9 @@ class Native:
             taken.append(waiting.popleft())
         device = self.model.device
         length_P = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        token_PT = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(prompt) for prompt in prompts], batch_first=True
-        ).to(device)
+        token_PT = torch.nn.utils.rnn.pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True).to(
+            device
+        )
         cache = DynamicCache(config=self.model.config)
         hidden_PTH = self.model.base_model(input_ids=token_PT, past_key_values=cache, use_cache=True)[0]
         last_PH = hidden_PTH[torch.arange(len(prompts), device=device), length_P - 1]
@@ -224,7 +222,5 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> T
         value = getattr(source, "eos_token_id", None)
         ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
     if not ids:
-        raise ModelError(
-            f"{model.config.name_or_path}: no end token in generation_config.json or the tokenizer"
-        )
+        raise ModelError(f"{model.config.name_or_path}: no end token in generation_config.json or the tokenizer")
     return torch.tensor(sorted(ids))

@@ -31,10 +31,7 @@ def draw(logits_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> tuple[Tens
     logp_SV = torch.log_softmax(scaled_SV, dim=-1)
     prob_SV = logp_SV.exp()
     entropy_S = -(prob_SV * logp_SV).sum(-1)
-    if sampling.temperature == 0:
-        token_S = logits_SV.argmax(-1)
-    else:
-        token_S = invert(truncate(prob_SV, sampling), uniform_S)
+    token_S = logits_SV.argmax(-1) if sampling.temperature == 0 else invert(truncate(prob_SV, sampling), uniform_S)
     return token_S, logp_SV.gather(-1, token_S[:, None])[:, 0], entropy_S
 
 

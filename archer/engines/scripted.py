@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from archer.types import Ask, Problem, Rollout, Sampling
+from archer.types import Ask, Problem, Rollout, Sampling, Stop
 
 
 @dataclass
@@ -28,6 +28,6 @@ class Scripted:
         text = full[: sampling.max_tokens]
         tokens = tuple(map(ord, text))
         zeros = (0.0,) * len(tokens)
-        stop = "end" if text == full else "length"
+        stop: Stop = "end" if text == full else "length"
         prompt = tuple(map(ord, problem.prompt))
         return Rollout(problem, sample, prompt, tokens, zeros, zeros, text, stop, self.version)

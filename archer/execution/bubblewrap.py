@@ -133,9 +133,7 @@ def _known_options(program: str) -> str:
 
 def _explain(program: str, reason: str) -> MissingError | SandboxError:
     """Tell a system that forbids sandboxes from a guest of ours that does not work."""
-    version = subprocess.run(
-        [program, "--version"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     if "bwrap:" not in reason:
         return SandboxError(f"sandbox: bubblewrap: the guest in a fresh sandbox {reason}")
     return MissingError(

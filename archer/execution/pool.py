@@ -117,9 +117,7 @@ class _Worker:
             guest.interrupt()
 
     def _work(self) -> None:
-        with suppress(
-            Lost, SandboxError
-        ):  # what fails here fails again at the first job, and is raised there
+        with suppress(Lost, SandboxError):  # what fails here fails again at the first job, and is raised there
             self._ready()
         while (task := self._tasks.get()) is not None:
             if task.batch.cancelled:

@@ -22,9 +22,7 @@ class LogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, target_N: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logp_N, entropy_N, lse_N = (
-            hidden_NH.new_empty(len(target_N), dtype=wide(hidden_NH)) for _ in range(3)
-        )
+        logp_N, entropy_N, lse_N = (hidden_NH.new_empty(len(target_N), dtype=wide(hidden_NH)) for _ in range(3))
         for rows in chunks(len(target_N), len(weight_VH)):
             logits_CV = scaled_logits(hidden_NH[rows], weight_VH, temperature)
             lse_N[rows] = logits_CV.logsumexp(-1)
@@ -36,7 +34,7 @@ class LogProbs(torch.autograd.Function):
         return logp_N, entropy_N
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_NH, weight_VH, target_N, lse_N, entropy_N = ctx.saved_tensors
         grad_logp_N, grad_entropy_N = grads
         grad_hidden_NH, grad_weight_VH = torch.zeros_like(hidden_NH), torch.zeros_like(weight_VH)

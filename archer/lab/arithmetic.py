@@ -46,9 +46,9 @@ class Arithmetic:
     def text(self, problem: Problem, rng: Random) -> str:
         """Return one training response: right, wrong or noisy as the shares say."""
         first, second = map(int, problem.prompt.split("+"))
-        method = rng.choices(
-            ["carry", "columns", "guess"], [self.carry, self.columns, 1 - self.carry - self.columns]
-        )[0]
+        method = rng.choices(["carry", "columns", "guess"], [self.carry, self.columns, 1 - self.carry - self.columns])[
+            0
+        ]
         if method == "guess":
             return f"guess\n\\boxed{{{self._guess(first + second, rng)}}}"
         lines, answer = self._work(first, second, rng, carrying=method == "carry")
@@ -70,4 +70,5 @@ class Arithmetic:
     def _guess(self, total: int, rng: Random) -> int:
         """Return a number with the right first digit, mostly: what a glance gives."""
         spread = 10 ** (len(str(total)) - 1)
-        return total // spread * spread + rng.randrange(spread)
+        guess: int = total // spread * spread + rng.randrange(spread)
+        return guess

@@ -51,9 +51,7 @@ class Countdown:
         """Return one training response: right, wrong or noisy as the shares say."""
         options = expressions(problem.gold["numbers"])
         rng.shuffle(options)
-        mode = rng.choices(
-            ["glance", "search", "try"], [self.glance, self.search, 1 - self.glance - self.search]
-        )[0]
+        mode = rng.choices(["glance", "search", "try"], [self.glance, self.search, 1 - self.glance - self.search])[0]
         if mode == "glance":
             return f"glance\n\\boxed{{{options[0]}}}"
         tries = len(options) if mode == "search" else rng.randint(1, 3)

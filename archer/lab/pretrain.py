@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from archer.lab import TASKS
 from archer.lab.tokenizer import END, PAD, build_tokenizer
+from archer.machine import provenance
 from archer.recipe import STRICT, assign, read_yaml, typed
 
 TYPICAL_LENGTH = 32  # tokens of a response: puts the loss of a batch near 1
@@ -119,9 +120,7 @@ def build_optimizers(model: Qwen2ForCausalLM, recipe: Pretrain) -> list[torch.op
     known = {id(weight) for weight in matrices}
     rest = [weight for weight in model.parameters() if id(weight) not in known]
     return [
-        torch.optim.Muon(
-            matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
+        torch.optim.Muon(matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=recipe.lr / 2, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -134,29 +133,25 @@ def pretrain(recipe: Pretrain, out: Path, threads: int = 0) -> float:
     end, pad = (tokenizer.convert_tokens_to_ids(token) for token in (END, PAD))
     model = build_model(recipe, len(tokenizer), end, pad)
     optimizers = build_optimizers(model, recipe)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate(recipe, step)) for one in optimizers
-    ]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate(recipe, step)) for one in optimizers]
     batches = bucketed(examples(tokenizer, recipe.seed), recipe.batch, Random(recipe.seed))
     smooth = 0.0
     for step in track(range(recipe.steps), description="pretraining"):
         ids, labels = collate(next(batches), pad)
         logits = model(input_ids=ids).logits[:, :-1]
         # A sum over tokens: a mean over each batch would weigh the tokens of short texts, the guesses, more.
-        total = cross_entropy(
-            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        total = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
         model.zero_grad(set_to_none=True)
-        (total / (recipe.batch * TYPICAL_LENGTH)).backward()
+        (total / (recipe.batch * TYPICAL_LENGTH)).backward()  # type: ignore[no-untyped-call]
         loss = total / (labels != IGNORED).sum()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for part in (*optimizers, *schedules):
-            part.step()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         smooth = loss.item() if step == 0 else 0.98 * smooth + 0.02 * loss.item()
         if (step + 1) % SNAPSHOT == 0 or step + 1 == recipe.steps:
             model.save_pretrained(out)
             tokenizer.save_pretrained(out)
-    (out / "pretrain.json").write_text(
-        json.dumps({"recipe": asdict(recipe), "loss": smooth}, indent=2) + "\n"
-    )
+    origin = {"command": "archer lab pretrain", "recipe": asdict(recipe), "loss": smooth, **provenance()}
+    (out / "pretrain.json").write_text(json.dumps(origin, indent=2) + "\n")
     return smooth

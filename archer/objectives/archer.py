@@ -60,9 +60,7 @@ class Archer:
 
     def __call__(self, tokens: Tokens) -> tuple[Tensor, Columns]:
         """Return the unreduced loss and the columns ``clip`` and, with a reference, ``kl``."""
-        reasoning_BT = above_quantile(
-            tokens, self.entropy_quantile, scope=self.scope, strict=self.gate == ">"
-        )
+        reasoning_BT = above_quantile(tokens, self.entropy_quantile, scope=self.scope, strict=self.gate == ">")
         below_BT, above_BT = (
             by_class(reasoning_BT, wide, narrow, tokens.logp_BT.dtype)
             for wide, narrow in zip(self.reasoning_clip, self.knowledge_clip, strict=True)
@@ -79,9 +77,7 @@ class Archer:
 
 def by_class(reasoning_BT: Tensor, reasoning: float, knowledge: float, dtype: torch.dtype) -> Tensor:
     """Return one value on reasoning tokens and another on the rest, (B, T) of ``dtype``."""
-    return torch.where(
-        reasoning_BT, torch.tensor(reasoning, dtype=dtype), torch.tensor(knowledge, dtype=dtype)
-    )
+    return torch.where(reasoning_BT, torch.tensor(reasoning, dtype=dtype), torch.tensor(knowledge, dtype=dtype))
 
 
 def inverse_share(reasoning_BT: Tensor, mask_BT: Tensor) -> Tensor:

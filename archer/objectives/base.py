@@ -59,9 +59,7 @@ def ratio(tokens: Tokens) -> Tensor:
     return (tokens.logp_BT - tokens.old_logp_BT).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
 
 
-def clipped_surrogate(
-    tokens: Tokens, below: Bound, above: Bound, dual: float | None = None
-) -> tuple[Tensor, Tensor]:
+def clipped_surrogate(tokens: Tokens, below: Bound, above: Bound, dual: float | None = None) -> tuple[Tensor, Tensor]:
     """min(r A, clip(r, 1 - below, 1 + above) A), and where the clip took hold; both (B, T).
 
     With ``dual`` = c, at least c A where A < 0 (dual clip, Ye et al. 2020, arXiv 1912.09729).
@@ -108,9 +106,7 @@ ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}
 Estimator = Literal["k1", "k2", "k3"]
 
 
-def above_quantile(
-    tokens: Tokens, quantile: float, *, scope: str = "response", strict: bool = False
-) -> Tensor:
+def above_quantile(tokens: Tokens, quantile: float, *, scope: str = "response", strict: bool = False) -> Tensor:
     """Which tokens' entropy reaches the ``quantile`` of its response or of the whole step, (B, T) bool.
 
     Linear interpolation between ranks; ``strict`` asks for entropy above, not at, the threshold.

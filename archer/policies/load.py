@@ -27,16 +27,12 @@ def load_model(model: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     path = model_path(model.path)
     if path.startswith((".", "/")) and not (Path(path) / "config.json").is_file():
-        raise ModelError(
-            f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name"
-        )
+        raise ModelError(f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name")
     logging.disable_progress_bar()
     try:
         loaded = AutoModelForCausalLM.from_pretrained(path, revision=model.revision, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"model.path: {model.path}: cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        raise ModelError(f"model.path: {model.path}: cannot be loaded: {str(error).splitlines()[0]}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return loaded.to(device), tokenizer

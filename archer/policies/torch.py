@@ -31,9 +31,7 @@ class TorchPolicy:
     hidden states (the head computes log-probs from those).
     """
 
-    def __init__(
-        self, model: PreTrainedModel, update: Update, steps: int, temperature: float, longest: int
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, update: Update, steps: int, temperature: float, longest: int) -> None:
         self.model, self.recipe, self.total = model, update, steps
         self.temperature, self.longest = temperature, longest
         self.version = 0
@@ -60,7 +58,7 @@ class TorchPolicy:
         with torch.no_grad():
             for rows in micro_batches([len(one) for one in flat], self.recipe.tokens):
                 logp_N, _ = self._forward(self.reference, [flat[row] for row in rows])
-                parts = logp_N.cpu().split([len(flat[row].tokens) for row in rows])
+                parts = torch.split(logp_N.cpu(), [len(flat[row].tokens) for row in rows])
                 for row, logp_T in zip(rows, parts, strict=True):
                     scored[row] = with_reference(flat[row], logp_T)
         place = iter(scored)
@@ -99,23 +97,19 @@ class TorchPolicy:
         averages.add("gradient_norm", float(norm))
         averages.counts["loss"] += 1
 
-    def _tokens(
-        self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor | None
-    ) -> Tokens:
+    def _tokens(self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor | None) -> Tokens:
         logp_N, entropy_N = self._forward(self.model, micro)
         lengths = [len(one.tokens) for one in micro]
         device = logp_N.device
-        current_BT = pad(entropy_N.detach().split(lengths), device)
+        current_BT = pad(torch.split(entropy_N.detach(), lengths), device)
         rollout_BT = pad([one.entropy_T for one in micro], device)
         mask_BT = pad([torch.full((len(one.tokens),), one.used) for one in micro], device)
         references = [one.ref_logp_T for one in micro if one.ref_logp_T is not None]
         return Tokens(
-            logp_BT=pad(logp_N.split(lengths), device),
+            logp_BT=pad(torch.split(logp_N, lengths), device),
             old_logp_BT=pad([one.old_logp_T for one in micro], device),
             entropy_BT=current_BT if algorithm.objective.entropy == "policy" else rollout_BT,
-            advantage_BT=torch.tensor([one.advantage for one in micro], device=device)[:, None].expand_as(
-                mask_BT
-            ),
+            advantage_BT=torch.tensor([one.advantage for one in micro], device=device)[:, None].expand_as(mask_BT),
             mask_BT=mask_BT,
             ref_logp_BT=pad(references, device) if references else None,
             step_entropy_N=step_entropy_N,

@@ -45,7 +45,7 @@ class Quantity:
 
 
 CLIPPED = "Share of tokens whose ratio was clipped."
-UNREFERENCED = "trains without a reference"
+UNREFERENCED = "no reference model"
 FIXED = (
     Quantity("entropy", "Entropy", "Nats per token, of the tokens trained on."),
     Quantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),
@@ -53,24 +53,19 @@ FIXED = (
     Quantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),
     Quantity("kl_knowledge", "KL to the reference, knowledge tokens", "Nats per token.", UNREFERENCED),
     Quantity("length", "Response length", "Mean tokens of a sampled response."),
-    Quantity("signal", "Groups with signal", "Share of sampled groups with right and wrong samples.", share=True),
+    Quantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
 )  # fmt: skip
 
 
 def read_runs(out: Path, standings: Standings, name: str) -> Runs:
     """Return the lines of every trained run's ``name``; a run without any has none."""
     trained = [row for row in standings.rows if row != BASE]
-    return {
-        row: {seed: read_lines(out / row / f"seed-{seed}" / name) for seed in standings.seeds}
-        for row in trained
-    }
+    return {row: {seed: read_lines(out / row / f"seed-{seed}" / name) for seed in standings.seeds} for row in trained}
 
 
 def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Chart]:
     """Return every chart; ``base`` holds the base model's held-out score by benchmark, for step 0."""
-    keys = {
-        key for by_seed in metrics.values() for lines in by_seed.values() for line in lines for key in line
-    }
+    keys = {key for by_seed in metrics.values() for lines in by_seed.values() for line in lines for key in line}
     rewards = [Quantity("reward", "Reward", "Mean training reward of a step's responses, before any filter.")]
     rewards += [
         Quantity(key, f"Reward, {key.partition('/')[2]}", "Mean training reward of this family's responses.")
@@ -87,9 +82,7 @@ def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Char
         )
         for key in tested
     ]
-    found = [
-        curve(one, metrics, base.get(one.key.removesuffix("/avg"))) for one in (*rewards, *held_out, *FIXED)
-    ]
+    found = [curve(one, metrics, base.get(one.key.removesuffix("/avg"))) for one in (*rewards, *held_out, *FIXED)]
     return [*found, durations(timings)]
 
 
@@ -129,9 +122,7 @@ def style(place: int) -> dict[str, str]:
     return {"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place // len(COLOURS) % len(DASHES)]}
 
 
-def add_lines(
-    figure: go.Figure, name: str, lines: Mapping[int, Mapping[int, float]], line: Mapping[str, str]
-) -> None:
+def add_lines(figure: go.Figure, name: str, lines: Mapping[int, Mapping[int, float]], line: Mapping[str, str]) -> None:
     """Draw an algorithm: each seed thin, their mean, over the steps all seeds have, bold."""
     group = escape(name)
     if len(lines) > 1:
@@ -156,9 +147,7 @@ def durations(runs: Runs) -> Chart:
     for algorithm, by_seed in runs.items():
         lines = [line for seed in by_seed for line in by_seed[seed]]
         if lines:
-            means[algorithm] = {
-                part: sum(line.get(part, 0.0) for line in lines) / len(lines) for part in PARTS
-            }
+            means[algorithm] = {part: sum(line.get(part, 0.0) for line in lines) / len(lines) for part in PARTS}
         else:
             lacking.append(algorithm)
     if not means:
@@ -172,9 +161,7 @@ def durations(runs: Runs) -> Chart:
                 hovertemplate="%{x:.2f} s",
             )  # fmt: skip
     dress(figure)
-    figure.update_layout(
-        barmode="stack", hovermode="closest", yaxis={"autorange": "reversed", "ticklabelstandoff": 6}
-    )
+    figure.update_layout(barmode="stack", hovermode="closest", yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     figure.update_xaxes(title_text="seconds")
     note = "Wall-clock mean over steps and seeds; runs side by side share the machine."
     return Chart(title, note + (f" No timings of {', '.join(lacking)}." if lacking else ""), figure)

@@ -107,8 +107,6 @@ def starts(out: Path, manifest: Mapping[str, Json], standings: Standings) -> dic
     for entry in standings.benchmarks:
         outcomes = read_result(out / BASE / "results" / f"{entry.name}.json").outcomes[:problems]
         if not outcomes:
-            raise DataError(
-                f"{out}/manifest.json: recipe: evaluate: curve_problems is {problems}, not 1 or more"
-            )
+            raise DataError(f"{out}/manifest.json: recipe: evaluate: curve_problems is {problems}, not 1 or more")
         found[entry.name] = sum(map(sum, outcomes)) / (len(outcomes) * entry.samples)
     return found

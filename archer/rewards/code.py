@@ -62,9 +62,7 @@ class Code:
             if reason != "right":
                 return Verdict(0.0, False, reason)
         if len(outcome.runs) != len(tests):
-            raise SandboxError(
-                f"problem {problem.id}: {len(outcome.runs)} runs for {len(tests)} tests, none failed"
-            )
+            raise SandboxError(f"problem {problem.id}: {len(outcome.runs)} runs for {len(tests)} tests, none failed")
         return Verdict(1.0, True, "right")
 
 
@@ -91,9 +89,7 @@ def same_value(found: Json, expected: Json) -> bool:
     if isinstance(found, list) and isinstance(expected, list):
         return len(found) == len(expected) and all(map(same_value, found, expected))
     if isinstance(found, dict) and isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(
-            same_value(found[key], expected[key]) for key in expected
-        )
+        return found.keys() == expected.keys() and all(same_value(found[key], expected[key]) for key in expected)
     return bool(found == expected)
 
 
@@ -133,9 +129,7 @@ def _tests(problem: Problem) -> tuple[tuple[Stdin | Call, Json], ...]:
     """Each test's input and expected output. Raises DataError naming what is missing."""
     gold = problem.gold
     if not isinstance(gold, Mapping) or not isinstance(gold.get("tests"), list) or not gold["tests"]:
-        raise DataError(
-            f"problem {problem.id}: gold: expected {{'tests': [...]}} with a test, found {str(gold)[:80]}"
-        )
+        raise DataError(f"problem {problem.id}: gold: expected {{'tests': [...]}} with a test, found {str(gold)[:80]}")
     function = gold.get("function")
     if function is not None and not (isinstance(function, str) and function):
         raise DataError(f"problem {problem.id}: gold: function: expected a name, found {function!r}")

@@ -225,7 +225,7 @@ def _read(text: str) -> tuple[Any, ...]:
 @functools.cache
 def load() -> tuple[Callable[..., list[Any]], Callable[..., bool]]:
     """Import math-verify (a second: sympy), so that a worker can pay for it before its first answer."""
-    from math_verify import parse, verify  # type: ignore[import-untyped]
+    from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, as meant
     return parse, verify

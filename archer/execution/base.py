@@ -20,7 +20,7 @@ class Limits:
     """Limits on each process of a program; ``sandbox/limits.yaml`` holds the defaults."""
 
     cpu_seconds: float = 4.0
-    wall_seconds: float = 8.0
+    wall_seconds: float = 12.0
     memory_bytes: int = 512 * 2**20
     processes: int = 16
     open_files: int = 64

@@ -38,8 +38,8 @@ class Code:
     """
 
     high: int = 20
-    rule: float = 0.35
-    table: float = 0.4
+    rule: float = 0.45
+    table: float = 0.35
 
     name = "lab-code"
 

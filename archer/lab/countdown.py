@@ -60,8 +60,10 @@ class Countdown:
             steps = work(option)
             if rng.random() < self.noise:
                 steps[-1] = str(int(steps[-1]) + rng.choice([-10, -1, 1, 10]))
-            lines.append("=".join(steps))
-            if int(steps[-1]) == problem.gold["target"]:
+            found = int(steps[-1]) == problem.gold["target"]
+            # The target is written down beside the value: comparing neighbours is what so small a model can learn.
+            lines.append(f"{'='.join(steps)}?{problem.gold['target']} {'yes' if found else 'no'}")
+            if found:
                 break
         return "\n".join([*lines, f"\\boxed{{{option}}}"])
 

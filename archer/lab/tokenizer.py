@@ -13,7 +13,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 WORDS = (
     "\\boxed", "carry", "columns", "guess", "glance", "search", "try", "table", "line", "drop", "square",
-    "max", "min", "mod", "div", "gap", "abs", "```", "python", "def", " return", "   ", " f", ")=", "//",
+    "max", "min", "mod", "div", "gap", "abs", "```", "python", "def", " return", "   ", " f", ")=", "//", " yes", " no",
 )  # fmt: skip
 PAD, END, USER, ASSISTANT, SYSTEM = "<|endoftext|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"
 CHAT_TEMPLATE = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -44,7 +45,7 @@ def save(
             sync(path)
         aside.replace(folder / f"step-{step:06d}")
         sync(folder)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise RunFolderError(
             f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space and run the "
             "same command again, it goes on from the last checkpoint"

@@ -68,7 +68,7 @@ def test_a_comparison_ends_with_a_table_and_a_page(tmp_path: Path, tiny: Path) -
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny: Path) -> None:
-    recipe, out = written(tmp_path, tiny, 40), tmp_path / "out"
+    recipe, out = written(tmp_path, tiny, 25), tmp_path / "out"
     command = [
         sys.executable,
         "-m",
@@ -93,11 +93,11 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny:
     assert process.returncode == 130
     assert "the same command goes on" in said
     before = metrics.read_text()
-    assert len(before.splitlines()) < 40
+    assert len(before.splitlines()) < 25
     done = archer("compare", "--recipe", recipe, "--seeds", "1", "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert metrics.read_text().startswith("".join(before.splitlines(keepends=True)[:-1]))
-    assert len(read_lines(metrics)) == 40
+    assert len(read_lines(metrics)) == 25
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_message_and_nothing_half_written(tmp_path: Path, tin
         pytest.skip("mounting a small file system needs root")
     try:
         recipe = written(tmp_path, tiny, 2)
-        done = archer("train", recipe, "--algorithm", "grpo", "--out", str(folder / "out"))
+        done = archer("train", recipe, "--algorithm", "grpo", "--threads", "1", "--out", str(folder / "out"))
         assert done.returncode == 2
         assert "free some space and run the same command again" in done.stderr
         assert not list((folder / "out").glob("checkpoints/step-*"))
@@ -172,7 +172,7 @@ def test_without_bubblewrap_the_math_families_remain(monkeypatch: pytest.MonkeyP
 
 def test_asking_for_programs_without_bubblewrap_is_an_error(tmp_path: Path, tiny: Path) -> None:
     environment = {**os.environ, "PATH": str(Path(sys.executable).parent)}
-    arguments = ["train", written(tmp_path, tiny, 2), "--algorithm", "grpo", "--out", str(tmp_path / "out")]
+    arguments = ["train", written(tmp_path, tiny, 2), "--algorithm", "grpo", "--threads", "1", "--out", str(tmp_path / "out")]
     done = archer(*arguments, env=environment)
     assert done.returncode == 2
     assert "bubblewrap" in done.stderr

@@ -89,7 +89,7 @@ def test_the_list_of_keys_is_frozen() -> None:
         ("steps=0", "steps must be 1 or more"),
         ("data=[]", "data: name at least one source"),
         ("steps", "--set steps: expected key=value"),
-        ("update.lr.x=1", "--set update.lr.x=1: 'lr' holds 0.0002, not keys of its own"),
+        ("update.lr.x=1", "--set update.lr.x=1: 'lr' holds 0.0003, not keys of its own"),
         ("reward.sandbox=dockr", "input should be 'bubblewrap' or 'process' (found 'dockr')"),
     ],
 )

@@ -44,7 +44,10 @@ class Bubblewrap:
         """
         program = shutil.which("bwrap")
         if program is None:
-            raise MissingError(f"sandbox: bubblewrap: the program `bwrap` is not installed; {INSTALL}")
+            raise MissingError(
+                f"sandbox: bubblewrap: the program `bwrap` is not installed; {INSTALL}; "
+                "or run programs without isolation, by `--allow-unisolated`"
+            )
         command = _command(program)
         user = _user(program, command)
         self._pool = Pool(lambda: Guest(command, user=user), workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -45,26 +46,18 @@ def compare(
     from archer import compare as comparing
     from archer.recipe import read_recipe
 
-    name = recipe or ("lab-quick" if quick else "lab")
-    chosen = read_recipe(name, changes or [])
-    note = ""
+    if recipe and quick:
+        raise UserError(f"--quick is a recipe of its own: leave it out, or leave out --recipe {recipe}")
+    chosen = read_recipe(recipe or ("lab-quick" if quick else "lab"), changes or [])
     if not recipe and not allow_unisolated:
         chosen, note = comparing.without_programs(chosen)
-    if note:
-        typer.echo(note, err=True)
-    names = tuple(part.strip() for part in algorithms.split(",")) if algorithms else tuple(chosen.algorithms)
+        typer.echo(note, err=True, nl=bool(note))
+    named = [part.strip() for part in algorithms.split(",")] if algorithms else list(chosen.algorithms)
+    names = tuple(dict.fromkeys(named))
     count = seeds or (1 if quick else 2)
-    gpu = gpus() > 0
-    side, each = comparing.schedule(len(names) * count, os.cpu_count() or 1, gpu)
-    plan = comparing.Plan(
-        chosen,
-        names,
-        count,
-        out or Path("runs") / chosen.name,
-        parallel or side,
-        threads or each,
-        allow_unisolated,
-    )
+    side, each = comparing.schedule(len(names) * count, parallel, cores(), gpus() > 0)
+    folder = out or Path("runs") / chosen.name
+    plan = comparing.Plan(chosen, names, count, folder, side, threads or each, allow_unisolated)
     comparing.compare(plan)
     show(plan.out, report=True)
 
@@ -99,18 +92,30 @@ def evaluate(
     recipe: Annotated[str, typer.Option(help="Where engine, rewards and benchmarks are set.")] = "lab",
     label: Annotated[str, typer.Option(help="The row's name in tables.")] = "model",
     seed: int = 0,
-    out: Annotated[Path, typer.Option(help="Folder for results/.")] = Path("runs/eval"),
+    out: Annotated[Path | None, typer.Option(help="Folder for results/; an unfinished one goes on.")] = None,
     threads: Threads = 0,
     allow_unisolated: Unisolated = False,
     changes: Changes = None,
 ) -> None:
     """Evaluate a model as it is."""
     from archer.recipe import read_recipe
-    from archer.train import examine
+    from archer.statistics import avg_at_k, mean_interval, pass_at_k
+    from archer.train import Exams, examine
 
-    assigned = list(changes or []) + ([f"evaluate.benchmarks=[{benchmarks}]"] if benchmarks else [])
-    chosen = read_recipe(recipe, [*assigned, f"model.path={model}"])
-    examine(chosen, label, seed, out, threads, allow_unisolated)
+    chosen = read_recipe(recipe, changes or [])
+    names = tuple(part.strip() for part in benchmarks.split(",")) if benchmarks else chosen.evaluate.benchmarks
+    chosen = replace(
+        chosen, model=replace(chosen.model, path=model), evaluate=replace(chosen.evaluate, benchmarks=names)
+    )
+    folder = out or Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"
+    for result in examine(Exams(chosen, label, seed, folder, threads, allow_unisolated)):
+        avg = mean_interval(avg_at_k(result.outcomes)[None])
+        passed = pass_at_k(result.outcomes, result.samples).mean()
+        typer.echo(
+            f"{result.benchmark}: avg@{result.samples} {avg.value:.3f} [{avg.low:.3f}, {avg.high:.3f}], "
+            f"pass@{result.samples} {passed:.3f}, {len(result.problems)} problems"
+        )
+    typer.echo(f"outcomes of every sample: {folder / 'results'}")
 
 
 @app.command()
@@ -165,8 +170,9 @@ def lab_show(task: str, index: int = 0, split: str = "train") -> None:
     from archer.errors import did_you_mean
     from archer.lab import TASKS
 
-    if task not in TASKS:
-        raise UserError(f"no lab task {task!r}{did_you_mean(task, TASKS)}")
+    for word, known in ((task, TASKS), (split, ("train", "test"))):
+        if word not in known:
+            raise UserError(f"lab show: unknown {word!r}{did_you_mean(word, known)}")
     problem = TASKS[task].problem(split, index)
     typer.echo(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")
 
@@ -185,6 +191,11 @@ def show(out: Path, *, report: bool) -> None:
 
         write_report(out, standings)
     Console().print(render(standings))
+
+
+def cores() -> int:
+    """Return the number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> int:
@@ -210,12 +221,16 @@ def main() -> None:
     try:
         app()
     except Stopped:
-        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        typer.echo("stopped; the same command goes on with what is not finished", err=True)
         sys.exit(130)
     except UserError as error:
         sys.exit(fail(error, 2))
     except ArcherError as error:
         sys.exit(fail(error, 1))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(fail(UserError(f"{error.filename}: {error.strerror}; what was finished is kept"), 2))
 
 
 def fail(error: ArcherError, code: int) -> int:

@@ -30,6 +30,17 @@ class Benchmark:
     source: str
     sampling: Sampling = field(default_factory=Sampling)
 
+    def __post_init__(self) -> None:
+        """Refuse samplings that cannot be meant. Raises DataError."""
+        one = self.sampling
+        if self.samples > 1 and one.temperature == 0:
+            raise DataError(
+                f"{self.name}: temperature 0 makes its {self.samples} samples the same; set samples to 1 or a "
+                "temperature above 0"
+            )
+        if self.samples < 1 or one.temperature < 0 or not 0 < one.top_p <= 1 or one.top_k < 0 or one.max_tokens < 1:
+            raise DataError(f"{self.name}: samples {self.samples} with {one}: a value is out of its range")
+
 
 def benchmark_names() -> list[str]:
     """Return the names of all benchmarks."""
@@ -42,11 +53,8 @@ def read_benchmark(name: str) -> Benchmark:
     if not path.is_file():
         raise DataError(f"no benchmark {name!r}{did_you_mean(name, benchmark_names())}")
     benchmark = typed(Benchmark, read_yaml(path), f"benchmarks/{path.name}")
-    if benchmark.samples > 1 and benchmark.sampling.temperature == 0:
-        raise DataError(
-            f"benchmarks/{path.name}: sampling: temperature 0 makes its {benchmark.samples} samples the same; "
-            "set samples: 1 or a temperature above 0"
-        )
+    if benchmark.name != name:
+        raise DataError(f"benchmarks/{path.name}: name: {benchmark.name!r} is asked for as {name!r}; make them agree")
     return benchmark
 
 

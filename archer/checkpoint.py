@@ -46,6 +46,7 @@ def save(
         aside.replace(folder / f"step-{step:06d}")
         sync(folder)
     except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
         raise RunFolderError(
             f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space and run the "
             "same command again, it goes on from the last checkpoint"

@@ -19,15 +19,17 @@ from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.execution import open_executor
-from archer.journal import Journal, read_lines
+from archer.home import PACKAGE
+from archer.journal import Journal, last_line
 from archer.machine import provenance
 from archer.problems import judges_programs
 from archer.progress import Board
+from archer.ranking import BASE
 from archer.recipe import Recipe
+from archer.train import open_sandbox, preflight
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Job:
 
     def done_steps(self) -> int:
         """Return the training steps finished so far."""
-        return len(read_lines(self.folder / "metrics.jsonl"))
+        return last_line(self.folder / "metrics.jsonl")[0]
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,13 @@ class Plan:
         return [*own, "train", recipe, "--algorithm", job.algorithm, "--seed", str(job.seed), *shared]
 
 
-def schedule(jobs: int, cores: int, gpu: bool) -> tuple[int, int]:
-    """Return (processes side by side, threads each): a GPU takes one run at a time, a core one run each."""
-    parallel = 1 if gpu else max(1, min(jobs, cores))
+def schedule(jobs: int, asked: int, cores: int, gpu: bool) -> tuple[int, int]:
+    """Return (processes side by side, threads each).
+
+    ``asked`` processes, or if 0: one on a GPU, else one a core; small models gain more from a core each than
+    from two threads on one run.
+    """
+    parallel = asked or (1 if gpu else max(1, min(jobs, cores)))
     return parallel, max(1, cores // parallel)
 
 
@@ -109,10 +115,13 @@ def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
 def compare(plan: Plan) -> None:
     """Run every job that is not finished yet; called again, go on where it stopped.
 
-    Raises UserError or OurError with the first failing job's own message; and whatever interrupts it.
+    Raises UserError or OurError with the first failing job's own message, once the others have finished.
     """
     for name in plan.algorithms:
         build_algorithm(plan.recipe, name)
+    sources = [exam.benchmark.data for exam in preflight(plan.recipe)] + list(plan.recipe.data)
+    with contextlib.ExitStack() as stack:
+        open_sandbox(plan.recipe, sources, plan.unisolated, stack)
     manifest = {
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
@@ -126,7 +135,9 @@ def run_jobs(plan: Plan) -> None:
     """Keep ``plan.parallel`` jobs running until all are finished."""
     (plan.out / "recipe.yaml").write_text(yaml.safe_dump(plain(plan.recipe), sort_keys=False))
     jobs = [job for job in plan.jobs() if not plan.finished(job)]
-    with Board(plan.jobs()) as board, children() as running:
+    done = {job.title for job in plan.jobs() if plan.finished(job)}
+    failed: list[tuple[Job, int]] = []
+    with Board(plan.jobs(), done) as board, children() as running:
         while jobs or running:
             while jobs and len(running) < plan.parallel:
                 job = jobs.pop(0)
@@ -135,9 +146,11 @@ def run_jobs(plan: Plan) -> None:
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     del running[job]
-                    conclude(job, process.returncode)
-                    board.finish(job)
+                    board.finish(job, "done" if process.returncode == 0 else "failed")
+                    failed += [(job, process.returncode)] if process.returncode else []
             time.sleep(POLL_SECONDS)
+    if failed:  # the others went on to their end: their hours are not lost
+        raise failure(*failed[0])
 
 
 def plain(recipe: Recipe) -> object:
@@ -167,17 +180,20 @@ def start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
     """Start a job in a session of its own (Ctrl-C reaches it through us), its output into ``log.txt``."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("wb") as log:
-        environment = {**os.environ, "ARCHER_PARENT": str(os.getpid())}
+        # The children run the code that runs here, whatever lies in the current folder.
+        home = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        own = {"ARCHER_PARENT": str(os.getpid()), "PYTHONSAFEPATH": "1", "PYTHONPATH": home}
+        environment = {**os.environ, **own}
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
         )
 
 
-def conclude(job: Job, code: int) -> None:
-    """Raise for a job that failed, with the last line it wrote."""
-    if code == 0:
-        return
+def failure(job: Job, code: int) -> ArcherError:
+    """Return the error of a job that failed: its own message, from ``archer:`` on, or how it ended."""
     log = job.folder / "log.txt"
-    lines = log.read_text(errors="replace").strip().splitlines()
-    kind: type[ArcherError] = UserError if code == 2 else OurError
-    raise kind(f"{job.title}: {lines[-1] if lines else f'ended with code {code}'} (see {log})")
+    said = log.read_text(errors="replace")
+    if code < 0:
+        return OurError(f"{job.title}: ended by signal {-code} (see {log}); the same command goes on")
+    message = said[said.rindex("archer: ") + len("archer: ") :].strip() if "archer: " in said else said.strip()[-500:]
+    return (UserError if code == 2 else OurError)(f"{job.title}: {message or f'ended with code {code}'} (see {log})")

@@ -10,7 +10,7 @@ from typing import TypeVar
 from archer.benchmark import Benchmark, read_benchmark, verify
 from archer.engines.base import Engine
 from archer.grading import Grader
-from archer.problems import open_source
+from archer.problems import read_problems
 from archer.result import Result
 from archer.types import Ask, Json, Problem
 
@@ -32,8 +32,7 @@ class Exam:
 def open_exam(name: str, samples: int | None = None) -> Exam:
     """Load a benchmark's problems; ``samples`` overrides its K. Raises DataError when they are not as pinned."""
     benchmark = read_benchmark(name)
-    at = open_source(benchmark.data, seed=0)
-    problems = tuple(at(index) for index in range(benchmark.problems))
+    problems = tuple(read_problems(benchmark.data, benchmark.problems))
     verify(benchmark, problems)
     return Exam(replace(benchmark, samples=samples or benchmark.samples), problems)
 

@@ -22,7 +22,7 @@ from archer.errors import RunFolderError
 from archer.result import Result
 from archer.types import Json, Rollout, Verdict
 
-IDENTITY = ("recipe_digest", "algorithm", "seed")  # what must agree for a run to go on
+IDENTITY = ("recipe_digest", "algorithm", "seed", "threads")  # what must agree for a run to go on
 
 
 class Journal:
@@ -57,7 +57,7 @@ class Journal:
             if path.exists():
                 kept = [line for line in path.read_text().splitlines() if 0 <= line_step(line) < step]
                 write_aside(path, "".join(f"{line}\n" for line in kept))
-        for path in (self.folder / "rollouts").glob("*"):
+        for path in (self.folder / "rollouts").glob("[0-9]*"):
             if path.suffix == ".tmp" or int(path.name.split(".")[0]) >= step:
                 path.unlink()
 
@@ -88,9 +88,16 @@ class Journal:
 
     def result(self, result: Result, *, final: bool) -> None:
         """Record an evaluation."""
-        place = self.folder / "results"
-        place = place if final else place / f"step-{result.step:06d}"
-        result.write(place / f"{result.benchmark}.json")
+        along = self.folder / "results" / f"step-{result.step:06d}" / f"{result.benchmark}.json"
+        result.write(self.final(result.benchmark) if final else along)
+
+    def final(self, benchmark: str) -> Path:
+        """Return the file of a final evaluation."""
+        return self.folder / "results" / f"{benchmark}.json"
+
+    def has(self, benchmark: str) -> bool:
+        """Say whether a final evaluation is done."""
+        return self.final(benchmark).exists()
 
     def _write_rollouts(self, step: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> None:
         lines = []
@@ -145,6 +152,14 @@ def read_lines(path: Path) -> list[dict[str, Json]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line_step(line) >= 0]
+
+
+def last_line(path: Path) -> tuple[int, dict[str, Json]]:
+    """Return how many complete lines a JSON-lines file has, and the last of them ({} where there is none)."""
+    if not path.exists():
+        return 0, {}
+    *complete, _cut = path.read_bytes().split(b"\n")
+    return len(complete), json.loads(complete[-1]) if complete else {}
 
 
 def line_step(line: str) -> int:

@@ -47,18 +47,16 @@ def installed(name: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with ``+changes`` where the tree differs; None in an installed wheel."""
-    root = Path(archer.__file__).parent.parent
-    if not (root / ".git").exists():
+    """Return the commit, with ``+changes`` where the tree differs: the wheel's, or the checkout's by git."""
+    package = Path(archer.__file__).parent
+    built = package / "_commit.txt"
+    if built.exists():
+        return built.read_text().strip()
+    if not (package.parent / ".git").exists():
         return None
-    head = git(root, "rev-parse", "--short=12", "HEAD")
-    return f"{head}+changes" if head and git(root, "status", "--porcelain", "--untracked-files=no") else head
-
-
-def git(root: Path, *arguments: str) -> str | None:
-    """Return what git prints, None where it cannot say."""
+    describe = ["describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["git", "-C", str(package.parent), *describe], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

@@ -30,10 +30,3 @@ class Averages:
     def result(self) -> dict[str, float]:
         """Return the mean of each name that has any elements."""
         return {name: self.sums[name] / count for name, count in sorted(self.counts.items()) if count}
-
-
-def average(values: list[float]) -> float:
-    """Return the mean. Raises ValueError on an empty list: a score over nothing is not a score."""
-    if not values:
-        raise ValueError("average of no values")
-    return sum(values) / len(values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from archer.recipe import Source
 from archer.rewards import ProgramReward, find_reward
 from archer.types import Problem
 
+DRAWS = 1000  # of each problem wanted, before giving up on finding another
 ProblemAt = Callable[[int], Problem]
 
 
@@ -57,10 +57,10 @@ def open_source(source: Source, seed: int) -> ProblemAt:
                 "give `path` for a file of your own"
             )
         task = TASKS[source.name]
-        if source.split != "train":
-            return distinct(lambda index: task.problem(source.split, index))
+        if source.split not in ("train", "test"):
+            raise DataError(f"data: {source.name}: split: expected train or test, found {source.split!r}")
         # The seed moves the window, so that two seeds train on different problems.
-        return lambda index: task.problem("train", seed * 1_000_000 + index)
+        return lambda index: task.problem(source.split, seed * 1_000_000 + index)
     problems = [to_problem(row, source, number) for number, row in enumerate(read_rows(source), 1)]
     if not problems:
         raise DataError(f"{source.path}: no rows")
@@ -74,27 +74,30 @@ def open_source(source: Source, seed: int) -> ProblemAt:
 
 def judges_programs(source: Source) -> bool:
     """Say whether the source's reward runs programs."""
-    return isinstance(find_reward(open_source(source, seed=0)(0).reward), ProgramReward)
+    reward = source.reward if source.path else open_source(source, seed=0)(0).reward
+    return isinstance(find_reward(reward), ProgramReward)
 
 
-def distinct(at: ProblemAt) -> ProblemAt:
-    """Return position -> problem without those that came before: a benchmark asks nothing twice."""
-    known: dict[str, Problem] = {}
-    numbers = count()
+def read_problems(source: Source, most: int) -> list[Problem]:
+    """Return every row of a file or data set, in its order, or the first ``most`` different lab problems.
 
-    def nth(index: int) -> Problem:
-        for number in numbers if len(known) <= index else ():
-            problem = at(number)
-            known.setdefault(problem.prompt, problem)
-            if len(known) > index:
-                break
-        return list(known.values())[index]
-
-    return nth
+    Raises DataError where the lab has fewer.
+    """
+    if source.path is not None:
+        return [to_problem(row, source, number) for number, row in enumerate(read_rows(source), 1)]
+    at, known = open_source(source, seed=0), dict[str, Problem]()
+    for number in range(DRAWS * most):
+        problem = at(number)
+        known.setdefault(problem.prompt, problem)
+        if len(known) == most:
+            return list(known.values())
+    raise DataError(f"{source.name}: {DRAWS * most} draws gave only {len(known)} different problems, not {most}")
 
 
 def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
+    if not isinstance(row, Mapping):
+        raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
     for column in (source.prompt, source.gold):
         if column not in row:
             raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
@@ -125,7 +128,10 @@ def read_json(path: Path) -> list[Mapping[str, Any]]:
     """Return the rows of a .json (a list) or .jsonl file. Raises DataError naming the line."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8: {error}") from error
     try:
         if path.suffix == ".json":
             rows = json.loads(text)
@@ -135,7 +141,7 @@ def read_json(path: Path) -> list[Mapping[str, Any]]:
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1)  # not splitlines: JSON strings may hold U+2028:
         if not line.strip():
             continue
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from archer.journal import read_lines
+from archer.journal import last_line
 
 
 class Watched(Protocol):
@@ -27,7 +27,7 @@ class Watched(Protocol):
 class Board:
     """Shows step, reward, entropy, tokens/s and time left of every run; plain lines where there is no terminal."""
 
-    def __init__(self, jobs: Iterable[Watched]) -> None:
+    def __init__(self, jobs: Iterable[Watched], finished: Container[str]) -> None:
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"),
@@ -35,8 +35,8 @@ class Board:
         )  # fmt: skip
         self.tasks: dict[str, TaskID] = {}
         for job in jobs:
-            done = job.done_steps()
-            state = "done" if done and done >= job.steps else "waiting"
+            done = max(1, job.steps) if job.title in finished else job.done_steps()
+            state = "done" if job.title in finished else "waiting"
             self.tasks[job.title] = self.progress.add_task(
                 job.title.ljust(18), total=max(1, job.steps), completed=done, start=False, state=state
             )
@@ -53,21 +53,21 @@ class Board:
         for job in jobs:
             task = self.tasks[job.title]
             self.progress.start_task(task)
-            metrics = read_lines(job.folder / "metrics.jsonl")
-            state = "evaluating" if len(metrics) >= job.steps else "starting"
-            if metrics and len(metrics) < job.steps:
-                timing = read_lines(job.folder / "timings.jsonl")[-1:]
-                seconds = sum(value for row in timing for key, value in row.items() if key != "step")
-                last = metrics[-1]
+            done, last = last_line(job.folder / "metrics.jsonl")
+            state = "evaluating" if done >= job.steps else "starting"
+            if 0 < done < job.steps:
                 state = (
-                    f"step {len(metrics):>3}/{job.steps}  reward {last['reward']:.2f}  "
-                    f"entropy {last['rollout_entropy']:.2f}  {last['tokens'] / max(seconds, 1e-9):>6,.0f} tokens/s"
+                    f"step {done:>3}/{job.steps}  reward {last['reward']:.2f}  entropy {last['rollout_entropy']:.2f}"
                 )
-            self.progress.update(task, completed=min(len(metrics), job.steps), state=state)
+                timed, timing = last_line(job.folder / "timings.jsonl")
+                seconds = sum(value for key, value in timing.items() if key != "step")
+                # The timing of a step comes after its checkpoint, so it may be one step behind.
+                state += f"  {last['tokens'] / seconds:>6,.0f} tokens/s" if timed == done else ""
+            self.progress.update(task, completed=min(done, job.steps), state=state)
 
-    def finish(self, job: Watched) -> None:
-        """Mark a job as done."""
+    def finish(self, job: Watched, state: str) -> None:
+        """Mark a job as done or failed."""
         task = self.tasks[job.title]
-        self.progress.update(task, completed=max(1, job.steps), state="done")
+        self.progress.update(task, completed=max(1, job.steps), state=state)
         if not self.console.is_terminal:
-            self.console.print(f"{job.title}: done")
+            self.console.print(f"{job.title}: {state}")

@@ -145,9 +145,11 @@ class Recipe:
     save: Save = Save()
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
-    def digest(self) -> str:
-        """Return a fingerprint of every value."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+    def digest(self, algorithm: str | None = None) -> str:
+        """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
+        chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}
+        values = {**asdict(self), "algorithms": chosen, "log": None, "save": None}
+        text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -184,7 +186,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping a YAML file holds. Raises RecipeError."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise RecipeError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
@@ -202,7 +204,10 @@ def assign(values: dict[str, Any], change: str) -> None:
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {change}: {parent!r} holds {inner!r}, not keys of its own")
         values = inner
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {change}: {text!r} is not readable as YAML") from error
     values[last] = number(value) if isinstance(value, str) else value
 
 
@@ -268,7 +273,15 @@ def check(recipe: Recipe, where: str) -> None:
         < 1,
         f"update: lr {update.lr} must be above 0": update.lr <= 0,
         "save: every and keep must be 1 or more": min(recipe.save.every, recipe.save.keep) < 1,
-        "evaluate: samples must be 1 or more": (recipe.evaluate.samples or 1) < 1,
+        "evaluate: samples, curve_problems and curve_samples must be 1 or more": min(
+            1 if recipe.evaluate.samples is None else recipe.evaluate.samples,
+            recipe.evaluate.curve_problems,
+            recipe.evaluate.curve_samples,
+        )
+        < 1,
+        "algorithms: a name becomes a folder: not `base`, and no slash in it": any(
+            name == "base" or "/" in name for name in recipe.algorithms
+        ),
     }
     found = [f"{where}: {fault}" for fault, wrong in faults.items() if wrong]
     if found:
@@ -281,8 +294,12 @@ def merged(row: T, changes: Mapping[str, Json], where: str) -> T:
     for key, value in changes.items():
         if key not in values:
             raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, values)}")
-        nested = is_dataclass(values[key]) and isinstance(value, Mapping)
-        values[key] = merged(values[key], value, f"{where}: {key}") if nested else value
+        if is_dataclass(values[key]):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{where}: {key}: expected keys and values, found {value!r}")
+            values[key] = merged(values[key], value, f"{where}: {key}")
+        else:
+            values[key] = value
     try:
         # Types are checked field by field against the class; __post_init__ checks contradictions.
         checked = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from archer.errors import MissingError
+from archer.errors import MissingError, UserError
 from archer.types import Json
 
 
@@ -23,31 +25,36 @@ class TensorBoard:
     """Event files under ``tensorboard/`` of the run folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingError("log: tensorboard needs `pip install 'archer-rlvr[tensorboard]'`") from error
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer = SummaryWriter(str(folder / "tensorboard"))
         stack.callback(self.writer.close)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one scalar a metric; a step redone after a kill overwrites its point."""
+        """Write one scalar a metric; a step redone after a kill writes the same point again."""
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
 
 
 class Wandb:
-    """A Weights & Biases run, offline where WANDB_MODE says so; its id is the folder's, so that it goes on."""
+    """A Weights & Biases run, offline where WANDB_MODE says so; its id is the folder's, so that it goes on there."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise MissingError("log: wandb needs `pip install 'archer-rlvr[wandb]'`") from error
+        import wandb
+
         name = f"{manifest['algorithm']}-{manifest['seed']}-{manifest['recipe_digest']}"
-        self.run = wandb.init(
-            project="archer", name=name, id=name, resume="allow", dir=str(folder), config=dict(manifest)
-        )
+        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+        try:
+            self.run = wandb.init(
+                project="archer",
+                name=name,
+                id=f"{name}-{place}",
+                resume="allow",
+                dir=str(folder),
+                config=dict(manifest),
+            )
+        except wandb.errors.Error as error:
+            raise UserError(f"log: wandb: {error}; log in, or set WANDB_MODE=offline") from error
         stack.callback(self.run.finish)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -61,6 +68,13 @@ SINKS: dict[str, Callable[[Path, Mapping[str, Json], ExitStack], Sink]] = {
 }
 
 
+def check_sinks(names: Sequence[str]) -> None:
+    """Raise MissingError for a sink whose package is not installed."""
+    for name in names:
+        if find_spec(name) is None:
+            raise MissingError(f"log: {name} needs `pip install 'archer-rlvr[{name}]'`")
+
+
 def open_sinks(names: Sequence[str], folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> list[Sink]:
-    """Open the sinks a recipe names; they close with ``stack``. Raises MissingError without the package."""
+    """Open the sinks a recipe names; they close with ``stack``."""
     return [SINKS[name](folder, manifest, stack) for name in names]

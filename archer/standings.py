@@ -120,7 +120,7 @@ def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> Detail:
         length=float(np.mean(np.asarray(tokens, dtype=float))),
         truncated=stops.count("length") / len(stops),
         no_answer=reasons.count("no_answer") / len(reasons),
-        timeout=reasons.count("timeout") / len(reasons),
+        timeout=sum(reason.endswith("timeout") for reason in reasons) / len(reasons),
         seconds=sum(one.seconds for one in results) / seeds,
     )
 

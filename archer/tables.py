@@ -24,7 +24,7 @@ def show_p(p: float) -> str:
 
 def detail_table(standings: Standings) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of what the responses were like and what training took."""
-    header = ["", "tokens", "cut off", "no answer", "timed out", "eval s", "trained on", "train s"]
+    header = ["", "tokens", "cut off", "no answer", "timed out", "eval s", "sampled", "train s"]
     rows = []
     for row, one in standings.details.items():
         paid = standings.costs.get(row)
@@ -36,7 +36,7 @@ def detail_table(standings: Standings) -> tuple[list[str], list[list[str]]]:
 
 DETAIL_NOTE = (
     "tokens: mean length of a response; cut off: stopped by the length limit; timed out: by the judge's. "
-    "trained on: responses sampled in training; eval s, train s: seconds, per seed."
+    "sampled: responses drawn in training, also those not trained on; eval s, train s: seconds, per seed."
 )
 
 

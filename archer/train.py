@@ -5,17 +5,19 @@ Read :func:`train` first: it is the table of contents of a step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from archer import checkpoint
-from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
-from archer.engines.native import Native
+from archer.engines import ENGINES
+from archer.engines.native import Native, check_width
+from archer.errors import MissingError
 from archer.evaluate import Exam, Examinee, evaluate, open_exam
 from archer.execution import open_executor
 from archer.execution.base import Executor
@@ -24,13 +26,13 @@ from archer.groups import Clock, Sampler, describe, pack
 from archer.journal import Journal
 from archer.machine import provenance
 from archer.objectives import Algorithm
-from archer.policies.load import load_model
+from archer.policies.load import load_config, load_model, load_tokenizer
 from archer.policies.torch import TorchPolicy
 from archer.problems import judges_programs, open_stream
 from archer.prompts import Prompts
-from archer.recipe import Recipe
+from archer.recipe import Recipe, Source
 from archer.result import Result, read_result
-from archer.sinks import Sink, open_sinks
+from archer.sinks import Sink, check_sinks, open_sinks
 from archer.types import Json
 
 
@@ -48,7 +50,7 @@ class Run:
     def manifest(self) -> dict[str, Json]:
         """Return the run's identity and origin."""
         return {
-            "recipe": asdict(self.recipe), "recipe_digest": self.recipe.digest(), "algorithm": self.algorithm,
+            "recipe": asdict(self.recipe), "recipe_digest": self.recipe.digest(self.algorithm), "algorithm": self.algorithm,
             "seed": self.seed, "threads": torch.get_num_threads(), **provenance(),
         }  # fmt: skip
 
@@ -87,25 +89,43 @@ def train(run: Run) -> None:
         parts.examine(recipe.steps)
 
 
-def examine(
-    recipe: Recipe, label: str, seed: int, out: Path, threads: int = 0, unisolated: bool = False
-) -> list[Result]:
-    """Evaluate the recipe's model as it is; write ``out/results/``. Benchmarks already there are not redone."""
+@dataclass(frozen=True)
+class Exams:
+    """What ``archer eval`` asks for: a recipe's model as it is, on the recipe's benchmarks."""
+
+    recipe: Recipe
+    label: str
+    seed: int
+    out: Path
+    threads: int = 0
+    unisolated: bool = False
+
+
+def examine(asked: Exams) -> list[Result]:
+    """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
+
+    Raises RunFolderError when ``out`` holds the evaluation of another model, label or seed.
+    """
+    recipe = asked.recipe
     with ExitStack() as stack:
-        if threads:
-            torch.set_num_threads(threads)
-        exams = [open_exam(name, recipe.evaluate.samples) for name in recipe.evaluate.benchmarks]
-        executor = open_sandbox(recipe, unisolated, stack)
+        if asked.threads:
+            torch.set_num_threads(asked.threads)
+        exams = open_exams(recipe)
+        executor = open_sandbox(recipe, [exam.benchmark.data for exam in exams], asked.unisolated, stack)
         model, tokenizer = load_model(recipe.model)
-        engine = Native(model, tokenizer, Prompts(tokenizer, recipe.model.template), recipe.rollout.slots)
+        engine = open_engine(recipe, model, tokenizer)
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-        results = []
+        manifest = {
+            "recipe_digest": recipe.digest(), "algorithm": asked.label, "seed": asked.seed,
+            "threads": torch.get_num_threads(), **origin(recipe),
+        }  # fmt: skip
+        journal = Journal(asked.out, manifest)
+        stack.callback(journal.close)
         for exam in exams:
-            path = out / "results" / f"{exam.benchmark.name}.json"
-            if not path.exists():
-                evaluate(engine, grader, exam, Examinee(label, seed, 0, provenance())).write(path)
-            results.append(read_result(path))
-        return results
+            if not journal.has(exam.benchmark.name):
+                who = Examinee(asked.label, asked.seed, 0, origin(recipe))
+                journal.result(evaluate(engine, grader, exam, who), final=True)
+        return [read_result(journal.final(exam.benchmark.name)) for exam in exams]
 
 
 @dataclass
@@ -155,11 +175,11 @@ class Parts:
     def examine(self, step: int) -> None:
         """Run the final evaluation, skipping benchmarks already done."""
         for exam in self.exams:
-            if not (self.run.folder / "results" / f"{exam.benchmark.name}.json").exists():
+            if not self.journal.has(exam.benchmark.name):
                 self.journal.result(self._evaluate(exam, step), final=True)
 
     def _evaluate(self, exam: Exam, step: int) -> Result:
-        who = Examinee(self.run.algorithm, self.run.seed, step, provenance())
+        who = Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe))
         return evaluate(self.engine, self.grader, exam, who)
 
 
@@ -169,16 +189,16 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     if run.threads:
         torch.set_num_threads(run.threads)
     algorithm = build_algorithm(recipe, run.algorithm)
-    exams = [open_exam(name, recipe.evaluate.samples) for name in recipe.evaluate.benchmarks]
+    exams = preflight(recipe)
     stream = open_stream(recipe.data, run.seed)
-    executor = open_sandbox(recipe, run.unisolated, stack)
+    sources = [*recipe.data, *(exam.benchmark.data for exam in exams)]
+    executor = open_sandbox(recipe, sources, run.unisolated, stack)
     model, tokenizer = load_model(recipe.model)
     updates = recipe.steps * recipe.update.epochs * -(-recipe.rollout.prompts // recipe.update.mini_batch)
     policy = TorchPolicy(model, recipe.update, updates, recipe.rollout.temperature, recipe.rollout.max_tokens)
     if algorithm.objective.needs_reference:
         policy.keep_reference()
-    prompts = Prompts(tokenizer, recipe.model.template)
-    engine = Native(model, tokenizer, prompts, recipe.rollout.slots, policy.autocast)
+    engine = open_engine(recipe, model, tokenizer)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
     sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed)
     journal = Journal(run.folder, run.manifest())
@@ -187,11 +207,53 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     return Parts(run, algorithm, journal, policy, engine, grader, sampler, exams, sinks)
 
 
-def open_sandbox(recipe: Recipe, unisolated: bool, stack: ExitStack) -> Executor | None:
-    """Start the executor if any source or benchmark judges programs. Raises MissingError where it cannot."""
-    benchmarks = [read_benchmark(name).data for name in recipe.evaluate.benchmarks]
-    if not any(judges_programs(source) for source in (*recipe.data, *benchmarks)):
+def preflight(recipe: Recipe) -> list[Exam]:
+    """Find what would end a run later: data, benchmarks, chat template, context, packages; return the exams.
+
+    Raises UserError. Loads no weights. Of the training data it looks at one step's worth of prompts.
+    """
+    check_sinks(recipe.log)
+    exams = open_exams(recipe)
+    prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
+    context = getattr(load_config(recipe.model), "max_position_embeddings", None)
+    asked = [(recipe.rollout.max_tokens, open_stream(recipe.data, 0).take(0, recipe.rollout.prompts))]
+    asked += [(exam.benchmark.sampling.max_tokens, list(exam.problems)) for exam in exams]
+    for max_tokens, problems in asked:
+        longest = max(problems, key=lambda problem: len(prompts.encode(problem)))
+        check_width(longest.id, len(prompts.encode(longest)), max_tokens, context)
+    return exams
+
+
+def open_exams(recipe: Recipe) -> list[Exam]:
+    """Load the recipe's benchmarks, checked."""
+    return [open_exam(name, recipe.evaluate.samples) for name in recipe.evaluate.benchmarks]
+
+
+def open_engine(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Native:
+    """Return the recipe's engine over ``model``."""
+    engine = ENGINES[recipe.rollout.engine]
+    autocast = torch.bfloat16 if recipe.update.bf16 else None
+    return engine(model, tokenizer, Prompts(tokenizer, recipe.model.template), recipe.rollout.slots, autocast)
+
+
+def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, stack: ExitStack) -> Executor | None:
+    """Start the executor if any source judges programs; ``unisolated`` accepts one that isolates nothing.
+
+    Raises MissingError where the recipe's sandbox cannot start and that was not accepted.
+    """
+    if not any(judges_programs(source) for source in sources):
         return None
-    executor = open_executor("process" if unisolated else recipe.reward.sandbox, recipe.reward.workers, unisolated)
+    workers = recipe.reward.workers
+    try:
+        executor = open_executor(recipe.reward.sandbox, workers, unisolated)
+    except MissingError:
+        if not unisolated:
+            raise
+        executor = open_executor("process", workers, unisolated)
     stack.callback(executor.close)
     return executor
+
+
+def origin(recipe: Recipe) -> dict[str, Json]:
+    """Return what goes into every result: the model, the recipe's fingerprint, commit, versions, machine."""
+    return {"model": asdict(recipe.model), "recipe_digest": recipe.digest(), **provenance()}

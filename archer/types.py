@@ -36,7 +36,7 @@ class Rollout:
 
     ``tokens`` includes the end token when ``stop == "end"``. ``logps`` and ``entropies`` (nats) belong to
     the sampling distribution softmax(logits / temperature) before top-k and top-p truncation; an engine
-    that cannot report entropies leaves them empty. ``version`` counts the optimizer steps behind the weights.
+    that cannot report entropies leaves them empty. ``version`` counts the training steps behind the weights.
     """
 
     problem: Problem

@@ -109,6 +109,12 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny:
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[aime42]"], "no benchmark 'aime42'"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "rollout.max_tokens=600"], "lower `max_tokens`"),
+        (["compare", "--recipe", "{recipe}", "--set", "evaluate.benchmarks=[lab_code]"], "is asked for as 'lab_code'"),
+        (["compare", "--recipe", "{recipe}", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
+        (["compare", "--recipe", "{recipe}", "--quick"], "--quick is a recipe of its own"),
+        (["compare", "--recipe", "{recipe}", "--set", "algorithms.base={row: grpo}"], "not `base`"),
+        (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[x"], "not readable as YAML"),
+        (["eval", "{recipe}", "--benchmarks", "lab-code"], "no config.json there"),
         (["table", "./nowhere"], "nowhere"),
     ],
 )  # fmt: skip
@@ -119,7 +125,7 @@ def test_bad_input_is_one_message_and_code_2(tmp_path: Path, tiny: Path, argumen
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(tmp_path.glob("out/**/metrics.jsonl"))
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_a_run_folder_of_another_recipe_is_refused(tmp_path: Path, tiny: Path) -> None:
@@ -135,10 +141,11 @@ def test_a_job_s_failure_is_the_comparison_s(tmp_path: Path, tiny: Path) -> None
     recipe = written(tmp_path, tiny, 2)
     done = archer(
         "compare", "--recipe", recipe, "--seeds", "1", "--out", str(tmp_path / "out"),
-        "--set", "algorithms={dapo: {refills: 1}}",
+        "--set", "algorithms={dapo: {refills: 1}, grpo: {}}",
     )  # fmt: skip
     assert done.returncode == 2
     assert "dynamic sampling: after 2 rounds only 0 of 2 groups" in done.stderr
+    assert len(read_lines(tmp_path / "out" / "grpo" / "seed-0" / "metrics.jsonl")) == 2  # the healthy run went on
 
 
 def test_a_full_disk_is_one_message_and_nothing_half_written(tmp_path: Path, tiny: Path) -> None:
@@ -172,7 +179,16 @@ def test_without_bubblewrap_the_math_families_remain(monkeypatch: pytest.MonkeyP
 
 def test_asking_for_programs_without_bubblewrap_is_an_error(tmp_path: Path, tiny: Path) -> None:
     environment = {**os.environ, "PATH": str(Path(sys.executable).parent)}
-    arguments = ["train", written(tmp_path, tiny, 2), "--algorithm", "grpo", "--threads", "1", "--out", str(tmp_path / "out")]
+    arguments = [
+        "train",
+        written(tmp_path, tiny, 2),
+        "--algorithm",
+        "grpo",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     done = archer(*arguments, env=environment)
     assert done.returncode == 2
     assert "bubblewrap" in done.stderr
@@ -180,10 +196,11 @@ def test_asking_for_programs_without_bubblewrap_is_an_error(tmp_path: Path, tiny
 
 
 def test_jobs_fill_the_cores() -> None:
-    assert schedule(6, 2, gpu=False) == (2, 1)
-    assert schedule(1, 2, gpu=False) == (1, 2)
-    assert schedule(3, 16, gpu=False) == (3, 5)
-    assert schedule(6, 16, gpu=True) == (1, 16)
+    assert schedule(6, 0, 2, gpu=False) == (2, 1)
+    assert schedule(1, 0, 2, gpu=False) == (1, 2)
+    assert schedule(3, 0, 16, gpu=False) == (3, 5)
+    assert schedule(6, 0, 16, gpu=True) == (1, 16)
+    assert schedule(6, 1, 2, gpu=False) == (1, 2)
 
 
 def test_the_base_is_evaluated_once_and_last(tmp_path: Path) -> None:
@@ -192,3 +209,20 @@ def test_the_base_is_evaluated_once_and_last(tmp_path: Path) -> None:
         "dapo seed 0", "grpo seed 0", "dapo seed 1", "grpo seed 1", "base",
     ]  # fmt: skip
     assert plan.jobs()[-1] == Job("base", 0, tmp_path / "base", 0)
+
+
+def test_an_evaluation_s_folder_is_not_another_model_s(tmp_path: Path, tiny: Path) -> None:
+    recipe = written(tmp_path, tiny, 2)
+    shared = ["--recipe", recipe, "--benchmarks", "lab-countdown", "--set", "evaluate.samples=1", "--threads", "1"]
+    first = archer("eval", str(tiny), *shared, "--out", str(tmp_path / "out"))
+    assert first.returncode == 0, first.stderr
+    assert "lab-countdown: avg@1 0.0" in first.stdout
+    other = archer("eval", "lab", *shared, "--out", str(tmp_path / "out"))
+    assert other.returncode == 2
+    assert "holds a run with recipe_digest" in other.stderr
+
+
+def test_children_run_the_code_that_started_them(tmp_path: Path) -> None:
+    (tmp_path / "archer.py").write_text("raise SystemExit('the wrong archer')")
+    done = archer("--help", cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"})
+    assert done.returncode == 0

@@ -20,5 +20,5 @@ class Engine(Protocol):
         ...
 
     def load(self, version: int) -> None:
-        """Take over the policy's weights as they are after ``version`` optimizer steps."""
+        """Take over the policy's weights as they are after ``version`` training steps."""
         ...

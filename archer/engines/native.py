@@ -71,7 +71,7 @@ class Native:
         if kinds != {"full_attention"}:
             raise ModelError(
                 f"{model.config.name_or_path}: the native engine decodes full attention only, this model has "
-                f"{', '.join(sorted(kinds))}; use `rollout.engine: vllm`"
+                f"{', '.join(sorted(kinds))}"
             )
         self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
         self.autocast = autocast
@@ -90,8 +90,10 @@ class Native:
         if not waiting:
             return []
         capacity = min(self.slots, len(waiting))
-        width = max(len(row.prompt) for row in waiting) + sampling.max_tokens
-        self._check_width(width, max(waiting, key=lambda row: len(row.prompt)))
+        longest = max(waiting, key=lambda row: len(row.prompt))
+        width = len(longest.prompt) + sampling.max_tokens
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        check_width(longest.problem.id, len(longest.prompt), sampling.max_tokens, context)
         device = self.model.device
         slots = Slots(self.model.config.num_hidden_layers, capacity, width, device)
         board = new_board(capacity, sampling.max_tokens, device)
@@ -112,14 +114,6 @@ class Native:
             for sample in ask.samples:
                 rows.append(Row(len(rows), ask.problem, sample, ask.seed, prompt))
         return rows
-
-    def _check_width(self, width: int, longest: Row) -> None:
-        context = getattr(self.model.config, "max_position_embeddings", width)
-        if width > context:
-            raise DataError(
-                f"{longest.problem.id}: a prompt of {len(longest.prompt)} tokens and a response make {width} "
-                f"tokens, the model holds {context}; lower `max_tokens` or drop the problem"
-            )
 
     def _admit(self, waiting: deque[Row], slots: Slots, board: Board, sampling: Sampling) -> None:
         """Prefill the next rows' prompts, each prompt once, and draw their first tokens."""
@@ -148,7 +142,7 @@ class Native:
         board.uniform_SN[rows] = torch.stack(
             [uniforms(row.seed, row.problem.id, row.sample, sampling.max_tokens) for row in taken]
         ).to(device)
-        self._record(self.model.get_output_embeddings()(last_PH)[source_S], rows, board, sampling)
+        self._record(self._logits(last_PH)[source_S], rows, board, sampling)
 
     def _decode(self, slots: Slots, board: Board, sampling: Sampling) -> None:
         """One new token for every active row."""
@@ -160,7 +154,12 @@ class Native:
             past_key_values=slots.cache, use_cache=True,
         )[0]  # fmt: skip
         slots.advance()
-        self._record(self.model.get_output_embeddings()(hidden_S1H[:, 0]), rows, board, sampling)
+        self._record(self._logits(hidden_S1H[:, 0]), rows, board, sampling)
+
+    def _logits(self, hidden_SH: Tensor) -> Tensor:
+        """Return logits (S, V), outside autocast: the policy's head works in the hidden states' dtype too."""
+        with torch.autocast(hidden_SH.device.type, enabled=False):
+            return hidden_SH @ self.model.get_output_embeddings().weight.T.to(hidden_SH.dtype)
 
     def _record(self, logits_SV: Tensor, rows: slice, board: Board, sampling: Sampling) -> None:
         at_S1 = board.count_S[rows, None]
@@ -200,6 +199,15 @@ class Native:
         slots.drop(hole_S, mover_S, kept)
         for column in board.tensors():
             column[hole_S] = column[mover_S]
+
+
+def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:
+    """Raise DataError when a prompt and its response do not fit into the model's context."""
+    if context is not None and prompt + max_tokens > context:
+        raise DataError(
+            f"{problem}: a prompt of {prompt} tokens and a response make {prompt + max_tokens} tokens, the model "
+            f"holds {context}; lower `max_tokens` or drop the problem"
+        )
 
 
 def new_board(capacity: int, tokens: int, device: torch.device) -> Board:

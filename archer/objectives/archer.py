@@ -47,6 +47,10 @@ class Archer:
     dual_clip: float | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.entropy_quantile <= 1:
+            raise ValueError(f"entropy_quantile is a share between 0 and 1, found {self.entropy_quantile}")
+        if min(self.reasoning_kl, self.knowledge_kl) < 0:
+            raise ValueError("reasoning_kl and knowledge_kl are weights of 0 or more")
         if self.scope == "batch" and self.entropy == "policy":
             raise ValueError(
                 "scope: batch needs entropy: rollout (the current policy's entropies of a whole step are not known "

@@ -53,6 +53,10 @@ class Algorithm:
     overlong_buffer: float = 0.0
     overlong_filter: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlong_buffer <= 1:
+            raise ValueError(f"overlong_buffer is a share of max_tokens, 0 to 1, found {self.overlong_buffer}")
+
 
 def ratio(tokens: Tokens) -> Tensor:
     """pi / pi_old of every token, (B, T)."""

@@ -23,6 +23,10 @@ class Grpo:
     kl_estimator: Estimator = "k3"
     dual_clip: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.kl_weight < 0:
+            raise ValueError(f"kl_weight is a weight of 0 or more, found {self.kl_weight}")
+
     @property
     def entropy(self) -> Literal["rollout", "policy"]:
         """Gates nothing; metrics split by the entropy at rollout."""

@@ -6,7 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from archer.errors import ModelError
@@ -20,19 +28,52 @@ def model_path(path: str) -> str:
     return str(files("archer") / "lab" / "model") if path == EMBEDDED else path
 
 
+def folder_of(model: Model) -> str:
+    """Return the folder or hub name of a model. Raises ModelError for a folder that holds none."""
+    path = model_path(model.path)
+    if path.startswith((".", "/")) and not (Path(path) / "config.json").is_file():
+        raise ModelError(f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name")
+    return path
+
+
 def load_model(model: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights in float32 (on the GPU where there is one) and the tokenizer beside them.
 
     Raises ModelError naming the folder and what it lacks.
     """
-    path = model_path(model.path)
-    if path.startswith((".", "/")) and not (Path(path) / "config.json").is_file():
-        raise ModelError(f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name")
+    path = folder_of(model)
     logging.disable_progress_bar()
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(path, revision=model.revision, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=model.revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model.path: {model.path}: cannot be loaded: {str(error).splitlines()[0]}") from error
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            path, revision=model.revision, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise unusable(model, error) from error
+    if info["missing_keys"]:
+        raise ModelError(
+            f"model.path: {model.path}: weights are missing: {', '.join(sorted(info['missing_keys'])[:4])}"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return loaded.to(device), tokenizer
+    return loaded.to(device), load_tokenizer(model)
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """Load the tokenizer beside a model. Raises ModelError."""
+    try:
+        return AutoTokenizer.from_pretrained(folder_of(model), revision=model.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise unusable(model, error) from error
+
+
+def load_config(model: Model) -> PretrainedConfig:
+    """Load a model's configuration alone. Raises ModelError."""
+    try:
+        return AutoConfig.from_pretrained(folder_of(model), revision=model.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise unusable(model, error) from error
+
+
+def unusable(model: Model, error: Exception) -> ModelError:
+    """Return the error that says which model cannot be loaded, and the first line of why."""
+    why = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"model.path: {model.path}: cannot be loaded: {why}")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from archer.averaging import AVERAGINGS
 from archer.batch import Group, Response, Tokens, micro_batches, mini_batches, pad, with_reference
-from archer.errors import ModelError
+from archer.errors import ModelError, UserError
 from archer.heads import log_probs
 from archer.metrics import Averages
 from archer.objectives import Algorithm
@@ -25,7 +25,7 @@ CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of 
 
 
 class TorchPolicy:
-    """Trains ``model`` in place. ``version`` counts optimizer steps; no randomness, so no hidden state.
+    """Trains ``model`` in place. ``version`` counts training steps; no randomness, so no hidden state.
 
     Raises :class:`~archer.errors.ModelError` when the model's logits are not a plain linear map of its last
     hidden states (the head computes log-probs from those).
@@ -39,6 +39,7 @@ class TorchPolicy:
         self.reference: PreTrainedModel | None = None
         self.autocast = torch.bfloat16 if update.bf16 else None
         check_head(model)
+        silence_dropout(model)
         if update.checkpointing:
             model.gradient_checkpointing_enable()
         self.optimizer = torch.optim.AdamW(
@@ -67,7 +68,7 @@ class TorchPolicy:
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
         """Run every epoch's mini-batches; return metrics averaged over their tokens and updates."""
         averages = Averages()
-        self.model.train()
+        self.model.train(self.recipe.checkpointing)  # what only training mode switches on
         for _ in range(self.recipe.epochs):
             for mini in mini_batches(groups, self.recipe.mini_batch):
                 self._step(mini, algorithm, averages)
@@ -79,7 +80,9 @@ class TorchPolicy:
         length_B = torch.tensor([float(len(one.tokens)) if one.used else 0.0 for one in mini])
         weight_B = AVERAGINGS[algorithm.averaging](length_B, self.longest)
         used = [one.entropy_T for one in mini if one.used]
-        step_entropy_N = torch.cat(used) if used else None
+        if not used:  # over-long filtering left nothing to train on
+            return
+        step_entropy_N = torch.cat(used)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * lr_factor(self.recipe, self.optimizer_steps, self.total)
         for rows in micro_batches([len(one) for one in mini], self.recipe.tokens):
@@ -91,13 +94,18 @@ class TorchPolicy:
             averages.add("loss", float(loss.detach()), 0.0)
             self._observe(tokens, columns, averages)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        if not torch.isfinite(norm):
+            raise UserError(
+                f"training diverged: the gradient of optimizer step {self.optimizer_steps} is {float(norm)}; lower "
+                "update.lr (the last checkpoint is from before this step)"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_steps += 1
         averages.add("gradient_norm", float(norm))
         averages.counts["loss"] += 1
 
-    def _tokens(self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor | None) -> Tokens:
+    def _tokens(self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor) -> Tokens:
         logp_N, entropy_N = self._forward(self.model, micro)
         lengths = [len(one.tokens) for one in micro]
         device = logp_N.device
@@ -162,6 +170,14 @@ def lr_factor(update: Update, step: int, total: int) -> float:
         "linear": 1.0 - done,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
     }[update.schedule]
+
+
+def silence_dropout(model: PreTrainedModel) -> None:
+    """Turn dropout off everywhere: the ratio to the rollout's policy, and resuming bitwise, need it so."""
+    for module in model.modules():
+        for name in ("p", "attention_dropout", "dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ class Quantity:
 CLIPPED = "Share of tokens whose ratio was clipped."
 UNREFERENCED = "no reference model"
 FIXED = (
-    Quantity("entropy", "Entropy", "Nats per token, of the tokens trained on."),
+    Quantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled."),
     Quantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),
     Quantity("clip_knowledge", "Clip fraction, knowledge tokens", CLIPPED, share=True),
     Quantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),

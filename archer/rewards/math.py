@@ -200,9 +200,10 @@ def symbolic(gold: str, answer: str) -> str:
     MemoryError passes through: it says something of the process, not yet of the answer.
     """
     _parse, verify = load()
+    truth = _read_gold(gold)
     try:
         read = _read(rf"\boxed{{{_standard(answer)}}}")
-        if verify(list(_read(f"${_standard(gold)}$")), list(read), timeout_seconds=None, raise_on_error=True):
+        if verify(truth, list(read), timeout_seconds=None, raise_on_error=True):
             return "right"
     except MemoryError:
         raise
@@ -214,6 +215,19 @@ def symbolic(gold: str, answer: str) -> str:
 def _standard(text: str) -> str:
     """Write ``4.5e33`` as a power of ten: math-verify would read it as 4.5 times e times 33."""
     return _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text.strip().strip("$"), count=1)
+
+
+def _read_gold(gold: str) -> list[Any]:
+    """Read a gold. Raises DataError where math-verify cannot: that is the data's fault, no answer's."""
+    try:
+        read = list(_read(f"${_standard(gold)}$"))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(f"gold: {gold!r} cannot be read: {error}") from error
+    if not read:
+        raise DataError(f"gold: {gold!r} cannot be read as mathematics")
+    return read
 
 
 @functools.lru_cache(maxsize=4096)  # the gold of a problem is read once for all its samples

@@ -141,7 +141,7 @@ def read_json(path: Path) -> list[Mapping[str, Any]]:
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     rows = []
-    for number, line in enumerate(text.split("\n"), 1)  # not splitlines: JSON strings may hold U+2028:
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028
         if not line.strip():
             continue
         try:

@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from archer import checkpoint
 from archer.build import build_algorithm
-from archer.engines import ENGINES
+from archer.engines import open_engine
 from archer.engines.native import Native, check_width
 from archer.errors import MissingError
 from archer.evaluate import Exam, Examinee, evaluate, open_exam
@@ -50,8 +49,8 @@ class Run:
     def manifest(self) -> dict[str, Json]:
         """Return the run's identity and origin."""
         return {
-            "recipe": asdict(self.recipe), "recipe_digest": self.recipe.digest(self.algorithm), "algorithm": self.algorithm,
-            "seed": self.seed, "threads": torch.get_num_threads(), **provenance(),
+            "recipe": asdict(self.recipe), "recipe_digest": self.recipe.digest(self.algorithm),
+            "algorithm": self.algorithm, "seed": self.seed, "threads": torch.get_num_threads(), **provenance(),
         }  # fmt: skip
 
 
@@ -227,13 +226,6 @@ def preflight(recipe: Recipe) -> list[Exam]:
 def open_exams(recipe: Recipe) -> list[Exam]:
     """Load the recipe's benchmarks, checked."""
     return [open_exam(name, recipe.evaluate.samples) for name in recipe.evaluate.benchmarks]
-
-
-def open_engine(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Native:
-    """Return the recipe's engine over ``model``."""
-    engine = ENGINES[recipe.rollout.engine]
-    autocast = torch.bfloat16 if recipe.update.bf16 else None
-    return engine(model, tokenizer, Prompts(tokenizer, recipe.model.template), recipe.rollout.slots, autocast)
 
 
 def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, stack: ExitStack) -> Executor | None:

@@ -71,7 +71,7 @@ def write_journal(folder: Path, row: str, seed: int, steps: int) -> None:
         reward = 0.2 + 0.1 * step + 0.01 * seed
         metrics: dict[str, float] = {
             "step": step, "reward": reward, "reward/lab-sums": reward, "reward/lab-code": reward / 2,
-            "length": 30.0 - step, "entropy": 0.9 - 0.1 * step, "clip_reasoning": 0.01,
+            "length": 30.0 - step, "rollout_entropy": 0.9 - 0.1 * step, "clip_reasoning": 0.01,
             "clip_knowledge": 0.02, "signal": 0.5, "responses": 64.0,
         }  # fmt: skip
         if KNOWLEDGE[row]:

@@ -159,7 +159,8 @@ class Native:
     def _logits(self, hidden_SH: Tensor) -> Tensor:
         """Return logits (S, V), outside autocast: the policy's head works in the hidden states' dtype too."""
         with torch.autocast(hidden_SH.device.type, enabled=False):
-            return hidden_SH @ self.model.get_output_embeddings().weight.T.to(hidden_SH.dtype)
+            weight_VH: Tensor = self.model.get_output_embeddings().weight
+            return hidden_SH @ weight_VH.T.to(hidden_SH.dtype)
 
     def _record(self, logits_SV: Tensor, rows: slice, board: Board, sampling: Sampling) -> None:
         at_S1 = board.count_S[rows, None]

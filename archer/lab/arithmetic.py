@@ -31,7 +31,7 @@ class Arithmetic:
     name = "lab-arithmetic"
 
     def problem(self, split: str, index: int) -> Problem:
-        """Return problem ``index`` of ``split`` ("train" or "test"); the two splits share no ``a+b`` (``b+a`` is another)."""
+        """Return problem ``index`` of ``split``, "train" or "test", which share no ``a+b`` (``b+a`` is another)."""
         key = draw(self.name, split, index, self._sum)
         first, second = map(int, key.split("+"))
         return Problem(f"{self.name}/{split}/{index}", self.name, key, "math", str(first + second))

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import with_config
 
+from archer.config import STRICT, read_yaml, typed
 from archer.errors import DataError, did_you_mean
 from archer.home import suite
-from archer.recipe import STRICT, Source, read_yaml, typed
+from archer.recipe import Source
 from archer.types import Problem, Sampling
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from archer.config import merged
 from archer.errors import RecipeError, did_you_mean
 from archer.objectives import ALGORITHMS, Algorithm
-from archer.recipe import Recipe, merged
+from archer.recipe import Recipe
 
 
 def build_algorithm(recipe: Recipe, name: str) -> Algorithm:

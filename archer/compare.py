@@ -20,7 +20,7 @@ from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.execution import open_executor
 from archer.home import PACKAGE
-from archer.journal import Journal, last_line
+from archer.journal import Journal, last_line, read_manifest, refuse_other
 from archer.machine import provenance
 from archer.problems import judges_programs
 from archer.progress import Board
@@ -73,6 +73,13 @@ class Plan:
         ]
         return [*trainings, Job(BASE, 0, self.out / BASE, 0)]
 
+    def check_folder(self, job: Job) -> None:
+        """Raise RunFolderError when a job's folder holds a run of other values than this plan's."""
+        existing = read_manifest(job.folder)
+        if existing is not None:
+            digest = self.recipe.digest(None if job.algorithm == BASE else job.algorithm)
+            refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
+
     def finished(self, job: Job) -> bool:
         """Say whether the job's final results are all there."""
         names = self.recipe.evaluate.benchmarks
@@ -122,6 +129,8 @@ def compare(plan: Plan) -> None:
     sources = [exam.benchmark.data for exam in preflight(plan.recipe)] + list(plan.recipe.data)
     with contextlib.ExitStack() as stack:
         open_sandbox(plan.recipe, sources, plan.unisolated, stack)
+    for job in plan.jobs():
+        plan.check_folder(job)
     manifest = {
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),

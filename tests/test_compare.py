@@ -65,6 +65,10 @@ def test_a_comparison_ends_with_a_table_and_a_page(tmp_path: Path, tiny: Path) -
     again = archer("table", str(out))
     assert again.returncode == 0
     assert again.stdout == done.stdout
+    command = ["compare", "--recipe", recipe, "--seeds", "2", "--out", str(out)]
+    other = archer(*command, "--set", "algorithms.archer={objective: {knowledge_kl: 0}}")
+    assert other.returncode == 2  # the finished run is of another Archer: it must not stand for this one
+    assert "archer/seed-0: holds a run with recipe_digest" in other.stderr
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny: Path) -> None:

@@ -15,10 +15,10 @@ from rich.progress import track
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from archer.config import STRICT, assign, read_yaml, typed
 from archer.lab import TASKS
 from archer.lab.tokenizer import END, PAD, build_tokenizer
 from archer.machine import provenance
-from archer.recipe import STRICT, assign, read_yaml, typed
 
 TYPICAL_LENGTH = 32  # tokens of a response: puts the loss of a batch near 1
 SNAPSHOT = 1000  # steps between writes of the model so far

@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def installed(name: str) -> str | None:
         return None
 
 
+@cache  # asks git, and every evaluation of a run names the same commit
 def commit() -> str | None:
     """Return the commit, with ``+changes`` where the tree differs: the wheel's, or the checkout's by git."""
     package = Path(archer.__file__).parent

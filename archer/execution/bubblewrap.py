@@ -15,13 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from archer.errors import MissingError, SandboxError
-from archer.execution.base import Job, Outcome
 from archer.execution.guest import GUEST_FILES, PYTHON_FLAGS, Guest, Lost, interpreter
 from archer.execution.pool import Pool
 from archer.home import suite
@@ -31,7 +27,7 @@ NOBODY = 65534
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
 
 
-class Bubblewrap:
+class Bubblewrap(Pool):
     """Runs programs in ``workers`` bubblewrap sandboxes; a context manager."""
 
     name = "bubblewrap"
@@ -50,28 +46,7 @@ class Bubblewrap:
             )
         command = _command(program)
         user = _user(program, command)
-        self._pool = Pool(lambda: Guest(command, user=user), workers)
-
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
-        """See :meth:`archer.execution.pool.Pool.execute`."""
-        return self._pool.execute(jobs)
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The bwrap processes alive."""
-        return self._pool.pids
-
-    def close(self) -> None:
-        """End every worker; no process or descriptor remains."""
-        self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(lambda: Guest(command, user=user), workers)
 
 
 def _user(program: str, command: list[str]) -> int | None:

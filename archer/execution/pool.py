@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from archer.errors import SandboxError
 from archer.execution.base import Call, Job, Limits, Outcome, Run, Stdin
@@ -99,6 +100,14 @@ class Pool:
             worker.close()
         for worker in self._workers:
             worker.thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class _Worker:

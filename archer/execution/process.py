@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Self
 
 from archer.errors import SandboxError, UserError
-from archer.execution.base import Job, Outcome
 from archer.execution.guest import PYTHON_FLAGS, Guest, Lost, interpreter
 from archer.execution.pool import Pool
 from archer.home import suite
 
 
-class Process:
+class Process(Pool):
     """Runs programs in ``workers`` ordinary processes; a context manager."""
 
     name = "process"
@@ -40,28 +36,7 @@ class Process:
             _spawn().stop()
         except Lost as lost:
             raise SandboxError(f"sandbox: process: the guest {lost}") from None
-        self._pool = Pool(_spawn, workers)
-
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
-        """See :meth:`archer.execution.pool.Pool.execute`."""
-        return self._pool.execute(jobs)
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The guests alive."""
-        return self._pool.pids
-
-    def close(self) -> None:
-        """End every worker; no process or descriptor remains."""
-        self._pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(_spawn, workers)
 
 
 def _spawn() -> Guest:

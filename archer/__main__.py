@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 
 from archer.errors import ArcherError, UserError
-from archer.machine import die_with_parent
+from archer.machine import cores, die_with_parent
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -191,11 +190,6 @@ def show(out: Path, *, report: bool) -> None:
 
         write_report(out, standings)
     Console().print(render(standings))
-
-
-def cores() -> int:
-    """Return the number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> int:

@@ -18,7 +18,7 @@ import yaml
 from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
-from archer.execution import open_executor
+from archer.execution import Sandbox, open_executor
 from archer.home import PACKAGE
 from archer.journal import Journal, last_line, read_manifest, refuse_other
 from archer.machine import provenance
@@ -109,7 +109,7 @@ def schedule(jobs: int, asked: int, cores: int, gpu: bool) -> tuple[int, int]:
 def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
     """Return the recipe less what needs a sandbox where there is none, and one line that says so."""
     try:
-        open_executor(recipe.reward.sandbox, 1).close()
+        open_executor(Sandbox(recipe.reward.sandbox, 1, recipe.reward.engines)).close()
         return recipe, ""
     except MissingError as error:
         data = tuple(source for source in recipe.data if not judges_programs(source))

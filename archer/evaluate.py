@@ -56,8 +56,10 @@ def evaluate(engine: Engine, grader: Grader, exam: Exam, who: Examinee) -> Resul
     start = time.perf_counter()
     benchmark = exam.benchmark
     samples = tuple(range(benchmark.samples))
-    rollouts = engine.generate([Ask(p, samples, who.seed) for p in exam.problems], benchmark.sampling)
-    verdicts = grader.grade(rollouts)
+    started = grader.begin()
+    asks = [Ask(problem, samples, who.seed) for problem in exam.problems]
+    rollouts = engine.generate(asks, benchmark.sampling, started.put)
+    verdicts = grader.grade(rollouts, started)
     return Result(
         label=who.label, seed=who.seed, step=who.step, benchmark=benchmark.name, sha256=benchmark.sha256,
         sampling=benchmark.sampling, problems=tuple(problem.id for problem in exam.problems),

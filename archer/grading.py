@@ -7,7 +7,7 @@ by its reward as a wrong answer and counted apart. Only broken workers are an er
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,8 @@ from archer.errors import (
     SandboxError,
     UserError,
 )
-from archer.execution.base import Executor, Job
+from archer.execution.base import Executor, Job, Outcome
+from archer.machine import cores
 from archer.rewards import ProgramReward, TextReward, find_reward, math
 from archer.types import Json, Problem, Rollout, Verdict
 from archer.workers import Killed, Workers
@@ -30,18 +31,19 @@ from archer.workers import Killed, Workers
 class Grader:
     """Turns rollouts into verdicts; a context manager. The executor stays the caller's to close.
 
-    ``seconds`` limits the CPU time of one answer, ``memory_bytes`` what it may map. No worker starts before
+    ``workers`` grade side by side (0: one a core); ``seconds`` limits the CPU time of one answer,
+    ``memory_bytes`` what it may map. No worker starts before
     an answer needs one: a run of plain numbers never does. May be called from several threads.
     """
 
     def __init__(
         self, workers: int, seconds: float, executor: Executor | None = None, memory_bytes: int = 2**30
     ) -> None:
-        if workers < 1 or seconds <= 0:
-            raise UserError(f"grader: expected workers >= 1 and seconds > 0, found {workers} and {seconds}")
+        if workers < 0 or seconds <= 0:
+            raise UserError(f"grader: expected workers >= 0 and seconds > 0, found {workers} and {seconds}")
         self._executor = executor
         self._workers = Workers(
-            workers, seconds, memory_bytes, warm=math.load, preload=("math_verify", "archer.grading")
+            workers or cores(), seconds, memory_bytes, warm=math.load, preload=("math_verify", "archer.grading")
         )
 
     def __enter__(self) -> Self:
@@ -56,8 +58,14 @@ class Grader:
         """End every worker process."""
         self._workers.close()
 
-    def grade(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
+    def begin(self) -> Started:
+        """Return what takes rollouts as they are finished, to run programs while others are still sampled."""
+        return Started(self._executor)
+
+    def grade(self, rollouts: Sequence[Rollout], started: Started | None = None) -> list[Verdict]:
         """Return one verdict per rollout, in order. Equal answers to equal golds are judged once.
+
+        Programs that ``started`` has under way are waited for, others run now.
 
         Truncated rollouts are judged like others. Raises :class:`~archer.errors.EngineError` for a rollout
         that an engine error ended, :class:`~archer.errors.MissingError` when a program has no sandbox to run
@@ -70,7 +78,8 @@ class Grader:
         texts = [item for item in unique if isinstance(item, _Text)]
         verdicts |= {item: _judge(item) for item in texts if _is_plain(item)}
         verdicts |= self._judge_in_workers([item for item in texts if item not in verdicts])
-        verdicts |= self._run_programs([item for item in unique if isinstance(item, _Program)])
+        programs = [item for item in unique if isinstance(item, _Program)]
+        verdicts |= self._run_programs(programs, started.runs if started else {})
         return [verdicts[question] for question in questions]
 
     __call__ = grade
@@ -82,7 +91,7 @@ class Grader:
             for text, result in zip(texts, results, strict=True)
         }
 
-    def _run_programs(self, programs: list[_Program]) -> dict[_Question, Verdict]:
+    def _run_programs(self, programs: list[_Program], started: Mapping[_Program, _Runs]) -> dict[_Question, Verdict]:
         if not programs:
             return {}
         if self._executor is None:
@@ -91,14 +100,36 @@ class Grader:
                 "there is no sandbox; install bubblewrap (`apt install bubblewrap`) or choose with `sandbox`"
             )
         verdicts: dict[_Question, Verdict] = {}
-        for index, outcome in self._executor.execute([program.job for program in programs]):
-            program = programs[index]
-            verdicts[program] = program.reward.judge(program.problem, outcome)
+        rest = [program for program in programs if program not in started]
+        runs = [([program], started[program]) for program in programs if program in started]
+        runs.append((rest, self._executor.execute([program.job for program in rest])))
+        for asked, outcomes in runs:
+            for index, outcome in outcomes:
+                verdicts[asked[index]] = asked[index].reward.judge(asked[index].problem, outcome)
         if len(verdicts) != len(programs):
             raise SandboxError(
                 f"executor {self._executor.name}: {len(programs)} programs went in, {len(verdicts)} outcomes came back"
             )
         return verdicts
+
+
+class Started:
+    """Programs of rollouts that are finished before their batch is; not for several threads."""
+
+    def __init__(self, executor: Executor | None) -> None:
+        self._executor = executor
+        self.runs: dict[_Program, _Runs] = {}
+
+    def put(self, rollout: Rollout) -> None:
+        """Start the rollout's program, if it has one that is not under way; text is judged with the batch.
+
+        Raises :class:`~archer.errors.DataError` for a malformed gold.
+        """
+        if self._executor is None or not isinstance(find_reward(rollout.problem.reward), ProgramReward):
+            return
+        question = _question(rollout)
+        if isinstance(question, _Program) and question not in self.runs:
+            self.runs[question] = self._executor.execute([question.job])
 
 
 @dataclass(frozen=True)
@@ -119,6 +150,7 @@ class _Program:
 
     source: str
     problem_id: str
+    gold: int  # the object's identity: a problem that comes again may come with other tests
     program: str
     job: Job = field(compare=False)
     reward: ProgramReward = field(compare=False)
@@ -126,6 +158,7 @@ class _Program:
 
 
 _Question = _Text | _Program | Verdict
+_Runs = Iterator[tuple[int, Outcome]]
 
 
 def _question(rollout: Rollout) -> _Question:
@@ -139,7 +172,7 @@ def _question(rollout: Rollout) -> _Question:
         job = reward.job(problem, rollout.text)
         if isinstance(job, Verdict):
             return job
-        return _Program(problem.source, problem.id, job.program, job, reward, problem)
+        return _Program(problem.source, problem.id, id(problem.gold), job.program, job, reward, problem)
     key, answer = json.dumps(problem.gold, sort_keys=True), reward.extract(rollout.text)
     return _Text(problem.reward, key, answer, problem.gold, reward, problem.id)
 

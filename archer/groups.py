@@ -10,8 +10,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from archer.advantages import ADVANTAGES
@@ -23,8 +24,10 @@ from archer.metrics import Averages
 from archer.objectives import Algorithm
 from archer.problems import Stream
 from archer.recipe import Rollouts
+from archer.rewards import ProgramReward, find_reward
+from archer.rewards.code import draw_tests
 from archer.rewards.shaping import overlong_penalty, repetition_ratio
-from archer.types import Ask, Rollout, Verdict
+from archer.types import Ask, Problem, Rollout, Verdict
 
 Graded = tuple[Rollout, Verdict]
 
@@ -58,7 +61,10 @@ class Harvest:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws the groups of a step as ``algorithm.groups`` says; ``seed`` is the run's."""
+    """Draws the groups of a step as ``algorithm.groups`` says; ``seed`` is the run's.
+
+    ``tests`` bounds the tests of a program, drawn once for all samples of a problem's turn (0: all).
+    """
 
     engine: Engine
     grader: Grader
@@ -66,6 +72,7 @@ class Sampler:
     rollout: Rollouts
     algorithm: Algorithm
     seed: int
+    tests: int = 0
 
     def harvest(self, position: int, clock: Clock) -> Harvest:
         """Return the groups of the step that starts at ``position`` of the problem stream.
@@ -90,7 +97,7 @@ class Sampler:
         missing = wanted - len(harvest.groups)
         share = harvest.with_signal / harvest.asked if harvest.asked else 1.0
         count = min(wanted, math.ceil(missing / max(share, 1 / wanted)))
-        problems = self.stream.take(harvest.position, count)
+        problems = self._problems(harvest.position, count)
         samples = tuple(range(self.rollout.group))
         # The position makes a problem that comes again in a later epoch draw anew.
         asks = [
@@ -98,9 +105,10 @@ class Sampler:
             for place, problem in enumerate(problems)
         ]
         with clock("generate"):
-            rollouts = self.engine.generate(asks, self.rollout.sampling)
+            started = self.grader.begin()
+            rollouts = self.engine.generate(asks, self.rollout.sampling, started.put)
         with clock("reward"):
-            graded = list(zip(rollouts, self.grader.grade(rollouts), strict=True))
+            graded = list(zip(rollouts, self.grader.grade(rollouts, started), strict=True))
         size = self.rollout.group
         groups = [graded[start : start + size] for start in range(0, len(graded), size)]
         signal = [group for group in groups if has_signal(group)]
@@ -109,6 +117,15 @@ class Sampler:
         harvest.with_signal += len(signal)
         harvest.sampled += graded
         harvest.groups += groups if self.algorithm.groups == "all" else signal
+
+    def _problems(self, position: int, count: int) -> list[Problem]:
+        """Take problems from the stream, programs' with the tests drawn for this turn."""
+        problems = self.stream.take(position, count)
+        for place, problem in enumerate(problems):
+            if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
+                rng = np.random.default_rng([self.seed, position + place])
+                problems[place] = replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
+        return problems
 
 
 def has_signal(group: Sequence[Graded]) -> bool:

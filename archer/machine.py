@@ -47,6 +47,11 @@ def installed(name: str) -> str | None:
         return None
 
 
+def cores() -> int:
+    """Return the number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache  # asks git, and every evaluation of a run names the same commit
 def commit() -> str | None:
     """Return the commit, with ``+changes`` where the tree differs: the wheel's, or the checkout's by git."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from archer.engines import open_engine
 from archer.engines.native import Native, check_width
 from archer.errors import MissingError
 from archer.evaluate import Exam, Examinee, evaluate, open_exam
-from archer.execution import open_executor
+from archer.execution import Sandbox, open_executor
 from archer.execution.base import Executor
 from archer.grading import Grader
 from archer.groups import Clock, Sampler, describe, pack
@@ -199,7 +199,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
         policy.keep_reference()
     engine = open_engine(recipe, model, tokenizer)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed)
+    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests)
     journal = Journal(run.folder, run.manifest())
     stack.callback(journal.close)
     sinks = open_sinks(recipe.log, run.folder, run.manifest(), stack)
@@ -235,13 +235,14 @@ def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, st
     """
     if not any(judges_programs(source) for source in sources):
         return None
-    workers = recipe.reward.workers
+    reward = recipe.reward
+    sandbox = Sandbox(reward.sandbox, reward.workers, reward.engines, unisolated)
     try:
-        executor = open_executor(recipe.reward.sandbox, workers, unisolated)
+        executor = open_executor(sandbox)
     except MissingError:
         if not unisolated:
             raise
-        executor = open_executor("process", workers, unisolated)
+        executor = open_executor(replace(sandbox, executor="process"))
     stack.callback(executor.close)
     return executor
 

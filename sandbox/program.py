@@ -34,12 +34,16 @@ for name in WARM.split():  # what programs often import: a fork has it already
 ISOLATED = os.getpid() == 1
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
+MOST_SIGNALS = 1024  # queued: kernel memory that nothing else counts
 STACK_BYTES = 120 * 2**20  # the kernel keeps 128 MiB free below the main stack
 RECURSION = 50_000
 FIRST_CHANNEL, CHANNELS = 100, 800
-RLIMIT_MSGQUEUE = getattr(resource, "RLIMIT_MSGQUEUE", 12)
+RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 11, 12  # unnamed before Python 3.12
 KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
-COUNTS_PROCESSES = ISOLATED and KERNEL >= (5, 14)  # older kernels count all processes of the host's user
+with open("/proc/self/uid_map") as file:
+    OWN_USERS = int(file.read().split()[2]) < 2**32 - 1
+# Older kernels, and containers without users of their own, count processes of other sandboxes too.
+COUNTS_PROCESSES = ISOLATED and OWN_USERS and KERNEL >= (5, 14)
 
 
 @functools.lru_cache(4)
@@ -73,7 +77,7 @@ def become(request, module, token, fds, folder):
     os._exit(run(request, module, report))
 
 
-def set_up():
+def set_up(packages):
     """Once, in the server: what every program finds when it starts, so that a fork has it already."""
     placeholder, (read, write) = os.memfd_create("stdin"), os.pipe()  # of the kinds that programs get
     for fd, number in ((placeholder, 0), (write, 1)):
@@ -83,7 +87,7 @@ def set_up():
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.argv = ["main.py"]
-    sys.path.pop(0)  # the guest's own folder
+    sys.path[0] = packages  # instead of the guest's own folder
     sys.setrecursionlimit(RECURSION)
     site.setquit()  # exit() and quit(), which -S leaves out
     if hasattr(sys, "set_int_max_str_digits"):
@@ -105,6 +109,7 @@ def prepare(folder, limits):
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_CORE: 0,
         RLIMIT_MSGQUEUE: 0,
+        RLIMIT_SIGPENDING: MOST_SIGNALS,
     }
     if COUNTS_PROCESSES:
         values[resource.RLIMIT_NPROC] = limits["processes"] + 1  # and this sandbox's server
@@ -121,9 +126,8 @@ def run(request, module, report):
     try:
         try:
             code = compile(request["program"], "main.py", "exec", dont_inherit=True)
-            if "function" in request:
-                value = call(module, code, request["function"], request["arguments"])
-                report(b"V", json.dumps(plain(value)).encode())
+            if request["kind"] != "stdin":
+                report(b"V", json.dumps(plain(result(module, code, request))).encode())
                 return 0
             exec(code, module.__dict__)
             code = 0
@@ -166,6 +170,15 @@ def flush():
             stream.flush()
 
 
+def result(module, code, request):
+    """Load the program, then make the call or evaluate the expression that is asked for."""
+    if request["kind"] == "call":
+        return call(module, code, request["function"], [rebuilt(value) for value in request["arguments"]])
+    exec(code, module.__dict__)
+    exec(request["setup"], module.__dict__)
+    return eval(request["text"], module.__dict__)
+
+
 def call(module, code, name, arguments):
     """Load the program, then call its function ``f``, or f of a new ``Solution`` for ``Solution.f`` or ``f``.
 
@@ -183,15 +196,42 @@ def call(module, code, name, arguments):
 
 
 def plain(value):
-    """Rebuild a value from exact built-in types; anything else could lie about what it equals."""
+    """Write a value as JSON: lists as they are, other containers as ``{"tuple": [...]}`` and the like.
+
+    Subclasses are read through the built-in type they extend, so that they cannot lie about what they hold.
+    """
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
-    if kind in (list, tuple):
-        return [plain(item) for item in value]
-    if kind is dict and all(type(key) in (str, int) for key in value):
-        return {str(key): plain(item) for key, item in value.items()}
-    raise TypeError(f"the result holds a {kind.__name__}, which is no JSON value")
+    for base, read in ((int, int.__int__), (float, float.__float__), (str, str.__str__)):
+        if issubclass(kind, base):
+            return read(value)
+    if issubclass(kind, list):
+        return [plain(item) for item in list.__iter__(value)]
+    for base in (tuple, set, frozenset):
+        if issubclass(kind, base):
+            return {base.__name__: [plain(item) for item in base.__iter__(value)]}
+    if issubclass(kind, dict):
+        return {"dict": [[plain(key), plain(item)] for key, item in dict.items(value)]}
+    if issubclass(kind, complex):
+        return {"complex": [complex.real.__get__(value), complex.imag.__get__(value)]}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    raise TypeError(f"the result holds a {kind.__name__}, which is no plain value")
+
+
+def rebuilt(value):
+    """Read what the host wrote in the same way."""
+    if isinstance(value, list):
+        return [rebuilt(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, inner)] = value.items()
+    if kind == "bytes":
+        return bytes.fromhex(inner)
+    if kind == "complex":
+        return complex(*inner)
+    return {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}[kind](rebuilt(inner))
 
 
 def explain(error, program, report):

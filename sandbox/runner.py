@@ -1,10 +1,11 @@
 """The guest: runs untrusted programs, each input in a fresh process, and says how each one ended.
 
-Usage: ``python -S runner.py FOLDER...`` with a socket to the host as standard input. The first folder is
-the working directory of every program; all of them are emptied after each. Standard library only, Python
-3.9 or later, never imported by the host; ``watch.py`` and ``program.py`` belong to it. As process 1 of a
-sandbox it is out of reach of the programs and ends everything that they leave behind; as an ordinary
-process it ends what it can find.
+Usage: ``python -S runner.py PACKAGES FOLDER...`` with the host at the other end of standard input and
+output. PACKAGES is the folder of packages that programs may import. The first FOLDER is the working
+directory of every program; all of them are emptied after each. Standard library only, Python 3.9 or later,
+never imported by the host; the other files of this folder belong to it. As process 1 of a sandbox it is out
+of reach of the programs and ends everything that they leave behind; as an ordinary process it ends what it
+can find.
 
 A frame is two lengths, a JSON header and raw bytes. Expected outputs are never among them.
 """
@@ -14,42 +15,70 @@ import fcntl
 import gc
 import json
 import os
-import resource
 import signal
 import struct
 import sys
 import time
 
+import confine
 import program
-from watch import ISOLATED, Drain, end, watch
+from watch import ISOLATED, Drain, end, waited_seconds, watch
 
 HEAD = struct.Struct(">II")
 LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 STDERR_TAIL = 32 * 1024
-LIMITS_WATCHED = range(16)  # all that Linux knows
 
 
-def main(folders):
-    link = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 20)
-    program.set_up()
+def main(packages, *folders):
+    link = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 20) for number in (0, 1)]
+    stdin_fd = fcntl.fcntl(os.memfd_create("stdin"), fcntl.F_DUPFD_CLOEXEC, 20)
+    program.set_up(packages)
     harden()
+    filtered = put_on_filter()
     kept = {folder: set(os.listdir(folder)) for folder in folders}
-    limits_before = own_limits()
-    send(link, {"ready": True, "isolated": ISOLATED})
+    send(link[1], {"ready": True, "isolated": ISOLATED, "filtered": filtered})
     while True:
-        request, stdin = receive(link)
-        answer, body = serve(link, request, stdin, folders[0])
-        if own_limits() != limits_before:  # the kernel lets a process of the same user do this
-            answer.update(status="violation", detail="the program changed the limits of its sandbox")
+        request, stdin = receive(link[0])
+        refill(stdin_fd, stdin)
+        answer, body = serve(link[0], request, stdin_fd, folders[0])
         wiped = [wipe(folder, names) for folder, names in kept.items()]
-        answer["spent"] = not all(wiped) or answer["status"] == "violation" or left_in_ipc()
-        send(link, answer, body)
+        answer["spent"] = not all(wiped) or answer["status"] == "violation"
+        send(link[1], answer, body)
+
+
+def refill(fd, data):
+    """Make a file hold ``data``, to be read from its start: no process of an earlier program is left to see it."""
+    os.ftruncate(fd, 0)
+    os.lseek(fd, 0, os.SEEK_SET)
+    write_all(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+
+
+def put_on_filter():
+    """Filter system calls from here on; only without isolation may that fail."""
+    try:
+        profile, numbers = json.loads(guest_file("seccomp.json")), json.loads(guest_file("syscalls.json"))
+        confine.put_on(confine.build(profile, numbers))
+        return True
+    except (RuntimeError, OSError):
+        if ISOLATED:
+            raise
+        return False
+
+
+def guest_file(name):
+    """A file of the guest's: sent along with this one, or beside it."""
+    if "FILES" in globals():
+        return globals()["FILES"][name]
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), name)) as file:
+        return file.read()
 
 
 def harden():
     """Leave nothing of the host to read, and nothing of this process to touch."""
     os.environ.clear()
+    LIBC.setenv(b"OPENBLAS_NUM_THREADS", b"1", 1)  # else numpy starts a thread for each core of the host
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune to signals without a handler
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("800")  # the host's own processes should survive a shortage, not these
@@ -57,10 +86,6 @@ def harden():
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no ptrace, no /proc/1/mem, no /proc/1/fd
     gc.collect()
     gc.freeze()
-
-
-def own_limits():
-    return [resource.getrlimit(which) for which in LIMITS_WATCHED]
 
 
 def receive(link):
@@ -92,25 +117,25 @@ def write_all(fd, data):
 # ---- one input: start, watch, end
 
 
-def serve(link, request, stdin, folder):
+def serve(link, request, stdin_fd, folder):
     """Run one input; return the header and body of the answer."""
-    stdin_fd = os.memfd_create("stdin")
-    write_all(stdin_fd, stdin)
-    os.lseek(stdin_fd, 0, os.SEEK_SET)
     pipes = [os.pipe() for _ in range(3)]  # stdout, stderr and the private channel for a result
     token = os.urandom(16)
-    module = program.ready_module("solution" if "function" in request else "__main__", request["prelude"])
+    has_value = request["kind"] != "stdin"
+    module = program.ready_module("solution" if has_value else "__main__", request["prelude"])
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
         try:
-            program.become(request, module, token, [stdin_fd] + [write for _, write in pipes], folder)
+            fds = [stdin_fd] + [write for _, write in pipes]
+            program.become(request, module, token, fds, folder)
         finally:
             os._exit(70)
-    for fd in [stdin_fd] + [write for _, write in pipes]:
-        os.close(fd)
+    for _, write in pipes:
+        os.close(write)
     drains = [Drain(read, request["limits"]["output_bytes"]) for read, _ in pipes]
     ended_by_us = watch(link, pid, drains, request["limits"], started)
+    waited = waited_seconds(pid) if ended_by_us else 0.0
     code, cpu = end(pid)
     seconds = time.monotonic() - started
     stdout, stderr, channel = (drain.finish() for drain in drains)
@@ -122,20 +147,20 @@ def serve(link, request, stdin, folder):
     elif cpu > request["limits"]["cpu_seconds"] or code == -signal.SIGXCPU:
         status, detail = "cpu_timeout", "more CPU time than the limit"
     else:
-        status, detail, value = conclude(code, channel, token, "function" in request)
+        status, detail, value = conclude(code, channel, token, has_value)
     stderr = stderr[-STDERR_TAIL:]
-    sizes = [len(stdout), len(stderr), len(value)]
-    header = {"status": status, "detail": detail, "code": code, "seconds": seconds, "sizes": sizes}
+    header = {"status": status, "detail": detail, "code": code, "seconds": seconds, "cpu": cpu, "waited": waited}
+    header["sizes"] = [len(stdout), len(stderr), len(value)]
     return header, stdout + stderr + value
 
 
-def conclude(code, channel, token, is_call):
+def conclude(code, channel, token, has_value):
     """Status, detail and value of a program that ended by itself."""
     kind, payload = b"", b""
     if channel:
         size = int.from_bytes(channel[16:20], "big")
         kind, payload = channel[20:21], channel[21:]
-        if channel[:16] != token or len(payload) != size or (kind == b"V" and not is_call):
+        if channel[:16] != token or len(payload) != size or (kind == b"V" and not has_value):
             return "violation", "the program wrote to the channel of its sandbox", b""
     if kind == b"X":
         raise RuntimeError(f"a program's process could not be prepared: {payload!r}")
@@ -146,7 +171,7 @@ def conclude(code, channel, token, is_call):
         return "error", f"ended by signal {-code}", b""
     if code > 0:
         return "error", f"exit code {code}", b""
-    if is_call and kind != b"V":
+    if has_value and kind != b"V":
         return "error", "the program ended before it returned a value", b""
     return "ok", "", payload
 
@@ -163,16 +188,5 @@ def wipe(folder, kept):
         return False
 
 
-def left_in_ipc():
-    """True where System V memory, messages or semaphores remain: they outlive processes."""
-    if not ISOLATED:
-        return False
-    for kind in ("shm", "msg", "sem"):
-        with open("/proc/sysvipc/" + kind) as file:
-            if len(file.readlines()) > 1:
-                return True
-    return False
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

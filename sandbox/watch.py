@@ -90,16 +90,27 @@ def over_limit(pid, limits, seconds):
     return ("wall_timeout", "more time than the limit") if seconds > limits["wall_seconds"] else None
 
 
+def waited_seconds(pid):
+    """How long the program's main thread was ready to run and no core was free: load, not the program."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return None  # a kernel that does not say
+
+
 def end(pid):
     """Kill and reap everything the program started; return its exit code and CPU seconds."""
     kill_all()
     _, status, usage = os.wait4(pid, 0)
+    cpu = usage.ru_utime + usage.ru_stime
     while True:
         kill_all()  # again: what was forked meanwhile, or handed to us by a dead parent
         try:
-            os.waitpid(-1, 0)
+            _, _, usage = os.wait4(-1, 0)
         except ChildProcessError:
-            return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+            return os.waitstatus_to_exitcode(status), cpu
+        cpu += usage.ru_utime + usage.ru_stime
 
 
 def kill_all():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from archer.execution import Sandbox, open_executor
+from archer.execution.pool import Pool
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -21,6 +27,47 @@ def shared() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _offline() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> str:
+    """The URL of a Docker engine that has the sandbox's image; ARCHER_GUEST_ROOT names a root to make it of."""
+    pytest.importorskip("docker", reason="the docker package is not installed: pip install 'archer-rlvr[docker]'")
+    from archer.errors import MissingError
+    from archer.execution.docker import connect
+    from archer.execution.image import build_image
+
+    engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        with contextlib.closing(connect(engine)) as client:
+            found = [tag for image in client.images.list() for tag in image.tags]
+    except MissingError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    root = os.environ.get("ARCHER_GUEST_ROOT")
+    if "archer-sandbox:latest" not in found:
+        build_image(engine, Path(root) if root else None)
+    return engine
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", pytest.param("docker", marks=pytest.mark.docker)])
+def isolating(request: pytest.FixtureRequest) -> Sandbox:
+    """Each executor that isolates, ready to be opened with two workers."""
+    if request.param == "docker":
+        return Sandbox("docker", 2, (request.getfixturevalue("docker_engine"),))
+    if shutil.which("bwrap") is None and not os.environ.get("CI"):
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
+    return Sandbox("bubblewrap", 2)
+
+
+@pytest.fixture(scope="module")
+def sandbox(isolating: Sandbox) -> Iterator[Pool]:
+    """An open executor of each isolating kind."""
+    executor = open_executor(isolating)
+    assert isinstance(executor, Pool)
+    with executor:
+        yield executor
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archer.execution.base import Call, Executor, Job, Limits, Run, Stdin
+from archer.execution.base import Executor, Input, Job, Limits, Run, Stdin, in_order
 
 TIGHT = Limits(cpu_seconds=0.3, wall_seconds=0.8, memory_bytes=256 * 2**20, output_bytes=2**20)
 
@@ -10,12 +10,12 @@ TIGHT = Limits(cpu_seconds=0.3, wall_seconds=0.8, memory_bytes=256 * 2**20, outp
 def run(
     executor: Executor,
     program: str,
-    given: Stdin | Call | str = "",
+    given: Input | str = "",
     limits: Limits = TIGHT,
     prelude: str = "",
 ) -> Run:
     given = Stdin(given) if isinstance(given, str) else given
-    [(_, outcome)] = executor.execute([Job(program, (given,), limits, prelude=prelude)])
+    [(_, outcome)] = executor.execute([Job(program, in_order(given), limits, prelude)])
     return outcome.runs[0]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,19 +17,15 @@ import pytest
 from programs import BENIGN, HOSTILE, TIGHT, run
 
 from archer.errors import MissingError, SandboxError, UserError
-from archer.execution import EXECUTORS, open_executor
-from archer.execution.base import Job, Limits, Run, Stdin
-from archer.execution.bubblewrap import Bubblewrap
+from archer.execution import Sandbox, open_executor
+from archer.execution.base import Call, Expression, Input, Job, Limits, Script, Stdin, Trusted, in_order
+from archer.execution.child import Child
+from archer.execution.guest import Guest, Link
 from archer.execution.limits import default_limits, load_limits
+from archer.execution.pool import Pool
 from archer.execution.process import Process
 
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Bubblewrap]:
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    with Bubblewrap(2) as executor:
-        yield executor
+ONCE = in_order(Stdin(""))
 
 
 @pytest.fixture(scope="module")
@@ -40,21 +37,28 @@ def process() -> Iterator[Process]:
 # ---- batches
 
 
-def test_go_on_ends_a_job(sandbox) -> None:
-    inputs = tuple(Stdin(str(number)) for number in range(5))
-    job = Job("print(input())", inputs, TIGHT, lambda index, result: result.stdout != "2\n")
-    [(_, outcome)] = sandbox.execute([job])
+def numbers_until_two() -> Script:
+    for number in range(5):
+        result = yield Stdin(str(number))
+        if result.stdout == "2\n":
+            return
+
+
+def test_a_script_decides_how_far_a_job_goes(sandbox) -> None:
+    [(_, outcome)] = sandbox.execute([Job("print(input())", numbers_until_two, TIGHT)])
     assert [result.stdout for result in outcome.runs] == ["0\n", "1\n", "2\n"]
     assert list(sandbox.execute([])) == []
-    assert [outcome.runs for _, outcome in sandbox.execute([Job("", (), TIGHT)])] == [()]
+    assert [outcome.runs for _, outcome in sandbox.execute([Job("", in_order(), TIGHT)])] == [()]
 
 
-def test_go_on_that_raises_reaches_the_caller(sandbox) -> None:
-    def broken(index: int, result: Run) -> bool:
-        raise ValueError("mine")
+def broken() -> Script:
+    yield Stdin("")
+    raise ValueError("mine")
 
+
+def test_a_script_that_raises_reaches_the_caller(sandbox) -> None:
     with pytest.raises(ValueError, match="mine"):
-        list(sandbox.execute([Job("", (Stdin(""),), TIGHT, broken)]))
+        list(sandbox.execute([Job("", broken, TIGHT)]))
     assert run(sandbox, "print(1)").stdout == "1\n"
 
 
@@ -64,7 +68,7 @@ def test_jobs_are_drawn_as_results_are_taken(sandbox) -> None:
     def endless() -> Iterator[Job]:
         while True:
             drawn.append(1)
-            yield Job("print(1)", (Stdin(""),), TIGHT)
+            yield Job("print(1)", ONCE, TIGHT)
 
     results = sandbox.execute(endless())
     for _ in range(10):
@@ -77,7 +81,7 @@ def test_several_threads_share_the_workers(sandbox) -> None:
     found: dict[int, list[str]] = {}
 
     def ask(thread: int) -> None:
-        jobs = [Job(f"print({thread} * 100 + {index})", (Stdin(""),), TIGHT) for index in range(12)]
+        jobs = [Job(f"print({thread} * 100 + {index})", ONCE, TIGHT) for index in range(12)]
         found[thread] = [outcome.runs[0].stdout for _, outcome in sorted(sandbox.execute(jobs))]
 
     threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(4)]
@@ -88,53 +92,223 @@ def test_several_threads_share_the_workers(sandbox) -> None:
     assert found == {t: [f"{t * 100 + index}\n" for index in range(12)] for t in range(4)}
 
 
+# ---- inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (Call("f", ((1, 2), {"a": {3}})), ((1, 2), {"a": {3}}, 1)),
+        (Call("f", (b"x", 1j)), (b"x", 1j, 1)),
+        (Call("C.f", (4,)), [4]),
+        (Expression("f(x, g)[:2]", "x = C().f(2)\ng = len(x)"), ([2], 1)),
+        (Trusted("def f(*a): return [a, 'own']", "f", (5,)), [(5,), "own"]),
+    ],
+)
+def test_values_come_back_as_they_were(sandbox, given: Input, value: object) -> None:
+    program = "class C:\n    def f(self, x): return [x]\ndef f(a, b): return a, b, 1\n"
+    result = run(sandbox, program, given)
+    assert (result.value, result.status) == (value, "ok")
+
+
+# Looks for secret-NUMBER in all that a process can read of its memory, its server's remains included.
+LOOK = """
+import re
+found = set()
+with open('/proc/self/mem', 'rb', 0) as memory:
+    for line in open('/proc/self/maps'):
+        low, high = (int(part, 16) for part in line.split()[0].split('-'))
+        if ' rw' in line:
+            memory.seek(low)
+            found.update(re.findall(rb'secret-([0-9]+)', memory.read(high - low)))
+print(b'%d' in found)
+"""
+
+
+def test_what_trusted_code_holds_is_never_in_a_program_s_memory(sandbox) -> None:
+    trusted = Trusted("def f(): return 'secret-4711'", "f", ())
+    for program, printed in ((LOOK % 4711, "False\n"), (LOOK % 4712 + "# secret-4712", "True\n")):
+        script = in_order(trusted, Stdin(""), trusted, Stdin(""))
+        for _, outcome in sandbox.execute([Job(program, script, default_limits())] * 4):
+            first, second, third, fourth = outcome.runs
+            assert (first.value, third.value) == ("secret-4711", "secret-4711")
+            for result in (second, fourth):  # a container shows a process not even its own memory
+                assert result.stdout == printed or "Permission denied: '/proc/self/mem'" in result.detail
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "stdout"),
+    [("", "ok", ""), ("# " + "x" * 10_000_000 + "\nprint(1)", "ok", "1\n"), ("x = '\ud800'", "error", "")],
+    ids=["empty", "ten-megabytes", "no-utf-8"],
+)
+def test_odd_programs(sandbox, program: str, status: str, stdout: str) -> None:
+    result = run(sandbox, program, limits=default_limits())
+    assert (result.status, result.stdout) == (status, stdout), result.detail
+
+
+# ---- load
+
+
+class Starved:
+    """A link to no guest: every first ask runs out of time as one that waited for a core for ``waited`` seconds."""
+
+    def __init__(self, waited: float | None) -> None:
+        self.waited, self.answers = waited, ["wall_timeout", "ok"]
+
+    def ask(self, header: object, body: bytes, seconds: float) -> tuple[dict[str, object], bytes]:
+        header = {"status": self.answers.pop(0), "detail": "", "code": 0, "seconds": 1.0, "cpu": 0.1}
+        return header | {"waited": self.waited, "spent": False, "sizes": [0, 0, 0]}, b""
+
+    asked = 0
+
+    def stop(self) -> None: ...
+
+    def interrupt(self) -> None: ...
+
+
+@pytest.mark.parametrize(("waited", "status"), [(0.5, "ok"), (None, "ok"), (0.001, "wall_timeout")])
+def test_a_program_that_waited_for_a_core_gets_a_second_chance(waited: float | None, status: str) -> None:
+    with Pool(lambda: Starved(waited), 1) as pool:  # type: ignore[arg-type, return-value]
+        assert run(pool, "").status == status
+
+
+def test_a_second_chance_is_had_alone(process) -> None:
+    order: list[str] = []
+    gate = process._workers[0]._gate
+
+    def beside() -> None:
+        with gate.beside_others():
+            order.append("beside")
+            time.sleep(0.05)
+            order.append("beside ends")
+
+    with gate.beside_others():
+        alone = threading.Thread(target=lambda: [order.append("alone") for _ in [0] if enter(gate, order)])
+        alone.start()
+        time.sleep(0.05)
+        later = threading.Thread(target=beside)
+        later.start()
+        time.sleep(0.05)
+        assert order == []  # one waits for us, the other for the one that waits
+    alone.join()
+    later.join()
+    assert order == ["alone starts", "alone ends", "alone", "beside", "beside ends"]
+
+
+def enter(gate, order: list[str]) -> bool:
+    with gate.alone():
+        order.append("alone starts")
+        time.sleep(0.05)
+        order.append("alone ends")
+    return True
+
+
+def test_load_fails_no_correct_program(sandbox) -> None:
+    # 0.25 s of work, 0.8 s of time, and four busy processes on this machine's cores.
+    work = "import time\nwhile time.process_time() < 0.25: pass\nprint(1)"
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))
+    ]
+    try:
+        limits = Limits(cpu_seconds=2.0, wall_seconds=0.8)
+        statuses = [outcome.runs[0].status for _, outcome in sandbox.execute([Job(work, ONCE, limits)] * 6)]
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    assert statuses.count("ok") >= 5, statuses  # alone means beside no other program, not beside no other process
+
+
+# ---- lost workers, and what remains
+
+
+def kill_inside(guest: Guest) -> None:
+    """Kill a guest's sandbox from outside, as a crash would."""
+    link: Link = guest.link
+    if isinstance(link, Child):
+        os.kill(link.pid, signal.SIGKILL)
+    else:
+        link._client.api.kill(link.id)  # type: ignore[attr-defined]
+
+
 def test_killed_worker_is_replaced_and_nothing_lost(sandbox) -> None:
     program = "import time\ntime.sleep(0.05)\nprint(input())"
-    jobs = [Job(program, (Stdin(str(index)),), TIGHT) for index in range(16)]
+    jobs = [Job(program, in_order(Stdin(str(index))), TIGHT) for index in range(16)]
     results = sandbox.execute(jobs)
     found = [next(results)]
-    for pid in sandbox.pids:
-        os.kill(pid, signal.SIGKILL)
+    for guest in sandbox.guests:
+        kill_inside(guest)
     found += list(results)
     assert {index: outcome.runs[0].stdout for index, outcome in found} == {index: f"{index}\n" for index in range(16)}
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_nothing_remains_after_close(sandbox, name) -> None:
+def test_nothing_remains_after_close(isolating: Sandbox) -> None:
     descriptors, before = len(os.listdir("/proc/self/fd")), threading.active_count()
-    executor = open_executor(name, 2, unisolated=True)
-    jobs = [Job("import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(61.5)", (Stdin(""),), TIGHT)] * 4
-    jobs += [Job("import time\ntime.sleep(62.5)", (Stdin(""),), default_limits())] * 2
+    executor = open_executor(isolating)
+    assert isinstance(executor, Pool)
+    daemon = "import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(61.5)"
+    jobs = [Job(daemon, ONCE, TIGHT)] * 4 + [Job("import time\ntime.sleep(62.5)", ONCE, default_limits())] * 2
     results = executor.execute(jobs)
-    pids = [next(results) and pid for pid in executor.pids]
+    next(results)
+    links = [guest.link for guest in executor.guests]
     started = time.monotonic()
     executor.close()
     executor.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 3
     with pytest.raises(SandboxError, match="closed"):
         list(results)
     with pytest.raises(SandboxError, match="closed"):
         list(executor.execute(jobs))
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (descriptors, before)
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert [link for link in links if remains(link, isolating)] == []
 
 
-def test_nothing_outlives_a_killed_host(sandbox) -> None:
-    code = (
-        "import time\nfrom archer.execution import open_executor\nfrom archer.execution.base import *\n"
-        "executor = open_executor('bubblewrap', 2)\n"
-        "jobs = [Job('while True: pass', (Stdin(''),), Limits())] * 2\n"
-        "executor.execute(jobs)\ntime.sleep(0.5)\nprint(*executor.pids, flush=True)\ntime.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as host:
+def remains(link: Link, sandbox: Sandbox) -> bool:
+    if isinstance(link, Child):
+        return Path(f"/proc/{link.pid}").exists()
+    from archer.execution.docker import connect
+
+    with contextlib.closing(connect(sandbox.engines[0])) as client:
+        return link.id in [one.id for one in client.containers.list(all=True)]  # type: ignore[attr-defined]
+
+
+HOST = """
+import sys, time
+from archer.execution import Sandbox, open_executor
+from archer.execution.base import *
+executor = open_executor(Sandbox(sys.argv[1], 2, tuple(sys.argv[2:])))
+executor.execute([Job('while True: pass', in_order(Stdin('')), Limits())] * 2)
+time.sleep(0.5)
+print(*[getattr(guest.link, "pid", None) or guest.link.id for guest in executor.guests], flush=True)
+time.sleep(60)
+"""
+
+
+def test_nothing_outlives_a_killed_host(isolating: Sandbox) -> None:
+    command = [sys.executable, "-c", HOST, isolating.executor, *isolating.engines]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
-        pids = [int(pid) for pid in host.stdout.readline().split()]
-        inside = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0] for pid in pids]
+        names = host.stdout.readline().split()
+        inside = [process for name in names for process in processes_of(name)]
         host.kill()
-    deadline = time.monotonic() + 3
-    while any(alive(pid) for pid in [*pids, *inside]) and time.monotonic() < deadline:
+    assert len(names) == 2
+    assert len(inside) >= 2
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in inside) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert [pid for pid in [*pids, *inside] if alive(pid)] == []
+    assert [pid for pid in inside if alive(pid)] == []
+
+
+def processes_of(name: str) -> list[str]:
+    """The host's numbers of the processes in a bubblewrap sandbox, or in a container on this machine."""
+    if name.isdigit():
+        return Path(f"/proc/{name}/task/{name}/children").read_text().split()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):
+            if name in path.read_text():
+                found.append(path.parent.name)
+    return found
 
 
 def alive(pid: int | str) -> bool:
@@ -151,6 +325,119 @@ def test_program_that_ends_its_sandbox_is_a_violation(process) -> None:
         "the program ended its sandbox twice; it"[:38],
     )
     assert run(process, "print(1)").stdout == "1\n"
+
+
+def test_a_guest_is_replaced_at_the_end_of_its_life(process, monkeypatch) -> None:
+    monkeypatch.setattr("archer.execution.pool.LIFE", 3)
+    seen = [str(process.guests[0].link.pid) for _ in range(7) if run(process, "print(1)").stdout and process.guests]
+    assert 1 < len(set(seen)) < 7
+
+
+# ---- engines
+
+
+class Relay:
+    """An engine that can go away: a socket that hands everything on to a real one."""
+
+    def __init__(self, path: Path, engine: str) -> None:
+        self.url, self._target = f"unix://{path}", engine.removeprefix("unix://")
+        self._open: list[socket.socket] = []
+        self._door = socket.socket(socket.AF_UNIX)
+        self._door.bind(str(path))
+        self._door.listen(64)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._door.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._target)
+                self._open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(2**16):
+                sink.sendall(chunk)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def die(self) -> None:
+        for one in [self._door, *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+JOBS = [Job("import time\ntime.sleep(0.05)\nprint(input())", in_order(Stdin(str(n))), TIGHT) for n in range(24)]
+
+
+@pytest.mark.docker
+def test_an_engine_that_goes_away_leaves_its_work_to_the_others(docker_engine, tmp_path) -> None:
+    relay = Relay(tmp_path / "engine", docker_engine)
+    executor = open_executor(Sandbox("docker", 2, (relay.url, docker_engine)))
+    try:
+        results = executor.execute(JOBS)
+        found = [next(results)]
+        relay.die()
+        found += list(results)
+    finally:
+        executor.close()
+    assert {index: outcome.runs[0].stdout for index, outcome in found} == {n: f"{n}\n" for n in range(24)}
+
+
+@pytest.mark.docker
+def test_the_last_engine_that_goes_away_is_our_error(docker_engine, tmp_path) -> None:
+    relay = Relay(tmp_path / "engine", docker_engine)
+    executor = open_executor(Sandbox("docker", 2, (relay.url,)))
+    try:
+        results = executor.execute(JOBS)
+        next(results)
+        relay.die()
+        with pytest.raises(SandboxError, match=r"two fresh sandboxes failed in turn; the last one .*engine"):
+            list(results)
+    finally:
+        executor.close()
+
+
+@pytest.mark.docker
+def test_containers_are_hardened(docker_engine) -> None:
+    from archer.execution.docker import Docker
+
+    with Docker(1, (docker_engine,)) as executor:
+        [guest] = wait_for_guests(executor)
+        seen = guest.link._client.api.inspect_container(guest.link.id)
+    host = seen["HostConfig"]
+    assert (host["NetworkMode"], host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (
+        "none",
+        True,
+        ["ALL"],
+        False,
+    )
+    assert (host["PidsLimit"], host["Memory"], host["MemorySwap"]) == (64, 704 * 2**20, 704 * 2**20)
+    assert "no-new-privileges" in host["SecurityOpt"][0]
+    assert (seen["Config"]["User"], seen["Mounts"]) == ("65534:65534", [])
+
+
+def wait_for_guests(executor: Pool) -> tuple[Guest, ...]:
+    run(executor, "print(1)")
+    return executor.guests
+
+
+@pytest.mark.docker
+def test_missing_engines_and_images_say_what_to_do(docker_engine, tmp_path) -> None:
+    from archer.execution.docker import Docker
+
+    with pytest.raises(MissingError, match=r"engine unix:///nowhere.* does not answer .*apt-get install docker.io"):
+        open_executor(Sandbox("docker", 1, ("unix:///nowhere/docker.sock",)))
+    with pytest.raises(MissingError, match=r"no image 'archer-nothing'; build it with `archer sandbox image`"):
+        Docker(1, (docker_engine,), image="archer-nothing")
+    from archer.execution.image import build_image
+
+    with pytest.raises(UserError, match=r"has no usr/bin/python3; make it with `debootstrap"):
+        build_image(docker_engine, tmp_path)
 
 
 # ---- without a sandbox
@@ -177,7 +464,7 @@ def test_process_ends_daemons(process) -> None:
     lines = subprocess.run(
         ["ps", "-eo", "ppid=,stat=,args="], check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    assert [line for line in lines if line.split()[0] == str(process.pids[0])] == []
+    assert [line for line in lines if line.split()[0] == str(process.guests[0].link.pid)] == []
 
 
 # ---- opening
@@ -185,20 +472,20 @@ def test_process_ends_daemons(process) -> None:
 
 def test_process_needs_consent() -> None:
     with pytest.raises(UserError, match=r"sandbox: process: .*--allow-unisolated"):
-        open_executor("process", 1)
+        open_executor(Sandbox("process", 1))
 
 
 def test_unknown_executor() -> None:
     with pytest.raises(UserError, match="unknown executor 'bubblewarp' .did you mean 'bubblewrap'"):
-        open_executor("bubblewarp", 1)
-    with pytest.raises(UserError, match="at least one worker, found 0"):
-        open_executor("bubblewrap", 0)
+        open_executor(Sandbox("bubblewarp", 1))
+    with pytest.raises(UserError, match="at least one worker, or 0 for one a core, found -1"):
+        open_executor(Sandbox("bubblewrap", -1))
 
 
 def test_missing_bubblewrap(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="apt-get install bubblewrap"):
-        open_executor("bubblewrap", 1)
+        open_executor(Sandbox("bubblewrap", 1))
 
 
 def test_forbidden_namespaces(monkeypatch, tmp_path) -> None:
@@ -206,7 +493,7 @@ def test_forbidden_namespaces(monkeypatch, tmp_path) -> None:
     (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(MissingError, match=r"No permissions.*user namespaces are disabled.*sysctl"):
-        open_executor("bubblewrap", 1)
+        open_executor(Sandbox("bubblewrap", 1))
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,8 @@ def test_what_cannot_be_graded_is_an_error(grader: Grader) -> None:
         grader([rollout(None, r"\boxed{5}")])
     with pytest.raises(UserError, match="unknown name 'mth'"):
         grader([rollout("5", "", reward="mth")])
-    with pytest.raises(UserError, match="workers >= 1"):
-        Grader(workers=0, seconds=1)
+    with pytest.raises(UserError, match="workers >= 0"):
+        Grader(workers=-1, seconds=1)
 
 
 def test_truncated_rollouts_are_scored_like_others(grader: Grader) -> None:
@@ -183,6 +183,18 @@ def test_programs_of_a_batch_go_to_the_executor_at_once(monkeypatch: pytest.Monk
         printer.lost = 1
         with pytest.raises(SandboxError, match="3 programs went in, 2 outcomes came back"):
             grader(batch)
+
+
+def test_programs_put_early_run_once_and_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archer.grading, "find_reward", lambda name: Echo())
+    printer = Printer()
+    batch = [rollout("a", "a"), rollout("a", "b"), rollout("a", "a"), rollout("a", "")]
+    with Grader(workers=1, seconds=1, executor=printer) as grader:
+        started = grader.begin()
+        for one in (batch[0], batch[2], batch[3]):
+            started.put(one)
+        assert reasons(grader.grade(batch, started)) == ["right", "wrong", "right", "no_answer"]
+        assert sorted(printer.batches) == [["a"], ["b"]]
 
 
 def test_programs_without_a_sandbox_name_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,3 +99,36 @@ def test_metrics_describe_everything_sampled() -> None:
     assert metrics["verdict/right"] == pytest.approx(2 / 8)
     assert metrics["signal"] == pytest.approx(2 / 4)
     assert (metrics["groups"], metrics["responses"]) == (2, 8)
+
+
+def test_the_tests_of_a_program_are_drawn_once_for_its_group() -> None:
+    seen: dict[str, list[object]] = {}
+
+    def remember(problem: Problem, sample: int) -> str:
+        seen.setdefault(problem.id, []).append(tuple(test["arguments"][0] for test in problem.gold["tests"]))
+        return "no program"
+
+    for position in (0, 4):
+        stream = open_stream([Source("lab-code")], seed=0)
+        with Grader(1, 5.0) as grader:
+            sampler = Sampler(Scripted(remember), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0, tests=2)
+            sampler.harvest(position, Clock())
+    draws = [drawn[0] for drawn in seen.values()]
+    assert all(drawn == [drawn[0]] * 2 for drawn in seen.values())  # both samples of a group
+    assert all(len(draw) == 2 and set(draw) <= {3, 7, 13, 26} for draw in draws)
+    assert len(set(draws)) > 1  # and anew for every problem
+
+
+def test_programs_start_while_others_are_sampled() -> None:
+    started: list[str] = []
+
+    class Watching(Grader):
+        def begin(self):
+            begun = super().begin()
+            begun.put = lambda rollout: started.append(rollout.problem.id)  # type: ignore[method-assign]
+            return begun
+
+    stream = open_stream([Source("lab-arithmetic")], seed=0)
+    with Watching(1, 5.0) as grader:
+        Sampler(Scripted(mixed), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0).harvest(0, Clock())
+    assert started == [f"lab-arithmetic/train/{n}" for n in range(4) for _ in range(2)]

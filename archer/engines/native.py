@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from archer.engines.base import Finished, ignore
 from archer.engines.sampling import draw, uniforms
 from archer.engines.slots import Slots
 from archer.errors import DataError, ModelError
@@ -83,7 +84,7 @@ class Native:
         self.version = version
 
     @torch.inference_mode()
-    def generate(self, asks: Sequence[Ask], sampling: Sampling) -> list[Rollout]:
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
         waiting = deque(self._rows(asks))
         done: list[Rollout | None] = [None] * len(waiting)
@@ -104,7 +105,9 @@ class Native:
                     self._admit(waiting, slots, board, sampling)
                 else:
                     self._decode(slots, board, sampling)
-                self._retire(slots, board, sampling, done)
+                for row, rollout in self._retire(slots, board, sampling):
+                    done[row.place] = rollout
+                    finished(rollout)
         return [rollout for rollout in done if rollout is not None]
 
     def _rows(self, asks: Sequence[Ask]) -> list[Row]:
@@ -174,21 +177,22 @@ class Native:
             column_SN[rows].scatter_(1, at_S1, new_S[:, None])
         board.count_S[rows] += 1
 
-    def _retire(self, slots: Slots, board: Board, sampling: Sampling, done: list[Rollout | None]) -> None:
-        """Take finished rows out; the last rows move into their places."""
+    def _retire(self, slots: Slots, board: Board, sampling: Sampling) -> list[tuple[Row, Rollout]]:
+        """Take finished rows out and return them; the last rows move into their places."""
         count_S = board.count_S[: slots.active]
         last_S = board.token_SN[: slots.active].gather(1, (count_S - 1)[:, None])[:, 0]
         ended_S = torch.isin(last_S, self.stops.to(last_S.device))
         over_S = ended_S | (count_S >= sampling.max_tokens)
         over = over_S.nonzero()[:, 0].tolist()
         if not over:
-            return
+            return []
+        retired = []
         ended, counts = ended_S.tolist(), count_S.tolist()
         for row in over:
             tokens = board.token_SN[row, : counts[row] - ended[row]].tolist()
             text = self.tokenizer.decode(tokens, skip_special_tokens=True)
             stop: Stop = "end" if ended[row] else "length"
-            done[board.rows[row].place] = board.finish(row, counts[row], stop, text, self.version)
+            retired.append((board.rows[row], board.finish(row, counts[row], stop, text, self.version)))
         kept = slots.active - len(over)
         gone = set(over)
         holes = [row for row in over if row < kept]
@@ -200,6 +204,7 @@ class Native:
         slots.drop(hole_S, mover_S, kept)
         for column in board.tensors():
             column[hole_S] = column[mover_S]
+        return retired
 
 
 def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from archer.engines.base import Finished, ignore
 from archer.types import Ask, Problem, Rollout, Sampling, Stop
 
 
@@ -19,9 +20,12 @@ class Scripted:
         """Note the version."""
         self.version = version
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling) -> list[Rollout]:
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
         """Return the script's answers, cut at ``max_tokens`` characters."""
-        return [self._rollout(ask.problem, sample, sampling) for ask in asks for sample in ask.samples]
+        rollouts = [self._rollout(ask.problem, sample, sampling) for ask in asks for sample in ask.samples]
+        for rollout in rollouts:
+            finished(rollout)
+        return rollouts
 
     def _rollout(self, problem: Problem, sample: int, sampling: Sampling) -> Rollout:
         full = self.answer(problem, sample)

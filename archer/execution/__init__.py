@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from archer.errors import UserError, did_you_mean
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from archer.errors import MissingError, UserError, did_you_mean
 from archer.execution.base import Executor
 from archer.execution.bubblewrap import Bubblewrap
+from archer.execution.pool import Pool
 from archer.execution.process import Process
+from archer.machine import cores
 
-EXECUTORS: dict[str, type[Bubblewrap | Process]] = {
-    "bubblewrap": Bubblewrap,
-    "process": Process,
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Which executor, and how: ``workers`` 0 means one a core; ``engines`` are Docker's, by URL.
+
+    ``unisolated`` accepts an executor that isolates nothing.
+    """
+
+    executor: str = "bubblewrap"
+    workers: int = 0
+    engines: tuple[str, ...] = ()
+    unisolated: bool = False
+
+
+def _docker(sandbox: Sandbox, workers: int) -> Pool:
+    try:
+        from archer.execution.docker import Docker
+    except ImportError as error:
+        raise MissingError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
+    return Docker(workers, sandbox.engines)
+
+
+EXECUTORS: Mapping[str, Callable[[Sandbox, int], Pool]] = {
+    "bubblewrap": lambda sandbox, workers: Bubblewrap(workers),
+    "docker": _docker,
+    "process": lambda sandbox, workers: Process(workers, sandbox.unisolated),
 }
 
 
-def open_executor(name: str, workers: int, unisolated: bool = False) -> Executor:
-    """Start the executor of that name; ``unisolated`` accepts one that isolates nothing.
+def open_executor(sandbox: Sandbox) -> Executor:
+    """Start the executor that ``sandbox`` names.
 
     Raises :class:`~archer.errors.UserError` for an unknown name, for no workers or for ``process`` without
-    ``unisolated``, and what the executor's constructor raises.
+    ``unisolated``, :class:`~archer.errors.MissingError` where something is to be installed, and what the
+    executor's constructor raises.
     """
-    if name not in EXECUTORS:
-        raise UserError(f"sandbox: unknown executor {name!r}{did_you_mean(name, EXECUTORS)}")
-    if workers < 1:
-        raise UserError(f"sandbox: expected at least one worker, found {workers}")
-    kind = EXECUTORS[name]
-    return kind(workers, unisolated) if issubclass(kind, Process) else kind(workers)
+    if sandbox.executor not in EXECUTORS:
+        raise UserError(f"sandbox: unknown executor {sandbox.executor!r}{did_you_mean(sandbox.executor, EXECUTORS)}")
+    if sandbox.workers < 0:
+        raise UserError(f"sandbox: expected at least one worker, or 0 for one a core, found {sandbox.workers}")
+    workers = sandbox.workers or cores()
+    return EXECUTORS[sandbox.executor](sandbox, workers)

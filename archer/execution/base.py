@@ -6,11 +6,9 @@ first may become a reward. Expected outputs never appear here: the caller compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-from archer.types import Json
+from typing import Any, Literal, Protocol
 
 Status = Literal["ok", "error", "cpu_timeout", "wall_timeout", "memory", "output", "violation"]
 
@@ -37,48 +35,93 @@ class Stdin:
 
 @dataclass(frozen=True)
 class Call:
-    """Load the program, then call ``function`` (``f`` or ``Solution.f``) with JSON arguments."""
+    """Load the program, then call ``function`` (``f``, or ``Solution.f``) with plain values."""
 
     function: str
-    arguments: tuple[Json, ...]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Load the program, then execute ``setup`` and evaluate ``text`` in the program's own namespace."""
+
+    text: str
+    setup: str = ""
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Load ``program``, a data set's code instead of the job's, then call ``function`` with plain values.
+
+    It runs in a sandbox of its own kind, which no model's program ever enters, before or after: what it
+    holds, such as expected values, cannot be read by a program.
+    """
+
+    program: str
+    function: str
+    arguments: tuple[Any, ...]
+
+
+Input = Stdin | Call | Expression | Trusted
+Script = Generator[Input, "Run", Any]
 
 
 @dataclass(frozen=True)
 class Run:
     """One process: how it ended and what it gave.
 
-    ``value`` is the call's result rebuilt from JSON (None for stdin runs); ``stdout`` and ``stderr`` are
-    decoded with replacement, ``stderr`` cut to its tail. ``detail`` explains any status but ``ok``.
+    ``value`` is the result of a call or an expression, rebuilt from plain data (None for stdin runs):
+    None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, of exactly these types.
+    ``stdout`` and ``stderr`` are decoded with replacement, ``stderr`` cut to its tail. ``detail`` explains
+    any status but ``ok``. ``seconds`` is elapsed time, ``cpu_seconds`` that of all its processes.
     """
 
     status: Status
     exit_code: int
     stdout: str
     stderr: str
-    value: Json
+    value: Any
     seconds: float
     detail: str = ""
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The script that runs fixed inputs one after another, whatever comes out."""
+
+    inputs: tuple[Input, ...]
+
+    def __call__(self) -> Script:
+        """Start anew."""
+        for given in self.inputs:  # noqa: UP028 (a tuple's iterator takes no runs)
+            yield given
+
+
+def in_order(*inputs: Input) -> InOrder:
+    """Return the script that runs these inputs one after another."""
+    return InOrder(inputs)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One program and its inputs, each run in a fresh process, in order.
+    """One program and the script of what to try on it, each input in a fresh process.
 
-    After each run the host calls ``go_on(index, run)``; a False ends the job there, so that verdicts are
-    decided outside and a failing program stops at its first failure; it is called in a worker's thread.
-    ``prelude`` is executed first, in the program's own namespace: the imports that a format grants.
+    ``script()`` starts a generator on the host, in a worker's thread: it yields an input, is sent the
+    :class:`Run`, and ends when it has seen enough. So verdicts are decided outside, and a failing program
+    stops at its first failure. ``prelude`` is executed first, in the program's own namespace: the imports
+    that a format grants.
     """
 
     program: str
-    inputs: tuple[Stdin | Call, ...]
+    script: Callable[[], Script]
     limits: Limits
-    go_on: Callable[[int, Run], bool] | None = None
     prelude: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The runs of one job: as many as its inputs, fewer only where ``go_on`` ended it."""
+    """The runs of one job, in the order in which its script asked for them."""
 
     runs: tuple[Run, ...]
 

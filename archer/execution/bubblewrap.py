@@ -4,8 +4,8 @@ Covered: no network, not even the host's loopback; a read-only root with nothing
 (no site-packages, no /etc, no home, no program but the interpreter); PID, IPC, user, mount, UTS and
 network namespaces; no capabilities, no new privileges, an unprivileged user; a small memory file system
 emptied between programs; limits on CPU, wall time, memory, processes, files and output; an empty
-environment. Not covered: system calls are not filtered (no seccomp), memory is not accounted by the kernel
-(no cgroup). A hole in the kernel is a hole in this sandbox. See ``sandbox/README.md``.
+environment; a filter of system calls. Not covered: memory is not accounted by the kernel (no cgroup). A hole
+in the kernel within the calls let through is a hole in this sandbox. See ``sandbox/README.md``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from archer.errors import MissingError, SandboxError
-from archer.execution.guest import GUEST_FILES, PYTHON_FLAGS, Guest, Lost, interpreter
+from archer.execution.child import Child, interpreter
+from archer.execution.guest import GUEST_FILES, PACKAGES, PYTHON_FLAGS, Guest, Lost
 from archer.execution.pool import Pool
 from archer.home import suite
 
@@ -46,7 +48,7 @@ class Bubblewrap(Pool):
             )
         command = _command(program)
         user = _user(program, command)
-        super().__init__(lambda: Guest(command, user=user), workers)
+        super().__init__(lambda: Guest(Child(command, user=user)), workers)
 
 
 def _user(program: str, command: list[str]) -> int | None:
@@ -56,7 +58,7 @@ def _user(program: str, command: list[str]) -> int | None:
     """
     for user in (NOBODY, None) if os.geteuid() == 0 else (None,):
         try:
-            Guest(command, user=user).stop()
+            Guest(Child(command, user=user)).stop()
             return user
         except Lost as lost:
             reason = str(lost)
@@ -76,10 +78,11 @@ def _command(program: str) -> list[str]:
     command += _python_files()
     for name in GUEST_FILES:
         command += ["--ro-bind", str(suite("sandbox") / name), f"/guest/{name}"]
+    command += _packages()
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for key, value in (("PYTHONHASHSEED", "0"), ("PYTHONUTF8", "1")):
         command += ["--setenv", key, value]
-    return [*command, str(interpreter()), *PYTHON_FLAGS, "/guest/runner.py", *FOLDERS]
+    return [*command, str(interpreter()), *PYTHON_FLAGS, "/guest/runner.py", "/packages", *FOLDERS]
 
 
 def _python_files() -> list[str]:
@@ -101,6 +104,17 @@ def _python_files() -> list[str]:
         for pattern in ("python3*/site-packages", "python3*/dist-packages"):
             for packages in sorted(Path(folder).glob(pattern)):
                 arguments += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
+    return arguments
+
+
+def _packages() -> list[str]:
+    """Arguments that show the few packages programs may import, as they are installed beside us."""
+    arguments = ["--dir", "/packages"]
+    for name in PACKAGES:
+        found = find_spec(name)
+        for folder in found.submodule_search_locations or () if found else ():
+            for part in (folder, f"{folder}.libs"):
+                arguments += ["--ro-bind-try", part, f"/packages/{Path(part).name}"]
     return arguments
 
 

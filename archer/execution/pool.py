@@ -4,25 +4,29 @@ A guest that is lost is replaced and the input repeated once. If that guest is l
 tells whose fault it is: where it runs, the input ends its sandbox and the run is a ``violation``; where it
 does not, the sandbox is broken and :class:`~archer.errors.SandboxError` is raised. So neither can a
 hostile program stop a training run, nor can a broken sandbox become a reward of zero.
+
+A program that ran out of elapsed time while it waited for a free core is run once more, alone.
 """
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from archer.errors import SandboxError
-from archer.execution.base import Call, Job, Limits, Outcome, Run, Stdin
+from archer.execution.base import Call, Expression, Input, Job, Limits, Outcome, Run, Stdin, Trusted, in_order
 from archer.execution.guest import Guest, Lost
+from archer.execution.values import plain, read_value
 
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
-TRIVIAL = Job("print(1)", (Stdin(""),), Limits(processes=1))
+LIFE = 2000  # inputs of one guest; then a fresh one takes its place
+STARVED = 0.02  # of the wall limit: waited longer than that for a free core, a time-out may be the load's doing
+TRIVIAL = Job("print(1)", in_order(Stdin("")), Limits(processes=1))
 
 
 @dataclass
@@ -43,19 +47,22 @@ class _Task:
 class Pool:
     """Worker threads and their guests. Threads matter: a sandbox dies with the thread that started it."""
 
+    name = "pool"
+
     def __init__(self, spawn: Callable[[], Guest], workers: int) -> None:
         """``spawn`` starts a guest; it raises :class:`~archer.execution.guest.Lost` if that fails."""
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._ahead = 4 * workers
-        self._workers = [_Worker(spawn, self._tasks) for _ in range(workers)]
+        gate = _Gate()
+        self._workers = [_Worker(spawn, self._tasks, gate) for _ in range(workers)]
         self._lock = threading.Lock()  # nothing enters the queue behind the workers' last task
         self._closed = False
 
     def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
         """Start on the jobs now; yield ``(index, outcome)`` as they finish.
 
-        At most a few jobs per worker are drawn from ``jobs`` ahead of the results taken. ``go_on`` is
-        called in a worker's thread; what it raises is raised here. Raises SandboxError when the sandbox
+        At most a few jobs per worker are drawn from ``jobs`` ahead of the results taken. A job's script
+        goes on in a worker's thread; what it raises is raised here. Raises SandboxError when the sandbox
         is broken or closed.
         """
         batch, numbered = _Batch(), enumerate(jobs)
@@ -85,9 +92,9 @@ class Pool:
             batch.cancelled = True  # an error, or a caller who stopped asking
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes started for the guests that live now."""
-        return tuple(worker.guest.pid for worker in self._workers if worker.guest is not None)
+    def guests(self) -> tuple[Guest, ...]:
+        """The guests that live now."""
+        return tuple(guest for worker in self._workers for guest in worker.guests.values())
 
     def close(self) -> None:
         """End every worker and its guest; jobs not finished end in SandboxError for their callers."""
@@ -110,24 +117,57 @@ class Pool:
         self.close()
 
 
-class _Worker:
-    """One thread and, from its first moment, one guest."""
+class _Gate:
+    """Lets inputs run side by side, or one alone."""
 
-    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None]) -> None:
-        self._spawn, self._tasks = spawn, tasks
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._closed = 0, False
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._closed = True
+            self._changed.wait_for(lambda: not self._running)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closed = False
+                self._changed.notify_all()
+
+
+class _Worker:
+    """One thread and, from its first moment, one guest; another one for trusted inputs once there are some."""
+
+    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: _Gate) -> None:
+        self._spawn, self._tasks, self._gate = spawn, tasks, gate
         self._closed = False
-        self.guest: Guest | None = None
+        self.guests: dict[bool, Guest] = {}  # by whether trusted inputs, and nothing else, run in it
         self.thread = threading.Thread(target=self._work, name="sandbox", daemon=True)
         self.thread.start()
 
     def close(self) -> None:
         self._closed = True
-        if (guest := self.guest) is not None:
+        for guest in list(self.guests.values()):
             guest.interrupt()
 
     def _work(self) -> None:
         with suppress(Lost, SandboxError):  # what fails here fails again at the first job, and is raised there
-            self._ready()
+            self._ready(False)
         while (task := self._tasks.get()) is not None:
             if task.batch.cancelled:
                 continue
@@ -135,64 +175,85 @@ class _Worker:
                 task.batch.results.put((task.index, self._outcome(task)))
             except BaseException as error:
                 task.batch.results.put((task.index, error))
-        self._drop()
+        for trusted in list(self.guests):
+            self._drop(trusted)
 
     def _outcome(self, task: _Task) -> Outcome:
         runs: list[Run] = []
-        job = task.job
-        for index in range(len(job.inputs)):
-            if task.batch.cancelled:
-                break
-            runs.append(self._run(job, index))
-            if job.go_on is not None and not job.go_on(index, runs[-1]):
-                break
+        script = task.job.script()
+        try:
+            given = next(script)
+            while not task.batch.cancelled:
+                runs.append(self._run(task.job, given))
+                given = script.send(runs[-1])
+        except StopIteration:
+            pass
         return Outcome(tuple(runs))
 
-    def _run(self, job: Job, index: int) -> Run:
-        reasons: list[str] = []
-        while len(reasons) < 2:
-            try:
-                return self._ask(job, job.inputs[index])
-            except Lost as lost:
-                self._drop()
-                reasons.append(str(lost))
-        try:
-            self._ask(TRIVIAL, TRIVIAL.inputs[0])
-        except Lost as lost:
-            self._drop()
-            raise SandboxError(f"two fresh sandboxes failed in turn; the last one {lost}") from None
-        detail = f"the program ended its sandbox twice; it {reasons[-1]}"
-        return Run("violation", -9, "", "", None, 0.0, detail)
-
-    def _ask(self, job: Job, given: Stdin | Call) -> Run:
-        header: dict[str, Any] = {
-            "program": job.program,
-            "prelude": job.prelude,
-            "limits": asdict(job.limits),
-        }
-        body = b""
-        if isinstance(given, Stdin):
-            body = given.text.encode("utf-8", "surrogatepass")
-        else:
-            header |= {"function": given.function, "arguments": given.arguments}
-        guest = self._ready()
-        answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
-        run = _read_run(answer, output)
-        if answer["spent"]:
-            self._drop()
+    def _run(self, job: Job, given: Input) -> Run:
+        with self._gate.beside_others():
+            run, starved = self._attempt(job, given)
+        if starved:
+            with self._gate.alone():
+                run, _ = self._attempt(job, given)
         return run
 
-    def _ready(self) -> Guest:
-        if self.guest is None and not self._closed:
-            self.guest = self._spawn()
-        if self._closed or self.guest is None:
-            raise SandboxError("the executor was closed before the job was done")
-        return self.guest
+    def _attempt(self, job: Job, given: Input) -> tuple[Run, bool]:
+        """Run one input, whatever happens to guests; say too whether a time-out may be the load's doing."""
+        reasons: list[str] = []
+        trusted = isinstance(given, Trusted)
+        while len(reasons) < 2:
+            try:
+                return self._ask(job, given)
+            except Lost as lost:
+                self._drop(trusted)
+                reasons.append(str(lost))
+        try:
+            self._ask(TRIVIAL, Stdin(""))
+        except Lost as lost:
+            self._drop(False)
+            raise SandboxError(f"two fresh sandboxes failed in turn; the last one {lost}") from None
+        detail = f"the program ended its sandbox twice; it {reasons[-1]}"
+        return Run("violation", -9, "", "", None, 0.0, detail), False
 
-    def _drop(self) -> None:
-        guest, self.guest = self.guest, None
+    def _ask(self, job: Job, given: Input) -> tuple[Run, bool]:
+        header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **_request(given)}
+        body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
+        trusted = isinstance(given, Trusted)
+        guest = self._ready(trusted)
+        answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
+        run = _read_run(answer, output)
+        waited = answer.get("waited")
+        if answer["spent"] or guest.asked >= LIFE:
+            self._drop(trusted)
+        starved = waited is None or waited > STARVED * job.limits.wall_seconds
+        return run, run.status == "wall_timeout" and starved
+
+    def _ready(self, trusted: bool) -> Guest:
+        if self._closed:
+            raise SandboxError("the executor was closed before the job was done")
+        if trusted not in self.guests:
+            self.guests[trusted] = self._spawn()
+        if self._closed:  # while it started, and too early to be interrupted
+            raise SandboxError("the executor was closed before the job was done")
+        return self.guests[trusted]
+
+    def _drop(self, trusted: bool) -> None:
+        guest = self.guests.pop(trusted, None)
         if guest is not None:
             guest.stop()
+
+
+def _request(given: Input) -> dict[str, Any]:
+    match given:
+        case Stdin():
+            return {"kind": "stdin"}
+        case Call(function, arguments):
+            return {"kind": "call", "function": function, "arguments": [plain(value) for value in arguments]}
+        case Expression(text, setup):
+            return {"kind": "expression", "text": text, "setup": setup}
+        case Trusted(program, function, arguments):
+            return {"program": program, "prelude": "", **_request(Call(function, arguments))}
 
 
 def _read_run(answer: dict[str, Any], output: bytes) -> Run:
@@ -200,7 +261,7 @@ def _read_run(answer: dict[str, Any], output: bytes) -> Run:
     try:
         size_out, size_err, size_value = answer["sizes"]
         status, detail = answer["status"], answer["detail"]
-        code, seconds, _ = answer["code"], answer["seconds"], answer["spent"]
+        code, seconds, cpu, _ = answer["code"], answer["seconds"], answer["cpu"], answer["spent"]
     except (KeyError, TypeError, ValueError):
         raise Lost(f"sent an answer without its parts: {str(answer)[:200]}") from None
     if len(output) != size_out + size_err + size_value:
@@ -210,7 +271,7 @@ def _read_run(answer: dict[str, Any], output: bytes) -> Run:
     value = None
     if size_value:
         try:
-            value = json.loads(output[size_out + size_err :])
-        except (ValueError, RecursionError) as error:
+            value = read_value(output[size_out + size_err :])
+        except ValueError as error:
             status, detail = "error", f"the result cannot be read: {error}"
-    return Run(status, code, stdout, stderr, value, seconds, detail)
+    return Run(status, code, stdout, stderr, value, seconds, detail, cpu)

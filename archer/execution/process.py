@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from importlib.util import find_spec
+from pathlib import Path
 
 from archer.errors import SandboxError, UserError
-from archer.execution.guest import PYTHON_FLAGS, Guest, Lost, interpreter
+from archer.execution.child import Child, interpreter
+from archer.execution.guest import PACKAGES, PYTHON_FLAGS, Guest, Lost
 from archer.execution.pool import Pool
 from archer.home import suite
 
@@ -41,5 +44,7 @@ class Process(Pool):
 
 def _spawn() -> Guest:
     folder = tempfile.mkdtemp(prefix="archer-")
-    command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), folder]
-    return Guest(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))
+    found = find_spec(PACKAGES[0])
+    packages = str(Path(found.origin).parent.parent) if found and found.origin else ""
+    command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, folder]
+    return Guest(Child(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True)))

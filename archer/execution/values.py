@@ -1,0 +1,61 @@
+"""Values on their way to and from a guest: built-in types as tagged JSON, rebuilt here as exactly those types.
+
+Lists, strings, numbers, booleans and None are as in JSON; ``{"tuple": [...]}``, ``{"set": [...]}``,
+``{"frozenset": [...]}``, ``{"dict": [[key, value], ...]}``, ``{"complex": [re, im]}`` and ``{"bytes": hex}``
+stand for the others. Nothing a program can send makes the host run code of the program's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# Numbers can be chosen so that all fall on one place of a hash table, which then takes quadratic time.
+MOST_KEYS = 4096
+
+
+def plain(value: Any) -> Any:
+    """Write a value as tagged JSON. Raises TypeError for one of another type."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is list:
+        return [plain(item) for item in value]
+    if kind in (tuple, set, frozenset):
+        return {kind.__name__: [plain(item) for item in value]}
+    if kind is dict:
+        return {"dict": [[plain(key), plain(item)] for key, item in value.items()]}
+    if kind is complex:
+        return {"complex": [value.real, value.imag]}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    raise TypeError(f"a {kind.__name__} is no plain value")
+
+
+def read_value(text: bytes) -> Any:
+    """Return the value that a guest sent. Raises ValueError, also for values no honest program returns."""
+    try:
+        return _rebuilt(json.loads(text))
+    except (TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _rebuilt(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rebuilt(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    [(kind, inner)] = value.items()
+    if kind == "tuple":
+        return tuple(_rebuilt(inner))
+    if kind == "complex":
+        return complex(*inner)
+    if kind == "bytes":
+        return bytes.fromhex(inner)
+    if kind not in ("set", "frozenset", "dict"):
+        raise ValueError(f"a value of an unknown kind {kind!r}")
+    items = _rebuilt(inner)
+    keys = [key for key, _ in items] if kind == "dict" else items
+    if len(keys) > MOST_KEYS and not all(type(key) is str for key in keys):
+        raise ValueError(f"a {kind} of {len(keys)} keys that are not all text; {MOST_KEYS} are read at most")
+    return {"set": set, "frozenset": frozenset, "dict": dict}[kind](items)

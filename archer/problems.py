@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from archer.errors import DataError, MissingError, did_you_mean
+from archer.formats import DATES, FORMATS, in_window
 from archer.lab import TASKS
 from archer.recipe import Source
 from archer.rewards import ProgramReward, find_reward
+from archer.rewards.golds import check_gold
 from archer.types import Problem
 
 DRAWS = 1000  # of each problem wanted, before giving up on finding another
@@ -61,9 +63,7 @@ def open_source(source: Source, seed: int) -> ProblemAt:
             raise DataError(f"data: {source.name}: split: expected train or test, found {source.split!r}")
         # The seed moves the window, so that two seeds train on different problems.
         return lambda index: task.problem(source.split, seed * 1_000_000 + index)
-    problems = [to_problem(row, source, number) for number, row in enumerate(read_rows(source), 1)]
-    if not problems:
-        raise DataError(f"{source.path}: no rows")
+    problems = _problems(source)
 
     def at(index: int) -> Problem:
         epoch, place = divmod(index, len(problems))
@@ -84,7 +84,7 @@ def read_problems(source: Source, most: int) -> list[Problem]:
     Raises DataError where the lab has fewer.
     """
     if source.path is not None:
-        return [to_problem(row, source, number) for number, row in enumerate(read_rows(source), 1)]
+        return _problems(source)
     at, known = open_source(source, seed=0), dict[str, Problem]()
     for number in range(DRAWS * most):
         problem = at(number)
@@ -94,16 +94,63 @@ def read_problems(source: Source, most: int) -> list[Problem]:
     raise DataError(f"{source.name}: {DRAWS * most} draws gave only {len(known)} different problems, not {most}")
 
 
+def _problems(source: Source) -> list[Problem]:
+    _check_format(source)
+    rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _in_window(row, source, number)]
+    if not rows:
+        window = f" in [{source.since}, {source.until})" if source.since or source.until else ""
+        raise DataError(f"{source.path}: no rows{window}")
+    return [to_problem(row, source, number) for number, row in rows]
+
+
+def _check_format(source: Source) -> None:
+    """Raise DataError where the format's name, the dates and the reward do not fit each other."""
+    if source.format and source.format not in FORMATS:
+        raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
+    if source.format and source.reward != "code":
+        raise DataError(
+            f"{source.path}: format {source.format} gives tests for programs; set reward to code "
+            f"(found {source.reward!r})"
+        )
+    if (source.since or source.until) and source.format not in DATES:
+        raise DataError(
+            f"{source.path}: since and until choose rows by date, which format {source.format!r} does not have; "
+            f"leave them out (formats with dates: {', '.join(DATES)})"
+        )
+
+
+def _in_window(row: Mapping[str, Any], source: Source, number: int) -> bool:
+    if not (source.since or source.until):
+        return True
+    try:
+        return in_window(row, DATES[source.format], source.since, source.until)
+    except DataError as error:
+        raise DataError(f"{source.path}: row {number}: {error}") from error
+
+
 def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
     if not isinstance(row, Mapping):
         raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
+    if source.format:
+        return _shaped(row, source, number)
     for column in (source.prompt, source.gold):
         if column not in row:
             raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
     prompt = source.instruction.replace("{prompt}", str(row[source.prompt]))
     gold = row[source.gold]
     return Problem(f"{source.name}/{number}", source.name, prompt, source.reward, gold)
+
+
+def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+    try:
+        parts = FORMATS[source.format](row)
+        check_gold(parts.gold)
+    except DataError as error:
+        raise DataError(f"{source.path}: row {number}: {error}") from error
+    prompt = source.instruction.replace("{prompt}", parts.prompt)
+    name = f"{source.name}/{parts.id or number}"
+    return Problem(name, source.name, prompt, source.reward, parts.gold, meta=parts.meta)
 
 
 def read_rows(source: Source) -> Iterator[Mapping[str, Any]]:

@@ -10,15 +10,19 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import with_config
+from pydantic import BeforeValidator, with_config
 
 from archer.config import STRICT, assign, read_yaml, typed
 from archer.errors import RecipeError, did_you_mean
 from archer.types import Json, Sampling
+
+# YAML reads 2024-08-01 as a date, which JSON could not record.
+Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
 
 @with_config(STRICT)
@@ -37,7 +41,9 @@ class Source:
     """Training problems: a lab task by ``name``, or rows of a ``path`` (JSON lines or a hub data set).
 
     ``prompt`` and ``gold`` name the rows' columns, ``instruction`` wraps the prompt (``{prompt}``), ``weight``
-    is how many problems of a cycle come from this source.
+    is how many problems of a cycle come from this source. ``format`` names an entry of
+    ``archer.formats.FORMATS``, which makes prompt and gold of a whole row instead; where its rows have dates,
+    only days in [``since``, ``until``) are taken (``2024-08-01``).
     """
 
     name: str
@@ -49,6 +55,9 @@ class Source:
     gold: str = "answer"
     instruction: str = "{prompt}"
     weight: int = 1
+    format: Literal["", "livecodebench", "humaneval", "mbpp", "codecontests", "leetcode"] = ""
+    since: Day = ""
+    until: Day = ""
 
 
 @with_config(STRICT)
@@ -92,11 +101,18 @@ class Update:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Rewards:
-    """``seconds`` bounds the grading of one answer; ``sandbox`` names the executor that runs programs."""
+    """``workers`` grade side by side (0: one a core); ``seconds`` bounds the grading of one answer.
 
-    workers: int = 1
+    ``sandbox`` names the executor that runs programs; ``engines`` are Docker's, by URL (none: the
+    environment's). ``tests`` bounds the tests a program is trained on, drawn anew each time its
+    problem comes, once for the whole group (0: all); evaluation always runs all.
+    """
+
+    workers: int = 0
     seconds: float = 5.0
-    sandbox: Literal["bubblewrap", "process"] = "bubblewrap"
+    sandbox: Literal["bubblewrap", "docker", "process"] = "bubblewrap"
+    engines: tuple[str, ...] = ()
+    tests: int = 0
 
 
 @with_config(STRICT)
@@ -146,7 +162,8 @@ class Recipe:
     def digest(self, algorithm: str | None = None) -> str:
         """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
         chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}
-        values = {**asdict(self), "algorithms": chosen, "log": None, "save": None}
+        reward = {"seconds": self.reward.seconds, "tests": self.reward.tests}  # not where programs run
+        values = {**asdict(self), "algorithms": chosen, "log": None, "save": None, "reward": reward}
         text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -199,6 +216,7 @@ def check(recipe: Recipe, where: str) -> None:
         "update: mini_batch, epochs and tokens must be 1 or more": min(update.mini_batch, update.epochs, update.tokens)
         < 1,
         f"update: lr {update.lr} must be above 0": update.lr <= 0,
+        "reward: workers and tests must be 0 or more": min(recipe.reward.workers, recipe.reward.tests) < 0,
         "save: every and keep must be 1 or more": min(recipe.save.every, recipe.save.keep) < 1,
         "evaluate: samples, curve_problems and curve_samples must be 1 or more": min(
             1 if recipe.evaluate.samples is None else recipe.evaluate.samples,

@@ -15,6 +15,7 @@ from archer.recipe import Recipe, read_recipe
 
 KEYS = [
     "algorithms",
+    "data.format",
     "data.gold",
     "data.instruction",
     "data.name",
@@ -22,7 +23,9 @@ KEYS = [
     "data.prompt",
     "data.revision",
     "data.reward",
+    "data.since",
     "data.split",
+    "data.until",
     "data.weight",
     "evaluate.benchmarks",
     "evaluate.curve_problems",
@@ -34,8 +37,10 @@ KEYS = [
     "model.revision",
     "model.template",
     "name",
+    "reward.engines",
     "reward.sandbox",
     "reward.seconds",
+    "reward.tests",
     "reward.workers",
     "rollout.engine",
     "rollout.group",
@@ -90,7 +95,7 @@ def test_the_list_of_keys_is_frozen() -> None:
         ("data=[]", "data: name at least one source"),
         ("steps", "--set steps: expected key=value"),
         ("update.lr.x=1", "--set update.lr.x=1: 'lr' holds 0.0003, not keys of its own"),
-        ("reward.sandbox=dockr", "input should be 'bubblewrap' or 'process' (found 'dockr')"),
+        ("reward.sandbox=dockr", "input should be 'bubblewrap', 'docker' or 'process' (found 'dockr')"),
     ],
 )
 def test_bad_values_say_what_and_where(change: str, message: str) -> None:

@@ -1,9 +1,9 @@
 """Programs judged by what they return or print; expected outputs are compared here, outside the sandbox.
 
 The program is the last complete fence that is marked ``python``, ``py``, ``python3`` or not at all, after
-the last ``</think>``. ``gold`` is ``{"function": "f", "tests": [{"arguments": [...], "expected": ...}]}`` or
-``{"tests": [{"stdin": "...", "expected": "..."}]}``. Results of calls are compared as JSON values, printed
-output as LiveCodeBench does.
+the last ``</think>``. Where ``<think>`` is never closed, the thinking was cut off and there is no program.
+:mod:`archer.rewards.golds` says what a gold holds. Results of calls and printed output are compared as
+LiveCodeBench does.
 """
 
 from __future__ import annotations
@@ -12,62 +12,148 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from archer.errors import DataError, SandboxError
-from archer.execution.base import Call, Job, Limits, Outcome, Run, Stdin
+from archer.errors import DataError, SandboxError, UserError
+from archer.execution.base import Call, Expression, Job, Limits, Outcome, Run, Script, Stdin
 from archer.execution.limits import default_limits
+from archer.rewards.assertions import split
+from archer.rewards.golds import check_gold, kind_of
+from archer.rewards.replay import replay
 from archer.types import Json, Problem, Verdict
+
+if TYPE_CHECKING:
+    from numpy.random import Generator as Random
 
 LANGUAGES = ("python", "py", "python3", "")
 FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([^`]*?)[ \t]*$")
-# What the authors of such problems grant: LeetCode's imports. Built-ins last: math.pow is not pow.
-PRELUDE = (
-    "import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string, sys\n"
-    "from typing import *; from collections import *; from functools import *; from heapq import *\n"
-    "from itertools import *; from bisect import *; from math import *; from builtins import *\n"
+FUTURE = re.compile(r"^from __future__ import [^(\n]*\n", re.MULTILINE)
+# What LiveCodeBench grants to programs of both kinds, in its order: of two that share a name the later one
+# counts, so pow and open are the built-ins, and datetime is the module.
+# fmt: off
+MODULES = (
+    "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
+    "functools", "operator", "io", "sys", "json",
+)
+# fmt: on
+PRELUDE = "".join(
+    [f"from {module} import *\n" for module in (*MODULES, "builtins", "typing")]
+    + [f"import {module}\n" for module in MODULES]
 )
 
 
 @dataclass(frozen=True)
 class Code:
-    """Reward 1 for a program that passes every test; tests end at the first failure.
+    """Reward 1 for a program that passes every test.
 
-    ``limits`` None means those of ``sandbox/limits.yaml``; ``prelude`` runs before each program.
+    ``limits`` None means those of ``sandbox/limits.yaml``; ``prelude`` runs before each program. Tests end
+    at the first one not passed, unless ``stop_at_first`` is False: then all run, to be looked at, and the
+    verdict stays the same.
     """
 
     limits: Limits | None = None
     prelude: str = PRELUDE
+    stop_at_first: bool = True
 
     def job(self, problem: Problem, text: str) -> Job | Verdict:
         """The job that tests the program in ``text``, or the verdict on a text without one.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
         """
-        tests = _tests(problem)
+        trial = self._trial(problem)
         program = last_program(text)
         if program is None:
             return Verdict(0.0, False, "no_answer")
-        inputs = tuple(given for given, _ in tests)
-        return Job(program, inputs, self.limits or default_limits(), _GoOn(tests), self.prelude)
+        program = _with_prefix(problem.gold.get("prefix") or "", program)
+        return Job(program, trial, self.limits or default_limits(), self.prelude)
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
         """The verdict on what the program did; its reason is that of the first test not passed.
 
-        Raises :class:`~archer.errors.SandboxError` for an outcome with tests missing.
+        Raises :class:`~archer.errors.SandboxError` for an outcome with runs missing.
         """
-        tests = _tests(problem)
-        for run, (given, expected) in zip(outcome.runs, tests, strict=False):
-            reason = _reason(run, given, expected)
-            if reason != "right":
-                return Verdict(0.0, False, reason)
-        if len(outcome.runs) != len(tests):
-            raise SandboxError(f"problem {problem.id}: {len(outcome.runs)} runs for {len(tests)} tests, none failed")
-        return Verdict(1.0, True, "right")
+        script = self._trial(problem)()
+        try:
+            next(script)
+            for run in outcome.runs:
+                script.send(run)
+        except StopIteration as end:
+            correct = end.value == "right"
+            return Verdict(float(correct), correct, end.value)
+        tests = len(problem.gold["tests"])
+        raise SandboxError(f"problem {problem.id}: {len(outcome.runs)} runs for {tests} tests, and no verdict yet")
+
+    def _trial(self, problem: Problem) -> Trial:
+        try:
+            check_gold(problem.gold)
+        except DataError as error:
+            raise DataError(f"problem {problem.id}: {error}") from error
+        return Trial(problem.id, problem.gold, self.prelude, self.stop_at_first)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The script of all tests; it returns ``right``, ``wrong`` or the status of the run that failed.
+
+    A value, not a closure, so that a job can be compared and printed.
+    """
+
+    problem_id: str
+    gold: Mapping[str, Json]
+    prelude: str
+    stop_at_first: bool
+
+    def __call__(self) -> Script:
+        """Start anew. Raises as :func:`~archer.rewards.replay.replay` does."""
+        verdict = "right"
+        for index, test in enumerate(self.gold["tests"]):
+            try:
+                reason = yield from _tried(test, self.gold, self.prelude)
+            except (DataError, SandboxError) as error:
+                raise type(error)(f"problem {self.problem_id}: gold: tests[{index}]: {error}") from error
+            verdict = reason if verdict == "right" else verdict
+            if verdict != "right" and self.stop_at_first:
+                break
+        return verdict
+
+
+def _tried(test: Mapping[str, Json], gold: Mapping[str, Json], prelude: str) -> Script:
+    function, setup = gold.get("function") or "", gold.get("setup") or ""
+    match kind_of(test, function):
+        case "stdin":
+            run = yield Stdin(test["stdin"])
+            return _reason(run, run.status == "ok" and same_output(run.stdout, test["expected"]))
+        case "arguments":
+            run = yield Call(function, tuple(test["arguments"]))
+            return _reason(run, run.status == "ok" and same_value(run.value, test["expected"]))
+        case "assert":
+            return (yield from _asserted(test["assert"], function, setup))
+        case _:
+            return (yield from replay(test["check"], function, setup, prelude))
+
+
+def _asserted(text: str, function: str, setup: str) -> Script:
+    """Every call of an assertion is evaluated, also those that ``and`` and ``or`` would skip."""
+    assertion, values = split(text, function), list[Any]()
+    assert assertion is not None, f"{text!r}: check_gold lets no other through"
+    for call in assertion.calls:
+        run = yield Expression(call, setup)
+        if run.status != "ok":
+            return run.status
+        values.append(run.value)
+    return "right" if assertion.holds(values) else "wrong"
+
+
+def _reason(run: Run, same: bool) -> str:
+    if run.status != "ok":
+        return run.status
+    return "right" if same else "wrong"
 
 
 def last_program(text: str) -> str | None:
     """Return the last complete Python fence after the last ``</think>``, or None."""
+    if "<think>" in text and "</think>" not in text:
+        return None  # cut off while thinking: its drafts are no answer
     program, opening, lines = None, None, list[str]()
     for line in text.rpartition("</think>")[2].splitlines():
         fence = FENCE.match(line)
@@ -82,15 +168,19 @@ def last_program(text: str) -> str | None:
     return program
 
 
-def same_value(found: Json, expected: Json) -> bool:
-    """Exact equality of JSON values: 1 equals 1.0, no bool equals a number."""
-    if isinstance(found, bool) or isinstance(expected, bool):
-        return found is expected
-    if isinstance(found, list) and isinstance(expected, list):
-        return len(found) == len(expected) and all(map(same_value, found, expected))
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(same_value(found[key], expected[key]) for key in expected)
-    return bool(found == expected)
+def _with_prefix(prefix: str, program: str) -> str:
+    """Put a gold's code first, but after what Python wants at the very beginning of a file."""
+    if not prefix:
+        return program
+    return f"{''.join(FUTURE.findall(program))}{prefix}\n{FUTURE.sub('', program)}"
+
+
+def same_value(found: Any, expected: Json) -> bool:
+    """LiveCodeBench's rule: Python's ``==``, where a tuple counts as a list, but not a tuple within."""
+    try:
+        return bool((list(found) if isinstance(found, tuple) else found) == expected)
+    except RecursionError:  # nested deeper than any expected value
+        return False
 
 
 def same_output(found: str, expected: str) -> bool:
@@ -102,50 +192,25 @@ def same_output(found: str, expected: str) -> bool:
 def _same_line(found: str, expected: str) -> bool:
     if found.strip() == expected.strip():
         return True
+    found_words, expected_words = found.split(), expected.split()
+    if len(found_words) != len(expected_words):
+        return False
     try:
-        return [Decimal(word) for word in found.split()] == [Decimal(word) for word in expected.split()]
+        return all(Decimal(one) == Decimal(other) for one, other in zip(found_words, expected_words, strict=True))
     except InvalidOperation:  # not a number, or a signalling NaN
         return False
 
 
-def _reason(run: Run, given: Stdin | Call, expected: Json) -> str:
-    if run.status != "ok":
-        return run.status
-    same = same_value(run.value, expected) if isinstance(given, Call) else same_output(run.stdout, expected)
-    return "right" if same else "wrong"
+def draw_tests(gold: Mapping[str, Json], most: int, rng: Random) -> Mapping[str, Json]:
+    """Return a gold with at most ``most`` of its tests, drawn without replacement, in their order.
 
-
-@dataclass(frozen=True)
-class _GoOn:
-    """Whether to go on after a test: a value, not a closure, so that a job can be compared and printed."""
-
-    tests: tuple[tuple[Stdin | Call, Json], ...]
-
-    def __call__(self, index: int, run: Run) -> bool:
-        return _reason(run, *self.tests[index]) == "right"
-
-
-def _tests(problem: Problem) -> tuple[tuple[Stdin | Call, Json], ...]:
-    """Each test's input and expected output. Raises DataError naming what is missing."""
-    gold = problem.gold
-    if not isinstance(gold, Mapping) or not isinstance(gold.get("tests"), list) or not gold["tests"]:
-        raise DataError(f"problem {problem.id}: gold: expected {{'tests': [...]}} with a test, found {str(gold)[:80]}")
-    function = gold.get("function")
-    if function is not None and not (isinstance(function, str) and function):
-        raise DataError(f"problem {problem.id}: gold: function: expected a name, found {function!r}")
-    return tuple(_test(problem.id, index, test, function) for index, test in enumerate(gold["tests"]))
-
-
-def _test(problem_id: str, index: int, test: Any, function: str | None) -> tuple[Stdin | Call, Json]:
-    place = f"problem {problem_id}: gold: tests[{index}]"
-    kinds = {"expected": object, "arguments": list} if function else {"expected": str, "stdin": str}
-    if not isinstance(test, Mapping):
-        raise DataError(f"{place}: expected an object, found {test!r}")
-    for key, kind in kinds.items():
-        if key not in test:
-            raise DataError(f"{place}: {key!r} is missing; its keys are {sorted(test)}")
-        if not isinstance(test[key], kind):
-            raise DataError(f"{place}: {key}: expected a {kind.__name__}, found {test[key]!r}")
-    if function:
-        return Call(function, tuple(test["arguments"])), test["expected"]
-    return Stdin(test["stdin"]), test["expected"]
+    A group must share its draw: responses judged by different tests differ in reward for no reason of
+    their own. Raises :class:`~archer.errors.UserError` for a number below 1.
+    """
+    if most < 1:
+        raise UserError(f"tests: expected 1 or more to draw, found {most}")
+    tests = gold["tests"]
+    if len(tests) <= most:
+        return gold
+    drawn = sorted(rng.choice(len(tests), most, replace=False).tolist())
+    return {**gold, "tests": [tests[index] for index in drawn]}

@@ -1,0 +1,106 @@
+"""Checks whose form does not let them be taken apart: loops, random arguments, helpers of their own.
+
+The check is a data set's code and runs in a sandbox of its own, which no program enters; the program runs
+in another. The check starts anew with every reply: it is given the replies so far, and ends at the first
+call that none of them answers. That call is then put to the program. So checks must be deterministic (the
+harness seeds ``random``), may not rely on what the program does to its arguments, and should call rarely:
+the time they take is quadratic in the number of calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archer.errors import DataError, SandboxError
+from archer.execution.base import Call, Expression, Run, Script, Trusted
+
+MOST_CALLS = 2000
+MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply: it travels again with every later one
+
+HARNESS = '''
+import random as _random
+
+
+class _Asked(BaseException):
+    """A call of the candidate to which there is no reply yet."""
+
+
+def _replay(function, replies):
+    rest, used = iter(replies), []
+
+    def candidate(*arguments, **named):
+        for reply in rest:
+            used.append(reply)
+            return reply
+        raise _Asked(list(arguments), named)
+
+    globals()[function] = candidate  # some checks call it by its name
+    _random.seed(0)
+    try:
+        check(candidate)
+    except _Asked as asked:
+        return ["need", *asked.args]
+    except (NameError, ImportError):  # no reply causes these: the check itself is broken
+        raise
+    except Exception:
+        if not used:
+            raise
+        return ["failed"]
+    return ["passed"]
+'''
+
+
+def replay(check: str, function: str, setup: str, prelude: str) -> Script:
+    """The script of one check; it returns ``right``, ``wrong`` or the status of the program's failing run.
+
+    Raises :class:`~archer.errors.DataError` for a check that fails by itself, SandboxError where its
+    sandbox does not let it finish. Neither says anything about the program.
+    """
+    harness, replies = f"{prelude}\n{check}\n{HARNESS}", list[Any]()
+    while len(replies) <= MOST_CALLS:
+        run = yield Trusted(harness, "_replay", (function, list(replies)))
+        if replies and run.status not in ("ok", "error"):
+            return run.status  # the check ended before: a reply made it take more than it may
+        match _concluded(run):
+            case ["passed"]:
+                return "right"
+            case ["failed"]:
+                return "wrong"
+            case ["need", list(arguments), dict(named)]:
+                run = yield _question(function, arguments, named, setup)
+            case other:
+                raise SandboxError(f"a check's harness returned {other!r}")
+        if run.status != "ok":
+            return run.status
+        if not _is_modest(run.value):
+            return "output"
+        replies.append(run.value)
+    raise DataError(f"check: it calls {function} more than {MOST_CALLS} times; make it shorter")
+
+
+def _concluded(run: Run) -> Any:
+    if run.status == "error":
+        raise DataError(f"check: it failed by itself: {run.detail}; mend the data set's code")
+    if run.status != "ok":
+        raise SandboxError(f"a check's run ended with {run.status}: {run.detail}; the program is not to blame")
+    return run.value
+
+
+def _question(function: str, arguments: list[Any], named: dict[str, Any], setup: str) -> Call | Expression:
+    if not named and not setup:
+        return Call(function, tuple(arguments))
+    return Expression(f"{function}(*{arguments!r}, **{named!r})", setup)
+
+
+def _is_modest(value: Any) -> bool:
+    """Say whether a reply is of a size that an honest answer may have."""
+    parts, layer = 0, [value]
+    for _ in range(MOST_DEPTH):
+        parts += sum(len(part) if isinstance(part, str | bytes) else 1 for part in layer)
+        if parts > MOST_PARTS or any(isinstance(part, int) and part.bit_length() > MOST_BITS for part in layer):
+            return False
+        inner = [list(part.items()) if isinstance(part, dict) else part for part in layer]
+        layer = [item for part in inner if isinstance(part, list | tuple | set | frozenset) for item in part]
+        if not layer:
+            return True
+    return False

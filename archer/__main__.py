@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
 from archer.machine import cores, die_with_parent
 
@@ -23,6 +24,7 @@ lab = typer.Typer(no_args_is_help=True, help="The embedded laboratory.")
 benchmarks = typer.Typer(no_args_is_help=True, help="What models are evaluated on.")
 app.add_typer(lab, name="lab")
 app.add_typer(benchmarks, name="benchmarks")
+app.add_typer(sandbox.app, name="sandbox")
 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change one recipe value: update.lr=1e-4.")]
 Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]

@@ -14,6 +14,7 @@ PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
 ALLOW, ERRNO, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, JUMP_EQUAL, JUMP_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in what the kernel shows of a call
+STEP = struct.Struct("=HBBI")  # operation, steps to jump if it holds and if not, constant
 OTHER_ABI = 0x40000000  # x86's x32 calls: other numbers for the same calls
 
 
@@ -22,7 +23,7 @@ class Program(ctypes.Structure):
 
 
 def build(profile, tables):
-    """Translate a profile for this machine; return what :func:`put_on` takes. Raises RuntimeError."""
+    """Translate a profile for this machine into the kernel's code. Raises RuntimeError."""
     machine = os.uname().machine
     if machine not in tables:
         raise RuntimeError(f"syscalls.json: no numbers for {machine}; known: {', '.join(tables)}")
@@ -42,8 +43,7 @@ def build(profile, tables):
                 for at, (code, yes, no, value) in enumerate(body)
             ]
     steps.append((RETURN, 0, 0, refuse))
-    code = b"".join(struct.pack("=HBBI", *step) for step in steps)
-    return Program(len(steps), code)
+    return b"".join(STEP.pack(*step) for step in steps)
 
 
 def condition_steps(condition):
@@ -60,8 +60,9 @@ def condition_steps(condition):
     raise RuntimeError(f"seccomp.json: op {condition['op']!r} is not one of SCMP_CMP_EQ, SCMP_CMP_MASKED_EQ")
 
 
-def put_on(program):
+def put_on(code):
     """Filter this process's calls from here on, and those of all that it starts. Raises OSError."""
+    program = Program(len(code) // STEP.size, code)
     if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or LIBC.prctl(
         PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0
     ):

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import pickle
-import shutil
 import zlib
 from collections import Counter
 from datetime import date
@@ -17,12 +16,10 @@ import pytest
 
 from archer.config import typed
 from archer.errors import DataError
-from archer.execution.bubblewrap import Bubblewrap
 from archer.formats import FORMATS, REFERENCES, kinds
 from archer.formats.sealed import unseal
 from archer.problems import open_source, read_problems, read_rows
 from archer.recipe import Source
-from archer.rewards.code import Code
 from archer.types import Problem
 
 STDIN = {"input": "1\n", "output": "2\n", "testtype": "stdin"}
@@ -405,29 +402,3 @@ def test_every_reference_is_there(shared: Path) -> None:
     for name, file in [("humaneval", "humaneval.jsonl"), ("leetcode", "leetcode_200_with_solutions.json")]:
         rows = read_rows(Source(name, path=str(shared / "data/code" / file)))
         assert all(REFERENCES[name](row) for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "first", "last", "wrong"),
-    [
-        ("humaneval", "humaneval.jsonl", 1, 164, {}),
-        ("mbpp", "mbpp.jsonl", 11, 510, {}),  # its test split
-        ("mbpp", "mbpp.jsonl", 596, 596, {}),
-        ("leetcode", "leetcode_200_with_solutions.json", 1, 200, {127: "error"}),  # it imports sortedcontainers
-    ],
-)
-def test_every_reference_earns_1(
-    shared: Path, name: str, file: str, first: int, last: int, wrong: dict[int, str]
-) -> None:
-    if shutil.which("bwrap") is None and not os.environ.get("CI"):
-        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    source = Source(name, path=str(shared / "data/code" / file), format=name, reward="code")  # type: ignore[arg-type]
-    numbered = list(enumerate(zip(read_problems(source, 0), read_rows(source), strict=True), 1))[first - 1 : last]
-    reward, found = Code(), {}
-    jobs = [reward.job(problem, f"```python\n{REFERENCES[name](row)}\n```") for _, (problem, row) in numbered]
-    with Bubblewrap(1) as sandbox:
-        for index, outcome in sandbox.execute(jobs):  # type: ignore[arg-type]
-            number, (problem, _) = numbered[index]
-            found[number] = reward.judge(problem, outcome).reason
-    assert len(found) == last - first + 1
-    assert {number: reason for number, reason in found.items() if reason != "right"} == wrong

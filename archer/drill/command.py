@@ -1,0 +1,162 @@
+"""``archer sandbox``: try the sandbox by hand, attack it, measure it, prove it on real programs, make its image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archer.errors import UserError
+
+if TYPE_CHECKING:
+    from archer.drill.bench import Figure
+    from archer.execution import Sandbox
+    from archer.execution.base import Input, Run
+
+app = typer.Typer(no_args_is_help=True, help="Where programs run: try it, attack it, measure it.")
+
+ExecutorName = Annotated[str, typer.Option("--executor", help="bubblewrap, docker or process.")]
+Workers = Annotated[int, typer.Option(min=0, help="Sandboxes side by side (0: one a core).")]
+Engines = Annotated[list[str] | None, typer.Option("--engine", help="A Docker engine's URL; may be repeated.")]
+Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The program.")],
+    text: Annotated[str, typer.Option("--input", help="Text on its standard input.")] = "",
+    input_file: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
+    call: Annotated[str, typer.Option(help="Evaluate this after the program: 'f([1, 2])'.")] = "",
+    executor: ExecutorName = "bubblewrap",
+    engine: Engines = None,
+    allow_unisolated: Unisolated = False,
+) -> None:
+    """Run one program as a reward would, and explain what came of it."""
+    from archer.execution import open_executor
+    from archer.execution.base import Expression, Job, Stdin, in_order
+    from archer.execution.limits import default_limits
+    from archer.rewards.code import PRELUDE
+
+    if call and (text or input_file):
+        raise UserError("sandbox run: --call gives the program no input; leave out --input and --input-file")
+    given: Input = Expression(call) if call else Stdin(read(input_file) if input_file else text)
+    job = Job(read(file), in_order(given), default_limits(), PRELUDE)
+    with_one = replace(named(executor, 1, engine), unisolated=allow_unisolated)
+    opened = open_executor(with_one)
+    try:
+        [(_, outcome)] = opened.execute([job])
+    finally:
+        opened.close()
+    explain(outcome.runs[0], bool(call))
+
+
+@app.command()
+def attack(
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+    only: Annotated[str, typer.Option(help="Only attacks of classes whose name holds this.")] = "",
+) -> None:
+    """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect."""
+    from archer.drill.attack import drill, render
+
+    report = drill(named(executor, workers, engine), only)
+    typer.echo(render(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+    soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
+) -> None:
+    """Measure latency, throughput, kills and a soak on this machine."""
+    from archer.drill.bench import kills, latency, soaked, throughput
+
+    sandbox = named(executor, workers, engine)
+    for measure in (latency, throughput, kills):
+        show(measure(sandbox))
+    if soak:
+        show(soaked(sandbox, soak))
+
+
+@app.command()
+def prove(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="humaneval, mbpp, leetcode, livecodebench ...")],
+    file: Annotated[Path, typer.Argument(help="The data set's rows, .json or .jsonl.")],
+    programs: Annotated[Path | None, typer.Option(help="Programs known to be right; else reference solutions.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Judge every program so often, and compare.")] = 1,
+    load: Annotated[int, typer.Option(min=0, help="Keep every core busy so many times over meanwhile.")] = 0,
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+) -> None:
+    """Prove that right programs earn the reward; fail and name each that does not."""
+    from archer.drill import real
+    from archer.drill.bench import opened
+
+    found, unknown = real.labelled(form, file, programs) if programs else (real.references(form, file), [])
+    with opened(named(executor, workers, engine)) as pool, real.load(load):
+        judged = real.judge(pool, found, rounds)
+    for one, reason, detail in judged.failed:
+        typer.echo(f"{one.problem.id}: {reason}: {detail}")
+    if unknown:
+        typer.echo(f"{len(unknown)} programs left out, {file} has no such problems: {', '.join(unknown)}")
+    typer.echo(f"{len(found) - len(judged.failed)} of {len(found)} right, {judged.seconds / rounds:.1f} s a round")
+    if rounds > 1:
+        typer.echo(f"{judged.stable} of {len(found)} had the same verdict in all {rounds} rounds")
+    if judged.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def image(
+    root: Annotated[Path | None, typer.Option(help="A Debian root to make it of, where there is no registry.")] = None,
+    engine: Engines = None,
+) -> None:
+    """Build the image of the docker executor, on every engine named."""
+    try:
+        from archer.execution.image import build_image
+    except ImportError as error:
+        raise UserError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
+
+    for name in engine or [""]:
+        typer.echo(f"{name or 'the default engine'}: {build_image(name, root)}")
+
+
+def named(executor: str, workers: int, engine: list[str] | None) -> Sandbox:
+    """Return the sandbox that the options name."""
+    from archer.execution import Sandbox
+
+    return Sandbox(executor, workers, tuple(engine or ()))
+
+
+def read(path: Path) -> str:
+    """Return a file's text. Raises UserError for one that is missing or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def explain(run: Run, called: bool) -> None:
+    """Print a run: how it ended, why, and what it gave."""
+    typer.echo(f"{run.status}{': ' if run.detail else ''}{run.detail}")
+    typer.echo(f"exit code {run.exit_code}, {run.seconds:.3f} s elapsed, {run.cpu_seconds:.3f} s of CPU time")
+    if called and run.status == "ok":
+        typer.echo(f"value: {run.value!r}")
+    for name, text in (("standard output", run.stdout), ("standard error", run.stderr)):
+        if text:
+            typer.echo(f"--- {name}\n{text.removesuffix(chr(10))}")
+
+
+def show(figures: Iterable[Figure]) -> None:
+    """Print one line a figure."""
+    for figure in figures:
+        typer.echo(f"{figure.name:38} {figure.value:28} {figure.note}")

@@ -38,6 +38,7 @@ MOST_SIGNALS = 1024  # queued: kernel memory that nothing else counts
 STACK_BYTES = 120 * 2**20  # the kernel keeps 128 MiB free below the main stack
 RECURSION = 50_000
 FIRST_CHANNEL, CHANNELS = 100, 800
+NAMES = ("__main__", "solution")  # of the module that a program is: a script's, a library's
 RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 11, 12  # unnamed before Python 3.12
 KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 with open("/proc/self/uid_map") as file:
@@ -46,9 +47,15 @@ with open("/proc/self/uid_map") as file:
 COUNTS_PROCESSES = ISOLATED and OWN_USERS and KERNEL >= (5, 14)
 
 
-@functools.lru_cache(4)
+def ready_modules(prelude):
+    """In the server, ahead of the forks: execute a prelude once for all jobs that have it."""
+    for name in NAMES:
+        ready_module(name, prelude)
+
+
+@functools.lru_cache(8)
 def ready_module(name, prelude):
-    """The module of a program, with the host's prelude executed: once, in the server, ahead of the forks."""
+    """The module of a program, with the host's prelude executed."""
     module = types.ModuleType(name)
     exec(prelude, module.__dict__)
     gc.freeze()
@@ -112,7 +119,7 @@ def prepare(folder, limits):
         RLIMIT_SIGPENDING: MOST_SIGNALS,
     }
     if COUNTS_PROCESSES:
-        values[resource.RLIMIT_NPROC] = limits["processes"] + 1  # and this sandbox's server
+        values[resource.RLIMIT_NPROC] = limits["processes"] + 2  # and the server and the watcher
     for which, value in values.items():
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -141,7 +148,7 @@ def run(request, module, report):
         explain(error, request["program"], report)
         return 1
     module.__dict__.clear()
-    report(b"E", b'{"status": "memory", "detail": "MemoryError"}')
+    report(b"M", b"MemoryError")
     return 1
 
 
@@ -242,6 +249,6 @@ def explain(error, program, report):
     while place is not None and place.tb_frame.f_code.co_filename == __file__:
         place = place.tb_next
     text = "".join(traceback.format_exception(type(error), error, place, limit=-20))
-    report(b"E", json.dumps({"status": "error", "detail": detail}).encode())
+    report(b"E", detail.encode("utf-8", "backslashreplace"))
     print(text, file=sys.stderr, end="", flush=True)
     sys.stdout.flush()

@@ -3,9 +3,13 @@
 Usage: ``python -S runner.py PACKAGES FOLDER...`` with the host at the other end of standard input and
 output. PACKAGES is the folder of packages that programs may import. The first FOLDER is the working
 directory of every program; all of them are emptied after each. Standard library only, Python 3.9 or later,
-never imported by the host; the other files of this folder belong to it. As process 1 of a sandbox it is out
-of reach of the programs and ends everything that they leave behind; as an ordinary process it ends what it
-can find.
+never imported by the host; the other files of this folder belong to it.
+
+Three generations of processes: the server, which stays as it started and never sees a program or an output;
+a watcher for each job, forked from it, which takes the job's inputs and ends with it; a process of the
+program for each input, forked from the watcher. So a program's memory, a copy of its watcher's, holds
+nothing of any other job. As process 1 of a sandbox the server is out of reach of the programs and ends
+everything that they leave behind; as an ordinary process it ends what it can find.
 
 A frame is two lengths, a JSON header and raw bytes. Expected outputs are never among them.
 """
@@ -22,12 +26,13 @@ import time
 
 import confine
 import program
-from watch import ISOLATED, Drain, end, waited_seconds, watch
+from watch import HOST_GONE, ISOLATED, Drain, end, waited_seconds, watch
 
 HEAD = struct.Struct(">II")
 LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 STDERR_TAIL = 32 * 1024
+DONE, PREPARE, BROKEN = 0, 4, 70  # how a watcher ends, beside HOST_GONE
 
 
 def main(packages, *folders):
@@ -39,9 +44,40 @@ def main(packages, *folders):
     kept = {folder: set(os.listdir(folder)) for folder in folders}
     send(link[1], {"ready": True, "isolated": ISOLATED, "filtered": filtered})
     while True:
+        wish, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(wish)
+                watch_job(link, stdin_fd, kept, told)
+            finally:
+                os._exit(BROKEN)
+        os.close(told)
+        _, status = os.waitpid(pid, os.WUNTRACED)
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else BROKEN
+        if code == PREPARE:
+            with open(wish, encoding="utf-8") as text:
+                program.ready_modules(text.read())
+        elif code == DONE:
+            os.close(wish)
+        else:  # killed or stopped by a program, or a fault of ours: the host finds out by running a trivial one
+            if code != HOST_GONE:
+                print(f"the watcher of a job ended with status {status}", file=sys.stderr, flush=True)
+            os._exit(code)
+
+
+def watch_job(link, stdin_fd, kept, told):
+    """Take the inputs of one job, run each, answer; never returns."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    while True:
         request, stdin = receive(link[0])
+        if "done" in request:
+            os._exit(DONE)
+        if "prepare" in request:
+            write_all(told, request["prepare"].encode())
+            os._exit(PREPARE)
         refill(stdin_fd, stdin)
-        answer, body = serve(link[0], request, stdin_fd, folders[0])
+        answer, body = serve(link[0], request, stdin_fd, next(iter(kept)))
         wiped = [wipe(folder, names) for folder, names in kept.items()]
         answer["spent"] = not all(wiped) or answer["status"] == "violation"
         send(link[1], answer, body)
@@ -82,7 +118,6 @@ def harden():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune to signals without a handler
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("800")  # the host's own processes should survive a shortage, not these
-    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no ptrace, no /proc/1/mem, no /proc/1/fd
     gc.collect()
     gc.freeze()
@@ -98,7 +133,7 @@ def read_exactly(link, size):
     while len(data) < size:
         chunk = os.read(link, min(size - len(data), 2**20))
         if not chunk:
-            os._exit(0)  # the host is gone
+            os._exit(HOST_GONE)
         data += chunk
     return bytes(data)
 
@@ -122,7 +157,7 @@ def serve(link, request, stdin_fd, folder):
     pipes = [os.pipe() for _ in range(3)]  # stdout, stderr and the private channel for a result
     token = os.urandom(16)
     has_value = request["kind"] != "stdin"
-    module = program.ready_module("solution" if has_value else "__main__", request["prelude"])
+    module = program.ready_module(program.NAMES[has_value], request["prelude"])
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -164,9 +199,8 @@ def conclude(code, channel, token, has_value):
             return "violation", "the program wrote to the channel of its sandbox", b""
     if kind == b"X":
         raise RuntimeError(f"a program's process could not be prepared: {payload!r}")
-    if kind == b"E":
-        report = json.loads(payload)
-        return report["status"], report["detail"], b""
+    if kind in (b"E", b"M"):
+        return "error" if kind == b"E" else "memory", payload.decode("utf-8", "replace"), b""
     if code < 0:
         return "error", f"ended by signal {-code}", b""
     if code > 0:

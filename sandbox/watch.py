@@ -11,7 +11,8 @@ import select
 import signal
 import time
 
-ISOLATED = os.getpid() == 1
+ISOLATED = os.getpid() == 1  # looked at once, in the server
+HOST_GONE = 5
 PAGE, TICK = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
 LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks at a program's use; a bomb grows that long
 
@@ -54,7 +55,7 @@ def watch(link, pid, drains, limits, started):
                     return None
                 if fd == link:  # nothing is asked during a run: the host is gone
                     end(pid)
-                    os._exit(0)
+                    os._exit(HOST_GONE)
                 if not by_fd[fd].pull() and not by_fd[fd].full:
                     poller.unregister(fd)  # closed by the program
                 if by_fd[fd].full:
@@ -77,7 +78,7 @@ def over_limit(pid, limits, seconds):
                 fields = file.read().rpartition(b")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(name) != os.getpid() and (ISOLATED or int(fields[3]) == pid):  # field 3: the session
+        if int(name) not in (1, os.getpid()) and (ISOLATED or int(fields[3]) == pid):  # field 3: the session
             cpu += sum(map(int, fields[11:15])) / TICK
             tasks += int(fields[17])
             memory += int(fields[21]) * PAGE

@@ -77,6 +77,7 @@ def test_what_the_shipped_profile_lets_through() -> None:
         ("prctl", (1,), ALLOWED),
         ("prctl", (15,), ALLOWED),
         ("prctl", (16,), ALLOWED),
+        ("prctl", (36,), ALLOWED),
         ("prctl", (4,), REFUSED),
         ("fcntl", (3, 1030), ALLOWED),
         ("fcntl", (3, 6), REFUSED),  # F_SETLK

@@ -19,6 +19,7 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LANG": "C.UTF-8"}
 PYTHON_FLAGS = ("-S", "-s", "-B")
 GUEST_FILES = ("runner.py", "watch.py", "program.py", "confine.py", "seccomp.json", "syscalls.json")
 PACKAGES = ("numpy", "sortedcontainers")  # what programs may import beside the standard library
+MOST_PRELUDE = 16_000  # bytes, at most 4 a character: what fits into a pipe inside the guest
 WORDS = 800  # characters of a dying guest's last words to repeat
 
 
@@ -56,6 +57,8 @@ class Guest:
     def __init__(self, link: Link) -> None:
         """Wait until it is ready. Raises :class:`Lost` when it ends or stays silent instead; it is ended then."""
         self.link, self.asked = link, 0
+        self._prepared: set[str] = set()
+        self._in_job = False
         try:
             self._receive(time.monotonic() + START_SECONDS)
         except BaseException:
@@ -66,12 +69,28 @@ class Guest:
         """Send one frame and return the answer's header and body. Raises :class:`Lost`."""
         deadline = time.monotonic() + seconds
         self.asked += 1
+        self._in_job = True
+        self._send(header, body, deadline)
+        return self._receive(deadline)
+
+    def prepare(self, prelude: str) -> None:
+        """Have a prelude executed once for all jobs to come. Raises :class:`Lost`."""
+        if prelude and prelude not in self._prepared and len(prelude) <= MOST_PRELUDE and not self._in_job:
+            self._send({"prepare": prelude}, b"", time.monotonic() + START_SECONDS)
+            self._prepared.add(prelude)
+
+    def done(self) -> None:
+        """End the job whose inputs were asked, so that nothing of it is left for the next one. Raises Lost."""
+        if self._in_job:
+            self._send({"done": True}, b"", time.monotonic() + START_SECONDS)
+            self._in_job = False
+
+    def _send(self, header: Mapping[str, Any], body: bytes, deadline: float) -> None:
         text = json.dumps(header).encode()
         try:
             self.link.write(HEAD.pack(len(text), len(body)) + text + body, deadline)
         except OSError as error:
             raise Lost(f"did not take a program: {error}{self._last_words()}") from None
-        return self._receive(deadline)
 
     def interrupt(self) -> None:
         """Make a waiting :meth:`ask` fail with :class:`Lost`; callable from any thread."""

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from archer.errors import SandboxError
-from archer.execution.base import Call, Expression, Input, Job, Limits, Outcome, Run, Stdin, Trusted, in_order
+from archer.execution.base import Call, Expression, Input, Job, Limits, Outcome, Run, Status, Stdin, Trusted, in_order
 from archer.execution.guest import Guest, Lost
 from archer.execution.values import plain, read_value
 
@@ -188,7 +188,16 @@ class _Worker:
                 given = script.send(runs[-1])
         except StopIteration:
             pass
+        finally:
+            self._end_job()
         return Outcome(tuple(runs))
+
+    def _end_job(self) -> None:
+        for trusted, guest in list(self.guests.items()):
+            try:
+                guest.done()
+            except Lost:
+                self._drop(trusted)
 
     def _run(self, job: Job, given: Input) -> Run:
         with self._gate.beside_others():
@@ -221,6 +230,7 @@ class _Worker:
         body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
         trusted = isinstance(given, Trusted)
         guest = self._ready(trusted)
+        guest.prepare(header["prelude"])
         answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
         run = _read_run(answer, output)
         waited = answer.get("waited")
@@ -260,12 +270,12 @@ def _read_run(answer: dict[str, Any], output: bytes) -> Run:
     """Build a Run from the guest's answer; raises Lost where the answer is not one."""
     try:
         size_out, size_err, size_value = answer["sizes"]
-        status, detail = answer["status"], answer["detail"]
-        code, seconds, cpu, _ = answer["code"], answer["seconds"], answer["cpu"], answer["spent"]
+        status, detail, code = answer["status"], str(answer["detail"]), int(answer["code"])
+        seconds, cpu, _ = float(answer["seconds"]), float(answer["cpu"]), answer["spent"]
     except (KeyError, TypeError, ValueError):
         raise Lost(f"sent an answer without its parts: {str(answer)[:200]}") from None
-    if len(output) != size_out + size_err + size_value:
-        raise Lost("sent an answer of another size than it says")
+    if status not in get_args(Status) or len(output) != size_out + size_err + size_value:
+        raise Lost(f"sent an answer of another size or status than there are: {str(answer)[:200]}")
     stdout = output[:size_out].decode("utf-8", "replace")
     stderr = output[size_out : size_out + size_err].decode("utf-8", "replace")
     value = None

@@ -486,7 +486,7 @@ def test_process_ends_daemons(process) -> None:
     program = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(63.5)\n    os._exit(0)\nos.wait()\nprint(1)"
     assert run(process, program).stdout == "1\n"
     lines = subprocess.run(
-        ["ps", "-eo", "ppid=,stat=,args="], check=True, capture_output=True, text=True
+        ["ps", "-ww", "-eo", "ppid=,stat=,args="], check=True, capture_output=True, text=True
     ).stdout.splitlines()
     [watcher] = [line for line in lines if line.split()[0] == str(process.guests[0].link.pid)]
     assert "runner.py" in watcher  # of the next job; no program is left

@@ -211,12 +211,13 @@ def conclude(code, channel, token, has_value):
 
 
 def wipe(folder, kept):
-    """Empty a folder; return False where only a new sandbox is certain to be clean."""
+    """Empty a folder, its marks too; return False where only a new sandbox is certain to be clean."""
     try:
         os.chmod(folder, 0o700)
         names = [name for name in os.listdir(folder) if name not in kept]
         for name in names[:256]:
             os.unlink(os.path.join(folder, name))
+        os.utime(folder, (0, 0))
         return len(names) <= 256
     except OSError:
         return False

@@ -86,6 +86,10 @@ def test_what_the_shipped_profile_lets_through() -> None:
         ("clone", (0x003D0F00,), ALLOWED),  # a thread
         ("clone", (0x10000011,), REFUSED),  # CLONE_NEWUSER
         ("clone", (0x00020011,), REFUSED),  # CLONE_NEWNS
+        ("ioctl", (0, 0x5401), ALLOWED),
+        ("ioctl", (0, 0x40086602), REFUSED),  # FS_IOC_SETFLAGS
+        ("sched_setaffinity", (0,), ALLOWED),
+        ("sched_setaffinity", (1,), REFUSED),
         ("clone3", (), 0x00050000 | errno.ENOSYS),
     ],
 )

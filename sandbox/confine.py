@@ -39,8 +39,8 @@ def build(profile, tables):
             # A condition that does not hold jumps behind the RETURN, another number behind the whole body.
             steps.append((JUMP_EQUAL, 0, len(body), number))
             steps += [
-                (code, yes, len(body) - at - 2 if no is None else no, value)
-                for at, (code, yes, no, value) in enumerate(body)
+                (code, *(len(body) - at - 2 if way is None else way for way in ways), value)
+                for at, (code, *ways, value) in enumerate(body)
             ]
     steps.append((RETURN, 0, 0, refuse))
     return b"".join(STEP.pack(*step) for step in steps)
@@ -51,13 +51,15 @@ def condition_steps(condition):
     place = ARGUMENTS + 8 * condition["index"]
     if condition["op"] == "SCMP_CMP_EQ":
         return [(LOAD, 0, 0, place), (JUMP_EQUAL, 0, None, condition["value"])]
+    if condition["op"] == "SCMP_CMP_NE":
+        return [(LOAD, 0, 0, place), (JUMP_EQUAL, None, 0, condition["value"])]
     if condition["op"] == "SCMP_CMP_MASKED_EQ":
         return [
             (LOAD, 0, 0, place),
             (AND, 0, 0, condition["value"]),
             (JUMP_EQUAL, 0, None, condition["valueTwo"]),
         ]
-    raise RuntimeError(f"seccomp.json: op {condition['op']!r} is not one of SCMP_CMP_EQ, SCMP_CMP_MASKED_EQ")
+    raise RuntimeError(f"seccomp.json: op {condition['op']!r} is not one of SCMP_CMP_EQ, _NE, _MASKED_EQ")
 
 
 def put_on(code):

@@ -8,6 +8,7 @@ right is decided by the host, which alone knows the expected outputs.
 
 import _signal  # without the enumerations around it, which cost a new process 0.1 ms
 import atexit
+import contextlib
 import ctypes
 import fcntl
 import functools
@@ -33,7 +34,7 @@ for name in WARM.split():  # what programs often import: a fork has it already
 
 ISOLATED = os.getpid() == 1
 LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 MOST_SIGNALS = 1024  # queued: kernel memory that nothing else counts
 STACK_BYTES = 120 * 2**20  # the kernel keeps 128 MiB free below the main stack
 RECURSION = 50_000
@@ -106,6 +107,7 @@ def prepare(folder, limits):
     os.setsid()
     if not ISOLATED:  # a sandbox ends with its process 1 anyway
         LIBC.prctl(PR_SET_PDEATHSIG, _signal.SIGKILL, 0, 0, 0)
+    LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own /dev/stdin lies in /proc, closed to who is not
     os.chdir(folder)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     values = {
@@ -161,14 +163,18 @@ def exit_code(code):
 
 
 def leave(module, granted):
-    """What the interpreter does at its end: join threads, exit handlers, flush and close files."""
+    """What the interpreter does at its end: join threads, exit handlers, flush and close files.
+
+    What fails after the program's names are gone fails in silence, as it does there.
+    """
     threading._shutdown()
     atexit._run_exitfuncs()
     flush()
     while len(module.__dict__) > granted:  # the prelude's names stay: to touch them is to copy them
         module.__dict__.popitem()
     gc.collect()  # closes, and so flushes, the files that only globals held
-    flush()
+    with contextlib.suppress(Exception):
+        flush()
 
 
 def flush():

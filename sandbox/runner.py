@@ -1,9 +1,10 @@
 """The guest: runs untrusted programs, each input in a fresh process, and says how each one ended.
 
-Usage: ``python -S runner.py PACKAGES FOLDER...`` with the host at the other end of standard input and
-output. PACKAGES is the folder of packages that programs may import. The first FOLDER is the working
-directory of every program; all of them are emptied after each. Standard library only, Python 3.9 or later,
-never imported by the host; the other files of this folder belong to it.
+Usage: ``python -S runner.py PACKAGES USER FOLDER...`` with the host at the other end of standard input and
+output. PACKAGES is the folder of packages that programs may import. USER is the number of a user to become,
+where root starts the guest, or 0 to stay who it is. The first FOLDER is the working directory of every
+program; all of them are emptied after each. Standard library only, Python 3.9 or later, never imported by
+the host; the other files of this folder belong to it.
 
 Three generations of processes: the server, which stays as it started and never sees a program or an output;
 a watcher for each job, forked from it, which takes the job's inputs and ends with it; a process of the
@@ -30,14 +31,18 @@ from watch import HOST_GONE, ISOLATED, Drain, end, waited_seconds, watch
 
 HEAD = struct.Struct(">II")
 LIBC = ctypes.CDLL(None)
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
+CAPABILITY_VERSION_3, M_ARENA_MAX = 0x20080522, -8
 STDERR_TAIL = 32 * 1024
 DONE, PREPARE, BROKEN = 0, 4, 70  # how a watcher ends, beside HOST_GONE
 
 
-def main(packages, *folders):
+def main(packages, user, *folders):
+    offer_to_end()
+    if int(user):
+        become_user(int(user), folders)
+        program.COUNTS_PROCESSES = ISOLATED  # nobody else is this user
     link = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 20) for number in (0, 1)]
-    stdin_fd = fcntl.fcntl(os.memfd_create("stdin"), fcntl.F_DUPFD_CLOEXEC, 20)
     program.set_up(packages)
     harden()
     filtered = put_on_filter()
@@ -49,7 +54,7 @@ def main(packages, *folders):
         if pid == 0:
             try:
                 os.close(wish)
-                watch_job(link, stdin_fd, kept, told)
+                watch_job(link, kept, told)
             finally:
                 os._exit(BROKEN)
         os.close(told)
@@ -66,7 +71,7 @@ def main(packages, *folders):
             os._exit(code)
 
 
-def watch_job(link, stdin_fd, kept, told):
+def watch_job(link, kept, told):
     """Take the inputs of one job, run each, answer; never returns."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     while True:
@@ -76,19 +81,42 @@ def watch_job(link, stdin_fd, kept, told):
         if "prepare" in request:
             write_all(told, request["prepare"].encode())
             os._exit(PREPARE)
-        refill(stdin_fd, stdin)
-        answer, body = serve(link[0], request, stdin_fd, next(iter(kept)))
+        answer, body = serve(link[0], request, stdin, list(kept))
         wiped = [wipe(folder, names) for folder, names in kept.items()]
         answer["spent"] = not all(wiped) or answer["status"] == "violation"
         send(link[1], answer, body)
 
 
-def refill(fd, data):
-    """Make a file hold ``data``, to be read from its start: no process of an earlier program is left to see it."""
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
+def new_file(folder, data):
+    """A file without a name that holds ``data``, to be read from its start; new, since a program may mark it."""
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # a file system that has no such files
+        path = os.path.join(folder, "stdin")
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
     write_all(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def offer_to_end():
+    """In a shortage of memory the host's own processes should survive, not these."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("800")
+
+
+def become_user(user, folders):
+    """Give up root, and with it every capability, for a user who owns nothing but the folders."""
+    for folder in folders:
+        os.chown(folder, user, user)
+    for right in range(64):
+        LIBC.prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    LIBC.capset(struct.pack("II", CAPABILITY_VERSION_3, 0), bytes(24))  # what could be inherited goes, too
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # forgotten with the old user
 
 
 def put_on_filter():
@@ -115,9 +143,9 @@ def harden():
     """Leave nothing of the host to read, and nothing of this process to touch."""
     os.environ.clear()
     LIBC.setenv(b"OPENBLAS_NUM_THREADS", b"1", 1)  # else numpy starts a thread for each core of the host
+    LIBC.mallopt(M_ARENA_MAX, 2)  # else each thread reserves 64 MiB of the address space that is limited
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune to signals without a handler
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("800")  # the host's own processes should survive a shortage, not these
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # and no program can change it: the dead must be counted
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no ptrace, no /proc/1/mem, no /proc/1/fd
     gc.collect()
     gc.freeze()
@@ -152,8 +180,9 @@ def write_all(fd, data):
 # ---- one input: start, watch, end
 
 
-def serve(link, request, stdin_fd, folder):
+def serve(link, request, stdin, folders):
     """Run one input; return the header and body of the answer."""
+    stdin_fd = new_file(folders[0], stdin)
     pipes = [os.pipe() for _ in range(3)]  # stdout, stderr and the private channel for a result
     token = os.urandom(16)
     has_value = request["kind"] != "stdin"
@@ -163,13 +192,13 @@ def serve(link, request, stdin_fd, folder):
     if pid == 0:
         try:
             fds = [stdin_fd] + [write for _, write in pipes]
-            program.become(request, module, token, fds, folder)
+            program.become(request, module, token, fds, folders[0])
         finally:
             os._exit(70)
-    for _, write in pipes:
-        os.close(write)
+    for fd in [stdin_fd] + [write for _, write in pipes]:
+        os.close(fd)
     drains = [Drain(read, request["limits"]["output_bytes"]) for read, _ in pipes]
-    ended_by_us = watch(link, pid, drains, request["limits"], started)
+    ended_by_us = watch(link, pid, drains, request["limits"], folders, started)
     waited = waited_seconds(pid) if ended_by_us else 0.0
     code, cpu = end(pid)
     seconds = time.monotonic() - started
@@ -217,7 +246,7 @@ def wipe(folder, kept):
         names = [name for name in os.listdir(folder) if name not in kept]
         for name in names[:256]:
             os.unlink(os.path.join(folder, name))
-        os.utime(folder, (0, 0))
+        os.utime(folder, (10**9, 10**9))
         return len(names) <= 256
     except OSError:
         return False

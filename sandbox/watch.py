@@ -14,6 +14,7 @@ import time
 ISOLATED = os.getpid() == 1  # looked at once, in the server
 HOST_GONE = 5
 PAGE, TICK = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
+MOST_FILES = 4096  # in the folders that programs may write to
 LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks at a program's use; a bomb grows that long
 
 
@@ -41,7 +42,7 @@ class Drain:
         return bytes(self.data[: self.limit])
 
 
-def watch(link, pid, drains, limits, started):
+def watch(link, pid, drains, limits, folders, started):
     """Wait for the program's main process; return (status, detail) if it must be ended instead."""
     poller, pidfd = select.poll(), os.pidfd_open(pid)
     by_fd = {drain.fd: drain for drain in drains}
@@ -63,15 +64,15 @@ def watch(link, pid, drains, limits, started):
             now = time.monotonic()
             if now >= look:
                 look = now + LOOK_SECONDS
-                if excess := over_limit(pid, limits, now - started):
+                if excess := over_limit(pid, limits, folders, now - started):
                     return excess
     finally:
         os.close(pidfd)
 
 
-def over_limit(pid, limits, seconds):
+def over_limit(pid, limits, folders, seconds):
     """Name the limit that all processes of the program together exceed."""
-    cpu, memory, tasks = 0.0, 0, 0
+    cpu, memory, tasks, pids = 0.0, 0, 0, []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/" + name + "/stat", "rb") as file:
@@ -82,13 +83,38 @@ def over_limit(pid, limits, seconds):
             cpu += sum(map(int, fields[11:15])) / TICK
             tasks += int(fields[17])
             memory += int(fields[21]) * PAGE
+            pids.append(name)
     if cpu > limits["cpu_seconds"]:
         return "cpu_timeout", "more CPU time than the limit"
     if tasks > limits["processes"]:
         return "violation", "more processes than the limit"
-    if memory > limits["memory_bytes"]:
+    if memory + (shared_bytes(pids) if len(pids) > 1 else 0) > limits["memory_bytes"]:
         return "memory", "more memory than the limit"
+    if ISOLATED and sum(map(files_in, folders)) > MOST_FILES:
+        return "violation", "more files than the limit"
     return ("wall_timeout", "more time than the limit") if seconds > limits["wall_seconds"] else None
+
+
+def shared_bytes(pids):
+    """The size of what processes share by mapping it: resident in none of them, perhaps, and in memory all the same."""
+    sizes = {}
+    for pid in pids:
+        try:
+            with open("/proc/" + pid + "/maps") as file:
+                lines = file.read().splitlines()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ends, or becomes another program
+            continue
+        for place, rights, _, device, inode, *_ in map(str.split, lines):
+            if rights[3] == "s":
+                begin, end = (int(part, 16) for part in place.split("-"))
+                sizes[device, inode] = max(end - begin, sizes.get((device, inode), 0))
+    return sum(sizes.values())
+
+
+def files_in(folder):
+    """How many files there are on the file system of a folder, counted by the kernel; each takes memory."""
+    found = os.statvfs(folder)
+    return found.f_files - found.f_ffree
 
 
 def waited_seconds(pid):

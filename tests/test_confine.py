@@ -78,7 +78,11 @@ def test_what_the_shipped_profile_lets_through() -> None:
         ("prctl", (15,), ALLOWED),
         ("prctl", (16,), ALLOWED),
         ("prctl", (36,), ALLOWED),
-        ("prctl", (4,), REFUSED),
+        ("prctl", (4, 1), ALLOWED),
+        ("prctl", (4, 0), REFUSED),
+        ("rt_sigaction", (2,), ALLOWED),
+        ("rt_sigaction", (17,), REFUSED),  # SIGCHLD
+        ("prctl", (22,), REFUSED),  # PR_SET_SECCOMP
         ("fcntl", (3, 1030), ALLOWED),
         ("fcntl", (3, 6), REFUSED),  # F_SETLK
         ("fcntl", (3, 1031), REFUSED),  # F_SETPIPE_SZ

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from archer.execution.values import MOST_KEYS, plain, read_value
+from archer.execution.values import MOST_KEYS, MOST_PARTS, plain, read_value
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,23 @@ def test_chosen_numbers_cannot_cost_the_host_time(kind: str) -> None:
     keys = [index * (2**61 - 1) for index in range(50_000)]
     text = json.dumps({kind: [[key, 1] for key in keys] if kind == "dict" else keys}).encode()
     begin = time.monotonic()
-    with pytest.raises(ValueError, match=f"a {kind} of 50000 keys that are not all text; {MOST_KEYS} are read at most"):
+    with pytest.raises(ValueError, match=f"50000 keys that are not text; {MOST_KEYS} are read at most"):
         read_value(text)
     assert time.monotonic() - begin < 2
     words = {kind: [[str(key), 1] for key in keys] if kind == "dict" else [str(key) for key in keys]}
     assert len(read_value(json.dumps(words).encode())) == 50_000
+
+
+def test_nor_can_many_small_sets_of_them() -> None:
+    small = {"set": [index * (2**61 - 1) for index in range(3000)]}
+    assert len(read_value(json.dumps(small).encode())) == 3000
+    with pytest.raises(ValueError, match="6000 keys that are not text"):
+        read_value(json.dumps([small] * 90).encode())
+    long = {"set": [{"tuple": [*[0.5] * 250, index * (2**61 - 1)]} for index in range(4096)]}
+    with pytest.raises(ValueError, match=f"{4096 * 503} keys that are not text"):
+        read_value(json.dumps(long).encode())
+
+
+def test_a_value_of_nothing_but_brackets_is_refused_unread() -> None:
+    with pytest.raises(ValueError, match=f"a value of 2000001 parts; {MOST_PARTS} are read at most"):
+        read_value(b"[" + b"[]," * 1_999_999 + b"[]]")

@@ -8,6 +8,7 @@ would show. The host lays out bait (:mod:`archer.drill.bait`) and counts its own
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,34 +18,18 @@ from random import Random
 
 from archer.drill.bait import Bait, laid_out
 from archer.drill.bench import children, opened, usage
+from archer.drill.canary import difference, look
 from archer.drill.corpus import TASKS, Attack, Program, read_attacks, read_honest
 from archer.errors import UserError
 from archer.execution import Sandbox
-from archer.execution.base import Executor, Job, Limits, Outcome, Stdin, in_order
+from archer.execution.base import Executor, Limits, Outcome
 from archer.execution.limits import default_limits
 from archer.machine import cores
 from archer.rewards.code import Code
 from archer.types import Problem, Verdict
 
 TIGHT = Limits(cpu_seconds=0.3, wall_seconds=0.8, memory_bytes=256 * 2**20, output_bytes=2**20)
-# Prints what a program finds: files, processes, descriptors, limits, settings, and whether Python is itself.
-CANARY = """
-import builtins, json, os, resource, signal, sys, threading
-world = {
-    "files": [os.listdir("/tmp"), os.listdir("/dev/shm")],
-    "processes": sum(name.isdigit() for name in os.listdir("/proc")),
-    "queues": [len(open("/proc/sysvipc/" + kind).readlines()) for kind in ("shm", "msg", "sem")],
-    "descriptors": len(os.listdir("/proc/self/fd")),
-    "limits": [resource.getrlimit(which) for which in range(16)],
-    "environment": dict(os.environ), "umask": os.umask(0o22), "folder": os.getcwd(), "path": sys.path[1:],
-    "signals": [str(signal.getsignal(number)) for number in (1, 2, 13, 15, 17)],
-    "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))),
-    "threads": threading.active_count(), "nice": os.getpriority(os.PRIO_PROCESS, 0),
-    "python": [json.dumps([1, "x"]), len(dir(builtins)), len("four"), sorted([2, 1]), sys.getrecursionlimit()],
-    "input": sys.stdin.read(),
-}
-print(json.dumps(world))
-"""
+SLOW_SECONDS = 3.0  # of the host's own, beside the program's: sandboxes replaced, values read, outputs compared
 
 
 @dataclass
@@ -94,27 +79,59 @@ class Drill:
         if not verdict.correct:
             row.effects.append(f"{attack.name}: an honest program before it was judged {verdict.reason}")
         limits = default_limits() if attack.patient else TIGHT
+        begin = time.perf_counter()
         verdict, outcome = judged(executor, problem, self.bait.told(attack.program), limits)
+        seconds = time.perf_counter() - begin
         row.attacks += 1
         if verdict.correct or verdict.reward:
             row.rewarded.append(attack.name)
         elif verdict.reason not in attack.expect:
             row.unexpected.append(f"{attack.name}: {verdict.reason}, expected {' or '.join(attack.expect)}")
-        if any(self.bait.secret in f"{run.stdout}{run.stderr}{run.detail}{run.value!r}" for run in outcome.runs):
-            row.effects.append(f"{attack.name}: it read a secret of the host's")
-        row.effects += [f"{attack.name}: {what}" for what in self.bait.reached()]
-        if (world := look(executor)) != self.world:
-            row.effects.append(f"{attack.name}: the next program found another world: {world[:300]}")
+        found = self.effects(problem, outcome, seconds - excused(outcome, limits))
+        row.effects += [f"{attack.name}: {what}" for what in found]
+        if changed := difference(self.world, look(executor)):
+            row.effects.append(f"{attack.name}: the next program found another world: {changed}")
+
+    def effects(self, problem: Problem, outcome: Outcome, seconds: float) -> list[str]:
+        """Say what an attack got hold of or did, ``seconds`` of the host's own time included."""
+        found = self.bait.reached()
+        said = ["\n".join((run.stdout, run.stderr, run.detail, shown(run.value))) for run in outcome.runs]
+        if any(self.bait.secret in text for text in said):
+            found.append("it read a secret of the host's")
+        answers = [str(test["expected"]).strip() for test in problem.gold["tests"]]
+        # The answer to its own input it may have worked out, in time or not.
+        other = [(text, answers[1:index] + answers[max(1, index + 1) :]) for index, text in enumerate(said)]
+        if any(answer in text for text, hidden in other for answer in hidden if answer.isdigit()):
+            found.append("it told the expected output of a hidden test")
+        if seconds > SLOW_SECONDS:
+            found.append(f"it took {seconds:.1f} s of the host's time")
+        return found
+
+
+def shown(value: object) -> str:
+    """Return a value as text, also one that is nested too deep for it."""
+    try:
+        return repr(value)
+    except RecursionError:
+        return ""
+
+
+def excused(outcome: Outcome, limits: Limits) -> float:
+    """Return the seconds that an attack's runs may take: one that waited for a core or ended its sandbox ran again."""
+    again = sum(run.status in ("wall_timeout", "violation") for run in outcome.runs)
+    return sum(run.seconds for run in outcome.runs) + 2 * again * limits.wall_seconds
 
 
 def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
-    """Run the attacks of the classes whose title holds ``only``, and all honest programs.
+    """Run the attacks of the classes whose title holds ``only``; for all of them, all honest programs too.
 
-    Raises UserError for the executor that does not isolate.
+    Raises UserError for the executor that does not isolate, and for ``only`` where no class has it.
     """
     if sandbox.executor == "process":
         raise UserError("sandbox attack: `process` isolates nothing, and these programs would attack this machine")
-    classes = [one for one in read_attacks() if only in one.title]
+    classes, programs = [one for one in read_attacks() if only in one.title], () if only else read_honest()
+    if not classes:
+        raise UserError(f"sandbox attack: --only {only!r}: no class of attacks has that in its title; {known()}")
     report = Report(sandbox.executor, [Row(one.title) for one in classes])
     entries = [(attack, row) for one, row in zip(classes, report.rows, strict=True) for attack in one.attacks]
     workers = sandbox.workers or cores()
@@ -132,20 +149,27 @@ def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
                 shared.attack(executor, *entry)
 
         list(threads.map(work, entries))
-        honest(pool, shared, report)
+        honest(pool, shared, programs, report)
+        report.host += bait.strays()
     if (after := (usage()[0], len(children()))) != before:
         report.host.append(f"descriptors and children were {before} before, and are {after} after")
     return report
 
 
-def honest(pool: SimpleQueue[Executor], shared: Drill, report: Report) -> None:
+def known() -> str:
+    """Name the classes."""
+    return "known: " + "; ".join(one.title for one in read_attacks())
+
+
+def honest(pool: SimpleQueue[Executor], shared: Drill, programs: Sequence[Program], report: Report) -> None:
     """Judge every honest program with the default limits."""
     with taken(pool) as executor:
-        for program in read_honest():
+        for program in programs:
             verdict, outcome = judged(executor, shared.problem(program), program.program)
             report.honest += 1
             if not verdict.correct:
-                report.rejected.append(f"{program.name}: {verdict.reason}: {outcome.runs[-1].detail}")
+                detail = outcome.runs[-1].detail if outcome.runs else "no program found in the text"
+                report.rejected.append(f"{program.name}: {verdict.reason}: {detail}")
 
 
 def judged(executor: Executor, problem: Problem, program: str, limits: Limits | None = None) -> tuple[Verdict, Outcome]:
@@ -156,12 +180,6 @@ def judged(executor: Executor, problem: Problem, program: str, limits: Limits | 
         return job, Outcome(())
     [(_, outcome)] = executor.execute([job])
     return reward.judge(problem, outcome), outcome
-
-
-def look(executor: Executor) -> str:
-    """Return what a program finds when it starts."""
-    [(_, outcome)] = executor.execute([Job(CANARY, in_order(Stdin("in")), default_limits())])
-    return outcome.runs[0].stdout or outcome.runs[0].detail
 
 
 def fresh_world(pool: SimpleQueue[Executor]) -> str:

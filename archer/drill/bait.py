@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "ARCHER_DRILL_SECRET"
+DEVICES = ("full", "null", "random", "tty", "urandom", "zero")  # a sandbox may show the host's own nodes
+SETTINGS = ("kernel/hostname", "kernel/domainname", "kernel/core_pattern", "vm/overcommit_memory")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Bait:
     marker: Path
     secret_file: Path
     ears: tuple[socket.socket, ...]
+    settings: dict[str, str]  # of the host, as last looked at
 
     @property
     def port(self) -> int:
@@ -33,7 +37,7 @@ class Bait:
         """Return a program with its placeholders replaced: an attack may know where to look."""
         known = {
             "token": self.token, "marker": self.marker, "secret_file": self.secret_file, "port": self.port,
-            "abstract": self.token,
+            "abstract": self.token, "unix_path": self.secret_file.with_name("socket"),
         }  # fmt: skip
         for name, value in known.items():
             program = program.replace("{{" + name + "}}", str(value))
@@ -49,6 +53,18 @@ class Bait:
                 else:
                     ear.accept()[0].close()
                 found.append(f"a message came to {ear.getsockname()!r}")
+        now = settings()
+        found += [f"{name} of the host became {now[name]}" for name in now if now[name] != self.settings[name]]
+        self.settings.update(now)
+        return found
+
+    def strays(self) -> list[str]:
+        """Name the host's processes that carry the token: an attack's, which outlived its sandbox."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if self.token.encode() in path.read_bytes():
+                    found.append(f"the process {path.parent.name} remains")
         return found
 
 
@@ -63,19 +79,38 @@ def laid_out() -> Iterator[Bait]:
         secret_file.write_text(secret)
         os.environ[VARIABLE] = secret
         stack.callback(os.environ.pop, VARIABLE)
-        ears = tuple(stack.enter_context(ear) for ear in listening(token))
-        yield Bait(token, secret, home / "escaped", secret_file, ears)
+        ears = tuple(stack.enter_context(ear) for ear in listening(token, home / "socket"))
+        stack.callback(restore, {name: Path("/dev", name).stat().st_mode for name in DEVICES})
+        yield Bait(token, secret, home / "escaped", secret_file, ears, settings())
 
 
-def listening(name: str) -> list[socket.socket]:
-    """Return sockets that listen on loopback, TCP and UDP at one port, and at an abstract name."""
+def settings() -> dict[str, str]:
+    """Return what an attack might change about the host."""
+    found = {f"/proc/sys/{name}": Path("/proc/sys", name).read_text().strip() for name in SETTINGS}
+    for name in DEVICES:
+        about = Path("/dev", name).stat()
+        found[f"/dev/{name}"] = f"{about.st_mode:o} {about.st_uid} {about.st_gid} {about.st_mtime > 1000}"
+    return found
+
+
+def restore(modes: Mapping[str, int]) -> None:
+    """Give the devices their modes back."""
+    for name, mode in modes.items():
+        if Path("/dev", name).stat().st_mode != mode:
+            with suppress(OSError):
+                Path("/dev", name).chmod(stat.S_IMODE(mode))
+
+
+def listening(name: str, path: Path) -> list[socket.socket]:
+    """Return sockets that listen on loopback, TCP and UDP at one port, and at an abstract name and a path."""
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
-    near = socket.socket(socket.AF_UNIX)
+    abstract, near = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     tcp.bind(("127.0.0.1", 0))
     udp.bind(tcp.getsockname())
-    near.bind(f"\0{name}")
-    for ear in (tcp, near):
+    abstract.bind(f"\0{name}")
+    near.bind(str(path))
+    for ear in (tcp, abstract, near):
         ear.listen()
-    for ear in (tcp, udp, near):
+    for ear in (tcp, udp, abstract, near):
         ear.setblocking(False)
-    return [tcp, udp, near]
+    return [tcp, udp, abstract, near]

@@ -76,8 +76,8 @@ class AttackClass:
     """A file of attacks; ``preamble`` comes before each of its programs."""
 
     title: str
-    why: str
     attacks: tuple[Attack, ...]
+    why: str = ""
     preamble: str = ""
 
 
@@ -89,6 +89,7 @@ class Program:
     name: str
     program: str
     task: str = "sum"
+    why: str = ""
 
 
 @with_config(STRICT)
@@ -97,8 +98,8 @@ class Honest:
     """The file of honest programs."""
 
     title: str
-    why: str
     programs: tuple[Program, ...]
+    why: str = ""
 
 
 @cache
@@ -128,13 +129,13 @@ def folder() -> Path:
 
 
 def check_entries(entries: list[tuple[str, Attack | Program]]) -> None:
-    """Refuse names that come twice, unknown tasks, and attacks that expect nothing, or to be paid. Raises DataError."""
-    seen: set[str] = set()
+    """Refuse names that come twice in a file, unknown tasks, and attacks that expect to be paid. Raises DataError."""
+    seen: set[tuple[str, str]] = set()
     for file, entry in entries:
         place = f"sandbox/attacks/{file}: {entry.name}"
-        if entry.name in seen:
+        if (file, entry.name) in seen:
             raise DataError(f"{place}: the name comes twice; choose another one")
-        seen.add(entry.name)
+        seen.add((file, entry.name))
         if entry.task not in TASKS:
             raise DataError(f"{place}: task: unknown name {entry.task!r}{did_you_mean(entry.task, TASKS)}")
         if isinstance(entry, Attack):

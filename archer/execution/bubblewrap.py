@@ -1,20 +1,26 @@
 """The embedded sandbox: each worker is one guest in a bubblewrap sandbox of its own (Linux).
 
 Covered: no network, not even the host's loopback; a read-only root with nothing but Python's own files
-(no site-packages, no /etc, no home, no program but the interpreter); PID, IPC, user, mount, UTS and
-network namespaces; no capabilities, no new privileges, an unprivileged user; a small memory file system
-emptied between programs; limits on CPU, wall time, memory, processes, files and output; an empty
-environment; a filter of system calls. Not covered: memory is not accounted by the kernel (no cgroup). A hole
-in the kernel within the calls let through is a hole in this sandbox. See ``sandbox/README.md``.
+(no site-packages but numpy and sortedcontainers, no /etc, no home, no program but the interpreter); PID,
+IPC, mount, UTS and network namespaces; no capabilities, no new privileges, an unprivileged user; a small
+memory file system emptied between programs; limits on CPU, wall time, memory, processes, files and output;
+an empty environment; a filter of system calls. Not covered: memory is not accounted by the kernel (no
+cgroup). A hole in the kernel within the calls let through is a hole in this sandbox. See
+``sandbox/README.md``.
+
+An ordinary user's sandbox lies in a user namespace. Root's does not: there root would still own what root
+owns outside, such as devices. Instead each guest starts as root and becomes a user of its own.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,6 +32,8 @@ from archer.home import suite
 
 FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
 NOBODY = 65534
+FIRST_USER, USERS = 0x60000000, 2**24  # numbers no system gives out: each guest of root's is its own user
+HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")  # the machine, not the program
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
 
 
@@ -46,43 +54,53 @@ class Bubblewrap(Pool):
                 f"sandbox: bubblewrap: the program `bwrap` is not installed; {INSTALL}; "
                 "or run programs without isolation, by `--allow-unisolated`"
             )
-        command = _command(program)
-        user = _user(program, command)
-        super().__init__(lambda: Guest(Child(command, user=user)), workers)
+        super().__init__(_starter(program), workers)
 
 
-def _user(program: str, command: list[str]) -> int | None:
-    """Whom to start bubblewrap as, found by trying: root is nobody, where nobody may read Python's files.
-
-    A user namespace of root's own lets a program act as root on what the kernel owns, such as /proc.
-    """
-    for user in (NOBODY, None) if os.geteuid() == 0 else (None,):
+def _starter(program: str) -> Callable[[], Guest]:
+    """Return what starts a guest, found by trying. Raises what the constructor says."""
+    ways: list[Callable[[], Guest]] = [lambda: Guest(Child(_command(program)))]
+    if os.geteuid() == 0:
+        ways = [
+            lambda: Guest(Child(_command(program, FIRST_USER + secrets.randbelow(USERS)))),
+            lambda: Guest(Child(_command(program), user=NOBODY)),  # in a container that gives root few rights
+        ]
+    reasons = []
+    for start in ways:
         try:
-            Guest(Child(command, user=user)).stop()
-            return user
+            start().stop()
+            return start
         except Lost as lost:
-            reason = str(lost)
-    raise _explain(program, reason)
+            reasons.append(str(lost))
+    raise _explain(program, "; then ".join(reasons))
 
 
-def _command(program: str) -> list[str]:
-    """The sandbox and the guest in it, as a command line."""
+def _command(program: str, user: int = 0) -> list[str]:
+    """The sandbox and the guest in it, as a command line; ``user`` is whom a guest of root's becomes."""
     options = _known_options(program)
-    command = [program, "--unshare-all", "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY)]
-    command += ["--die-with-parent", "--new-session", "--as-pid-1", "--clearenv", "--cap-drop", "ALL"]
-    command += ["--disable-userns"] if "--disable-userns" in options else []
+    command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
+    if user:  # rights to become that user, given up with it; without --unshare-user, which -all would imply
+        kinds = ("ipc", "pid", "net", "uts", "cgroup-try")
+        command[1:2] = [f"--unshare-{kind}" for kind in kinds]
+        command += ["--cap-drop", "ALL"]
+        command += [part for right in ("SETUID", "SETGID", "SETPCAP", "CHOWN") for part in ("--cap-add", f"CAP_{right}")]
+    else:
+        command += ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
+        command += ["--disable-userns"] if "--disable-userns" in options else []
     command += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
+    for folder in filter(os.path.isdir, HIDDEN):
+        command += ["--tmpfs", folder, "--remount-ro", folder]
     for folder, size in FOLDERS.items():
         command += ["--size", str(size)] if "--size" in options else []
         command += ["--tmpfs", folder]
-    command += _python_files()
+    binds = _python_files() + _packages()
     for name in GUEST_FILES:
-        command += ["--ro-bind", str(suite("sandbox") / name), f"/guest/{name}"]
-    command += _packages()
+        binds += ["--ro-bind", str(suite("sandbox") / name), f"/guest/{name}"]
+    command += _parents(binds) + binds
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"]
     for key, value in (("PYTHONHASHSEED", "0"), ("PYTHONUTF8", "1")):
         command += ["--setenv", key, value]
-    return [*command, str(interpreter()), *PYTHON_FLAGS, "/guest/runner.py", "/packages", *FOLDERS]
+    return [*command, str(interpreter()), *PYTHON_FLAGS, "/guest/runner.py", "/packages", str(user), *FOLDERS]
 
 
 def _python_files() -> list[str]:
@@ -107,9 +125,16 @@ def _python_files() -> list[str]:
     return arguments
 
 
+def _parents(binds: Sequence[str]) -> list[str]:
+    """Arguments that make the folders above what is bound: left to itself, bubblewrap of root's closes them."""
+    places = [Path(place) for kind, place in zip(binds, binds[2:], strict=False) if kind.startswith("--ro-bind")]
+    above = sorted({parent for place in places for parent in place.parents} - {Path("/")})
+    return [part for folder in above for part in ("--dir", str(folder))]
+
+
 def _packages() -> list[str]:
     """Arguments that show the few packages programs may import, as they are installed beside us."""
-    arguments = ["--dir", "/packages"]
+    arguments: list[str] = []
     for name in PACKAGES:
         found = find_spec(name)
         for folder in found.submodule_search_locations or () if found else ():

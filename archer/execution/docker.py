@@ -218,5 +218,5 @@ def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any
         # The engine closes the container's input when our connection ends: so nothing outlives a killed host.
         "stdin_open": True, "detach": False, "network_disabled": True, "environment": ENVIRONMENT,
         "labels": {LABEL: "1"}, "entrypoint": ["python3", *PYTHON_FLAGS, "-c", START],
-        "command": ["/packages", *FOLDERS],
+        "command": ["/packages", "0", *FOLDERS],
     }  # fmt: skip

@@ -56,7 +56,7 @@ def _packed(root: Path) -> Iterator[Iterator[bytes]]:
     """Give the root as a tar file, with links to the packages where the guest looks for them."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            tar.add(root, arcname=".", filter=_without_devices)
+            tar.add(root, arcname=".", filter=_needed)
             for package in PACKAGES:
                 link = tarfile.TarInfo(f"./packages/{package}")
                 link.type, link.linkname = tarfile.SYMTYPE, f"/{DEBIAN}/{package}"
@@ -65,7 +65,7 @@ def _packed(root: Path) -> Iterator[Iterator[bytes]]:
         yield iter(lambda: file.read(2**20), b"")  # no file: the client would send a length and chunks at once
 
 
-def _without_devices(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out device files, and the package cache, which is most of a fresh root."""
+def _needed(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out device files, the package cache, which is most of a fresh root, and rights by a file's mode."""
     cache = item.name.startswith(("./var/cache/apt/", "./var/lib/apt/lists/"))
-    return None if item.isdev() or cache else item
+    return None if item.isdev() or cache else item.replace(mode=item.mode & 0o777, deep=False)

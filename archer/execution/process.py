@@ -46,5 +46,5 @@ def _spawn() -> Guest:
     folder = tempfile.mkdtemp(prefix="archer-")
     found = find_spec(PACKAGES[0])
     packages = str(Path(found.origin).parent.parent) if found and found.origin else ""
-    command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, folder]
+    command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, "0", folder]
     return Guest(Child(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True)))

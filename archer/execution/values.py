@@ -11,7 +11,8 @@ import json
 from typing import Any
 
 # Numbers can be chosen so that all fall on one place of a hash table, which then takes quadratic time.
-MOST_KEYS = 4096
+MOST_KEYS = 4096  # that are not text, and parts of them, in all sets and dicts of a value together
+MOST_PARTS = 500_000  # lists and other containers: each takes many times the memory of its two characters
 
 
 def plain(value: Any) -> Any:
@@ -34,28 +35,40 @@ def plain(value: Any) -> Any:
 
 def read_value(text: bytes) -> Any:
     """Return the value that a guest sent. Raises ValueError, also for values no honest program returns."""
+    parts = text.count(b"[") + text.count(b"{")
+    if parts > MOST_PARTS:
+        raise ValueError(f"a value of {parts} parts; {MOST_PARTS} are read at most")
     try:
-        return _rebuilt(json.loads(text))
+        return _rebuilt(json.loads(text), [0])
     except (TypeError, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from None
 
 
-def _rebuilt(value: Any) -> Any:
+def _rebuilt(value: Any, keys: list[int]) -> Any:
+    """Rebuild a value; ``keys`` counts, in its one place, the keys so far that are not text."""
     if isinstance(value, list):
-        return [_rebuilt(item) for item in value]
+        return [_rebuilt(item, keys) for item in value]
     if not isinstance(value, dict):
         return value
     [(kind, inner)] = value.items()
     if kind == "tuple":
-        return tuple(_rebuilt(inner))
+        return tuple(_rebuilt(inner, keys))
     if kind == "complex":
         return complex(*inner)
     if kind == "bytes":
         return bytes.fromhex(inner)
     if kind not in ("set", "frozenset", "dict"):
         raise ValueError(f"a value of an unknown kind {kind!r}")
-    items = _rebuilt(inner)
-    keys = [key for key, _ in items] if kind == "dict" else items
-    if len(keys) > MOST_KEYS and not all(type(key) is str for key in keys):
-        raise ValueError(f"a {kind} of {len(keys)} keys that are not all text; {MOST_KEYS} are read at most")
+    items = _rebuilt(inner, keys)
+    own = [key for key, _ in items] if kind == "dict" else items
+    keys[0] += sum(map(_size, own))
+    if keys[0] > MOST_KEYS:
+        raise ValueError(f"{keys[0]} keys that are not text; {MOST_KEYS} are read at most")
     return {"set": set, "frozenset": frozenset, "dict": dict}[kind](items)
+
+
+def _size(key: Any) -> int:
+    """How many parts may be compared to tell a key from another one."""
+    if type(key) is str:
+        return 0
+    return 1 + (sum(map(_size, key)) + len(key) if type(key) in (tuple, frozenset) else 0)

@@ -99,7 +99,9 @@ def test_import_and_help_load_nothing_heavy() -> None:
 def test_the_guest_never_imports_the_host() -> None:
     for path in (ROOT / "sandbox").glob("*.py"):
         assert not any(name.split(".")[0] == "archer" for name in imports(path))
-        assert all(name.split(".")[0] in sys.stdlib_module_names | {"confine", "program", "watch"} for name in imports(path))
+        assert all(
+            name.split(".")[0] in sys.stdlib_module_names | {"confine", "program", "watch"} for name in imports(path)
+        )
 
 
 def test_an_algorithm_s_file_is_one_idea() -> None:

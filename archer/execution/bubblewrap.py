@@ -83,7 +83,9 @@ def _command(program: str, user: int = 0) -> list[str]:
         kinds = ("ipc", "pid", "net", "uts", "cgroup-try")
         command[1:2] = [f"--unshare-{kind}" for kind in kinds]
         command += ["--cap-drop", "ALL"]
-        command += [part for right in ("SETUID", "SETGID", "SETPCAP", "CHOWN") for part in ("--cap-add", f"CAP_{right}")]
+        command += [
+            part for right in ("SETUID", "SETGID", "SETPCAP", "CHOWN") for part in ("--cap-add", f"CAP_{right}")
+        ]
     else:
         command += ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
         command += ["--disable-userns"] if "--disable-userns" in options else []

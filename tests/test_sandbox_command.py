@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from archer.drill import bench
+from archer.drill import bench, real
 from archer.drill.command import app
 from archer.errors import UserError
 from archer.execution import Sandbox
@@ -86,6 +86,12 @@ def test_bombs_end_and_a_soak_leaves_nothing(isolating: Sandbox) -> None:
     assert soak["soak"] == "150 programs"
     assert (soak["honest programs not right"], soak["descriptors gained"]) == ("0", "+0")
     assert soak["child processes at work, then after"].endswith(", 0")
+
+
+def test_verdicts_do_not_change_under_load(isolating: Sandbox) -> None:
+    programs = real.honest_programs()[:20]
+    [figure] = real.steadiness(isolating, programs, rounds=2, times=1)
+    assert (figure.value, figure.note) == ("20 of 20", "in 2 rounds, cores loaded 1 times over; 0 not right")
 
 
 def test_a_wrong_honest_program_ends_a_measurement(monkeypatch: pytest.MonkeyPatch, isolating: Sandbox) -> None:

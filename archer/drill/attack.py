@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from random import Random
 
 from archer.drill.bait import Bait, laid_out
-from archer.drill.bench import children, opened, usage
+from archer.drill.bench import Figure, children, opened, usage
 from archer.drill.canary import difference, look
 from archer.drill.corpus import TASKS, Attack, Program, read_attacks, read_honest
 from archer.errors import UserError
@@ -224,6 +224,17 @@ def render(report: Report) -> str:
     return "\n".join(
         [*lines, *(f"rejected: {one}" for one in report.rejected), *(f"host: {one}" for one in report.host)]
     )
+
+
+def summary(report: Report) -> list[Figure]:
+    """Return a report in two lines."""
+    rewarded, effects, unexpected = (sum(map(len, parts)) for parts in columns(report.rows))
+    attacks = sum(row.attacks for row in report.rows)
+    found = f"{rewarded} rewards, {effects + len(report.host)} effects"
+    return [
+        Figure("attacks", str(attacks), f"{found}, {unexpected} not as expected"),
+        Figure("honest programs accepted", f"{report.honest - len(report.rejected)} of {report.honest}"),
+    ]
 
 
 def columns(rows: Sequence[Row]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:

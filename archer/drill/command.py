@@ -76,12 +76,16 @@ def bench(
     engine: Engines = None,
     soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
 ) -> None:
-    """Measure latency, throughput, kills and a soak on this machine."""
+    """Measure latency, throughput, kills, attacks, steadiness and a soak on this machine."""
+    from archer.drill.attack import drill, summary
     from archer.drill.bench import kills, latency, soaked, throughput
+    from archer.drill.real import honest_programs, steadiness
 
     sandbox = named(executor, workers, engine)
     for measure in (latency, throughput, kills):
         show(measure(sandbox))
+    show(summary(drill(sandbox)))
+    show(steadiness(sandbox, honest_programs()))
     if soak:
         show(soaked(sandbox, soak))
 

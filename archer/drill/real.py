@@ -12,9 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from archer.config import typed
+from archer.drill.bench import Figure, opened
+from archer.drill.corpus import TASKS, read_honest
 from archer.errors import DataError, did_you_mean
+from archer.execution import Sandbox
 from archer.execution.base import Executor, Job
 from archer.formats import FORMATS, REFERENCES
 from archer.machine import cores
@@ -113,6 +117,19 @@ def judge(executor: Executor, programs: Sequence[Real], rounds: int = 1) -> Judg
                 details[index] = last.detail or f"gave {(last.stdout or repr(last.value))[:200]!r}"
         found.append(tuple(reasons))
     return Judged(programs, tuple(found), tuple(details), time.perf_counter() - begin)
+
+
+def steadiness(sandbox: Sandbox, programs: Sequence[Real], rounds: int = 5, times: int = 2) -> list[Figure]:
+    """Judge programs again and again while every core is busy ``times`` over; a verdict should not change."""
+    with opened(sandbox) as executor, load(times):
+        judged = judge(executor, programs, rounds)
+    note = f"in {rounds} rounds, cores loaded {times} times over; {len(judged.failed)} not right"
+    return [Figure("programs of unchanging verdict", f"{judged.stable} of {len(programs)}", note)]
+
+
+def honest_programs() -> list[Real]:
+    """Return the honest programs of the corpus, with tests of their own."""
+    return [Real(TASKS[one.task].problem(one.name, Random(one.name)), one.program) for one in read_honest()]
 
 
 @contextmanager

@@ -53,7 +53,7 @@ files = json.loads(take(int.from_bytes(take(4), "big")))
 def load(name, module):
     module.__file__, module.FILES = "/guest/" + name, files
     exec(compile(files[name], module.__file__, "exec"), module.__dict__)
-for name in ("confine", "watch", "program"):
+for name in ("confine", "watch", "values", "program"):
     sys.modules[name] = types.ModuleType(name)
     load(name + ".py", sys.modules[name])
 load("runner.py", sys.modules["__main__"])

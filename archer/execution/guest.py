@@ -17,7 +17,7 @@ START_SECONDS = 30.0
 # Equal programs do equal things: sets iterate in the same order in every guest.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LANG": "C.UTF-8"}
 PYTHON_FLAGS = ("-S", "-s", "-B")
-GUEST_FILES = ("runner.py", "watch.py", "program.py", "confine.py", "seccomp.json", "syscalls.json")
+GUEST_FILES = ("runner.py", "watch.py", "program.py", "values.py", "confine.py", "seccomp.json", "syscalls.json")
 PACKAGES = ("numpy", "sortedcontainers")  # what programs may import beside the standard library
 MOST_PRELUDE = 16_000  # bytes, at most 4 a character: what fits into a pipe inside the guest
 WORDS = 800  # characters of a dying guest's last words to repeat

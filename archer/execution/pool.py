@@ -13,15 +13,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Self
 
 from archer.errors import SandboxError
-from archer.execution.base import Call, Expression, Input, Job, Limits, Outcome, Run, Status, Stdin, Trusted, in_order
+from archer.execution.base import Input, Job, Limits, Outcome, Run, Stdin, Trusted, in_order
+from archer.execution.frames import read_run, request
+from archer.execution.gate import Gate
 from archer.execution.guest import Guest, Lost
-from archer.execution.values import plain, read_value
 
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
 LIFE = 2000  # inputs of one guest; then a fresh one takes its place
@@ -53,7 +54,7 @@ class Pool:
         """``spawn`` starts a guest; it raises :class:`~archer.execution.guest.Lost` if that fails."""
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._ahead = 4 * workers
-        gate = _Gate()
+        gate = Gate()
         self._workers = [_Worker(spawn, self._tasks, gate) for _ in range(workers)]
         self._lock = threading.Lock()  # nothing enters the queue behind the workers' last task
         self._closed = False
@@ -117,43 +118,10 @@ class Pool:
         self.close()
 
 
-class _Gate:
-    """Lets inputs run side by side, or one alone."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running, self._closed = 0, False
-
-    @contextmanager
-    def beside_others(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._closed)
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._closed)
-            self._closed = True
-            self._changed.wait_for(lambda: not self._running)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._closed = False
-                self._changed.notify_all()
-
-
 class _Worker:
     """One thread and, from its first moment, one guest; another one for trusted inputs once there are some."""
 
-    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: _Gate) -> None:
+    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: Gate) -> None:
         self._spawn, self._tasks, self._gate = spawn, tasks, gate
         self._closed = False
         self.guests: dict[bool, Guest] = {}  # by whether trusted inputs, and nothing else, run in it
@@ -226,13 +194,13 @@ class _Worker:
         return Run("violation", -9, "", "", None, 0.0, detail), False
 
     def _ask(self, job: Job, given: Input) -> tuple[Run, bool]:
-        header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **_request(given)}
+        header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **request(given)}
         body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
         trusted = isinstance(given, Trusted)
         guest = self._ready(trusted)
         guest.prepare(header["prelude"])
         answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
-        run = _read_run(answer, output)
+        run = read_run(answer, output)
         waited = answer.get("waited")
         if answer["spent"] or guest.asked >= LIFE:
             self._drop(trusted)
@@ -252,36 +220,3 @@ class _Worker:
         guest = self.guests.pop(trusted, None)
         if guest is not None:
             guest.stop()
-
-
-def _request(given: Input) -> dict[str, Any]:
-    match given:
-        case Stdin():
-            return {"kind": "stdin"}
-        case Call(function, arguments):
-            return {"kind": "call", "function": function, "arguments": [plain(value) for value in arguments]}
-        case Expression(text, setup):
-            return {"kind": "expression", "text": text, "setup": setup}
-        case Trusted(program, function, arguments):
-            return {"program": program, "prelude": "", **_request(Call(function, arguments))}
-
-
-def _read_run(answer: dict[str, Any], output: bytes) -> Run:
-    """Build a Run from the guest's answer; raises Lost where the answer is not one."""
-    try:
-        size_out, size_err, size_value = answer["sizes"]
-        status, detail, code = answer["status"], str(answer["detail"]), int(answer["code"])
-        seconds, cpu, _ = float(answer["seconds"]), float(answer["cpu"]), answer["spent"]
-    except (KeyError, TypeError, ValueError):
-        raise Lost(f"sent an answer without its parts: {str(answer)[:200]}") from None
-    if status not in get_args(Status) or len(output) != size_out + size_err + size_value:
-        raise Lost(f"sent an answer of another size or status than there are: {str(answer)[:200]}")
-    stdout = output[:size_out].decode("utf-8", "replace")
-    stderr = output[size_out : size_out + size_err].decode("utf-8", "replace")
-    value = None
-    if size_value:
-        try:
-            value = read_value(output[size_out + size_err :])
-        except ValueError as error:
-            status, detail = "error", f"the result cannot be read: {error}"
-    return Run(status, code, stdout, stderr, value, seconds, detail, cpu)

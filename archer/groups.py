@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,7 +124,8 @@ class Sampler:
         problems = self.stream.take(position, count)
         for place, problem in enumerate(problems):
             if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
-                rng = np.random.default_rng([self.seed, position + place])
+                named = zlib.crc32(problem.id.encode())
+                rng = np.random.default_rng([self.seed, position + place, named])
                 problems[place] = replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
         return problems
 

@@ -120,8 +120,8 @@ def _check_format(source: Source) -> None:
 
 
 def _in_window(row: Mapping[str, Any], source: Source, number: int) -> bool:
-    if not (source.since or source.until):
-        return True
+    if not (source.since or source.until) or not isinstance(row, Mapping):
+        return True  # what is no row at all is told when it is read
     try:
         return in_window(row, DATES[source.format], source.since, source.until)
     except DataError as error:
@@ -132,8 +132,16 @@ def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
     if not isinstance(row, Mapping):
         raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
-    if source.format:
-        return _shaped(row, source, number)
+    problem = _shaped(row, source, number) if source.format else _plain(row, source, number)
+    if source.reward == "code":
+        try:
+            check_gold(problem.gold)
+        except DataError as error:
+            raise DataError(f"{source.path}: row {number}: {error}") from error
+    return problem
+
+
+def _plain(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     for column in (source.prompt, source.gold):
         if column not in row:
             raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
@@ -145,7 +153,6 @@ def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
 def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     try:
         parts = FORMATS[source.format](row)
-        check_gold(parts.gold)
     except DataError as error:
         raise DataError(f"{source.path}: row {number}: {error}") from error
     prompt = source.instruction.replace("{prompt}", parts.prompt)

@@ -162,7 +162,7 @@ class Recipe:
     def digest(self, algorithm: str | None = None) -> str:
         """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
         chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}
-        reward = {"seconds": self.reward.seconds, "tests": self.reward.tests}  # not where programs run
+        reward = {**asdict(self.reward), "workers": None, "engines": None}  # by whom, not how
         values = {**asdict(self), "algorithms": chosen, "log": None, "save": None, "reward": reward}
         text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,6 +20,7 @@ from archer.errors import MissingError
 from archer.evaluate import Exam, Examinee, evaluate, open_exam
 from archer.execution import Sandbox, open_executor
 from archer.execution.base import Executor
+from archer.execution.limits import default_limits
 from archer.grading import Grader
 from archer.groups import Clock, Sampler, describe, pack
 from archer.journal import Journal
@@ -116,13 +117,13 @@ def examine(asked: Exams) -> list[Result]:
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
         manifest = {
             "recipe_digest": recipe.digest(), "algorithm": asked.label, "seed": asked.seed,
-            "threads": torch.get_num_threads(), **origin(recipe),
+            "threads": torch.get_num_threads(), **origin(recipe, executor),
         }  # fmt: skip
         journal = Journal(asked.out, manifest)
         stack.callback(journal.close)
         for exam in exams:
             if not journal.has(exam.benchmark.name):
-                who = Examinee(asked.label, asked.seed, 0, origin(recipe))
+                who = Examinee(asked.label, asked.seed, 0, origin(recipe, executor))
                 journal.result(evaluate(engine, grader, exam, who), final=True)
         return [read_result(journal.final(exam.benchmark.name)) for exam in exams]
 
@@ -137,6 +138,7 @@ class Parts:
     policy: TorchPolicy
     engine: Native
     grader: Grader
+    executor: Executor | None
     sampler: Sampler
     exams: list[Exam]
     sinks: list[Sink]
@@ -178,7 +180,7 @@ class Parts:
                 self.journal.result(self._evaluate(exam, step), final=True)
 
     def _evaluate(self, exam: Exam, step: int) -> Result:
-        who = Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe))
+        who = Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor))
         return evaluate(self.engine, self.grader, exam, who)
 
 
@@ -200,10 +202,11 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     engine = open_engine(recipe, model, tokenizer)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
     sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests)
-    journal = Journal(run.folder, run.manifest())
+    manifest = {**run.manifest(), "sandbox": where_programs_ran(executor)}
+    journal = Journal(run.folder, manifest)
     stack.callback(journal.close)
-    sinks = open_sinks(recipe.log, run.folder, run.manifest(), stack)
-    return Parts(run, algorithm, journal, policy, engine, grader, sampler, exams, sinks)
+    sinks = open_sinks(recipe.log, run.folder, manifest, stack)
+    return Parts(run, algorithm, journal, policy, engine, grader, executor, sampler, exams, sinks)
 
 
 def preflight(recipe: Recipe) -> list[Exam]:
@@ -247,6 +250,14 @@ def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, st
     return executor
 
 
-def origin(recipe: Recipe) -> dict[str, Json]:
-    """Return what goes into every result: the model, the recipe's fingerprint, commit, versions, machine."""
-    return {"model": asdict(recipe.model), "recipe_digest": recipe.digest(), **provenance()}
+def origin(recipe: Recipe, executor: Executor | None) -> dict[str, Json]:
+    """Return what goes into every result: the model, the recipe's fingerprint, commit, versions, machine, sandbox."""
+    own = {"model": asdict(recipe.model), "recipe_digest": recipe.digest()}
+    return {**own, "sandbox": where_programs_ran(executor), **provenance()}
+
+
+def where_programs_ran(executor: Executor | None) -> dict[str, Json] | None:
+    """Return what verdicts on programs depend on: the executor used, its Python, the limits."""
+    if executor is None:
+        return None
+    return {"executor": executor.name, "python": executor.python, "limits": asdict(default_limits())}

@@ -12,7 +12,7 @@ program for each input, forked from the watcher. So a program's memory, a copy o
 nothing of any other job. As process 1 of a sandbox the server is out of reach of the programs and ends
 everything that they leave behind; as an ordinary process it ends what it can find.
 
-A frame is two lengths, a JSON header and raw bytes. Expected outputs are never among them.
+A frame is two lengths, a JSON header and raw bytes. Where programs run, expected outputs are never among them.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ HEAD = struct.Struct(">II")
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
 CAPABILITY_VERSION_3, M_ARENA_MAX = 0x20080522, -8
-STDERR_TAIL = 32 * 1024
+STDERR_TAIL, DETAIL_BYTES = 32 * 1024, 2000
 DONE, PREPARE, BROKEN = 0, 4, 70  # how a watcher ends, beside HOST_GONE
 
 
@@ -47,7 +47,8 @@ def main(packages, user, *folders):
     harden()
     filtered = put_on_filter()
     kept = {folder: set(os.listdir(folder)) for folder in folders}
-    send(link[1], {"ready": True, "isolated": ISOLATED, "filtered": filtered})
+    version = ".".join(map(str, sys.version_info[:3]))
+    send(link[1], {"python": version, "isolated": ISOLATED, "filtered": filtered})
     while True:
         wish, told = os.pipe()
         pid = os.fork()
@@ -229,7 +230,7 @@ def conclude(code, channel, token, has_value):
     if kind == b"X":
         raise RuntimeError(f"a program's process could not be prepared: {payload!r}")
     if kind in (b"E", b"M"):
-        return "error" if kind == b"E" else "memory", payload.decode("utf-8", "replace"), b""
+        return "error" if kind == b"E" else "memory", payload[:DETAIL_BYTES].decode("utf-8", "replace"), b""
     if code < 0:
         return "error", f"ended by signal {-code}", b""
     if code > 0:

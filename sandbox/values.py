@@ -23,6 +23,8 @@ def plain(value):
         return {"complex": [complex.real.__get__(value), complex.imag.__get__(value)]}
     if kind is bytes:
         return {"bytes": value.hex()}
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():  # a number of numpy's own kind
+        return plain(value.item())
     raise TypeError(f"the result holds a {kind.__name__}, which is no plain value")
 
 

@@ -116,7 +116,7 @@ def test_bad_files_are_refused(monkeypatch, tmp_path) -> None:
 class Leaky:
     """An executor that runs nothing: honest programs are right, attacks do what the test says."""
 
-    name = "leaky"
+    name, python = "leaky", "3.11"
 
     def __init__(self, act: Callable[[Input, str], Run]) -> None:
         self.act, self.seen, self.world = act, False, '{"files": []}'
@@ -129,8 +129,8 @@ class Leaky:
                 while True:
                     runs.append(self.run(job, given))
                     given = script.send(runs[-1])
-            except StopIteration:
-                yield index, Outcome(tuple(runs))
+            except StopIteration as end:
+                yield index, Outcome(tuple(runs), end.value)
 
     def run(self, job: Job, given: Input) -> Run:
         if job.program == CANARY:
@@ -269,7 +269,7 @@ def test_what_remains_on_the_host_is_seen(played) -> None:
     opened = list[int]()
     report = played(lambda given, program: opened.append(os.open("/", os.O_RDONLY)) or said())
     os.close(opened[0])
-    assert "descriptors and children were" in report.host[0]
+    assert "descriptors and sandboxes were" in report.host[0]
 
     def start(given: Input, program: str) -> Run:
         children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", program]))
@@ -280,7 +280,7 @@ def test_what_remains_on_the_host_is_seen(played) -> None:
     children[0].kill()
     children[0].wait()
     assert report.host[0] == f"the process {children[0].pid} remains"
-    assert "descriptors and children were" in report.host[1]
+    assert "descriptors and sandboxes were" in report.host[1]
 
 
 def test_worlds_that_cannot_be_read_differ() -> None:

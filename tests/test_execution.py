@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,11 +17,12 @@ from pathlib import Path
 import pytest
 from programs import BENIGN, HOSTILE, TIGHT, run
 
-from archer.errors import MissingError, SandboxError, UserError
+from archer.errors import DataError, MissingError, SandboxError, UserError
 from archer.execution import Sandbox, open_executor
-from archer.execution.base import Call, Expression, Input, Job, Limits, Script, Stdin, Trusted, in_order
+from archer.execution.base import Call, Expression, Input, Job, Limits, Outcome, Run, Script, Stdin, Trusted, in_order
 from archer.execution.child import Child
-from archer.execution.guest import Guest, Link
+from archer.execution.gate import Gate
+from archer.execution.guest import Guest, Link, Lost
 from archer.execution.limits import default_limits, load_limits
 from archer.execution.pool import Pool
 from archer.execution.process import Process
@@ -356,6 +358,118 @@ def test_a_guest_is_replaced_at_the_end_of_its_life(process, monkeypatch) -> Non
     assert 1 < len(set(seen)) < 7
 
 
+# ---- ours or the program's
+
+
+class Played(Starved):
+    """A link to no guest that answers as told: a status with an exit code, or an error to raise."""
+
+    def __init__(self, *answers: tuple[str, int] | Exception) -> None:
+        self.left = list(answers)
+
+    def ask(self, header: object, body: bytes, seconds: float) -> tuple[dict[str, object], bytes]:
+        answer = self.left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        status, code = answer
+        return {
+            "status": status, "detail": "", "code": code, "seconds": 1.0, "cpu": 0.1, "waited": 0.0, "spent": False,
+            "sizes": [2 * (status == "ok"), 0, 0],
+        }, b"1\n" * (status == "ok")  # fmt: skip
+
+
+def play(*starts: Played | Exception) -> Run:
+    """Run a program in a pool whose sandboxes start as told, one after another."""
+    left = list(starts)
+
+    def spawn() -> Played:
+        start = left.pop(0)
+        if isinstance(start, Exception):
+            raise start
+        return start
+
+    with Pool(spawn, 1) as pool:  # type: ignore[arg-type]
+        return run(pool, "hostile")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archer.execution.pool.PAUSES", (0.0, 0.0, 0.0))
+
+
+OK, LOST, BUSY = ("ok", 0), Lost("died"), Lost("engine busy")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_sandboxes_that_do_not_start_are_not_held_against_a_program() -> None:
+    assert play(Played(LOST), BUSY, OSError("no descriptors"), Played(OK)).status == "ok"
+    with pytest.raises(SandboxError, match="no sandbox starts, at 3 tries; the last one engine busy"):
+        play(Played(LOST), OSError("no descriptors"), RuntimeError("odd"), BUSY)
+    with pytest.raises(SandboxError, match="the last one odd"):  # and no worker is silently missing
+        play(*[RuntimeError("odd")] * 6)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_only_a_sandbox_that_runs_a_trivial_program_tells_a_violation() -> None:
+    assert play(Played(LOST), Played(LOST), Played(OK)).status == "violation"
+    assert play(Played(LOST), Played(LOST), Played(LOST), BUSY, Played(OK)).status == "violation"
+    with pytest.raises(
+        SandboxError, match="trivial program does not run in a fresh sandbox, which ended it with error"
+    ):
+        play(Played(LOST), Played(LOST), Played(("error", 1), ("error", 1)))
+
+
+def test_a_kill_from_outside_is_tried_again() -> None:
+    assert play(Played(("error", -9), OK)).status == "ok"
+    assert play(Played(("error", -9), ("error", -9))).exit_code == -9
+    assert play(Played(("error", -11))).exit_code == -11
+
+
+def test_second_chances_cannot_stall_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archer.execution.gate.MOST_ALONE", 0.0)
+    gate = Gate()
+    with gate.second_chance():
+        time.sleep(0.01)
+        assert gate._closed  # alone, the first time
+    with gate.second_chance():
+        assert not gate._closed
+
+
+def test_a_broken_prelude_and_an_oversized_input_are_ours(sandbox) -> None:
+    with pytest.raises(SandboxError, match="does not run in a fresh sandbox|no sandbox starts"):
+        run(sandbox, "print(1)", prelude="import not_there")
+    with pytest.raises(
+        DataError, match="an input of 33554433 bytes for standard input; a sandbox takes 33554432 at most"
+    ):
+        run(sandbox, "print(1)", "x" * (32 * 2**20 + 1))
+    assert run(sandbox, "print(1)").stdout == "1\n"
+
+
+class Mute:
+    """A link on which a guest says that it is not isolated."""
+
+    def __init__(self) -> None:
+        text = b'{"python": "3.11.2", "isolated": false, "filtered": true}'
+        self.left = struct.pack(">II", len(text), 0) + text
+
+    def read_into(self, view: memoryview, deadline: float) -> int:
+        view[:], self.left = self.left[: len(view)], self.left[len(view) :]
+        return len(view)
+
+    def end(self) -> None: ...
+
+
+def test_a_guest_that_is_not_isolated_is_refused() -> None:
+    with pytest.raises(Lost, match="is not process 1 of its sandbox, or its system calls are not filtered"):
+        Guest(Mute())  # type: ignore[arg-type]
+    assert Guest(Mute(), isolating=False).python == "3.11.2"  # type: ignore[arg-type]
+
+
+def test_runs_need_not_be_kept(sandbox) -> None:
+    job = Job("print(input())", numbers_until_two, TIGHT, keep_runs=False)
+    assert [outcome for _, outcome in sandbox.execute([job])] == [Outcome((), None)]
+
+
 # ---- engines
 
 
@@ -419,7 +533,7 @@ def test_the_last_engine_that_goes_away_is_our_error(docker_engine, tmp_path) ->
         results = executor.execute(JOBS)
         next(results)
         relay.die()
-        with pytest.raises(SandboxError, match=r"two fresh sandboxes failed in turn; the last one .*engine"):
+        with pytest.raises(SandboxError, match=r"no sandbox starts, at 3 tries; the last one .*engine"):
             list(results)
     finally:
         executor.close()
@@ -447,6 +561,15 @@ def test_containers_are_hardened(docker_engine) -> None:
 def wait_for_guests(executor: Pool) -> tuple[Guest, ...]:
     run(executor, "print(1)")
     return executor.guests
+
+
+@pytest.mark.docker
+def test_limits_above_the_containers_are_refused(docker_engine) -> None:
+    from archer.execution.docker import Docker
+
+    message = r"a job's limit of processes 200 is above its containers' 16; raise it in sandbox/limits.yaml"
+    with Docker(1, (docker_engine,)) as executor, pytest.raises(UserError, match=message):
+        run(executor, "print(1)", limits=Limits(processes=200))
 
 
 @pytest.mark.docker

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from archer.errors import DataError, SandboxError
-from archer.execution.base import Call, Expression, Run, Script, Trusted
+from archer.execution.base import Call, Expression, Job, Run, Script, Trusted
 from archer.execution.bubblewrap import Bubblewrap
 from archer.rewards import replay as module
 from archer.rewards.code import Code
@@ -42,7 +43,9 @@ def verdict(program: str, gold: dict[str, object]) -> tuple[str, int]:
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     problem, reward = Problem("p7", "lab", "Write it.", "code", gold), Code()
     with Bubblewrap(1) as sandbox:
-        [(_, outcome)] = sandbox.execute([reward.job(problem, f"```python\n{program}\n```")])  # type: ignore[list-item]
+        job = reward.job(problem, f"```python\n{program}\n```")
+        assert isinstance(job, Job)
+        [(_, outcome)] = sandbox.execute([replace(job, keep_runs=True)])
     return reward.judge(problem, outcome).reason, len(outcome.runs)
 
 
@@ -127,8 +130,27 @@ def test_checks_end(monkeypatch: pytest.MonkeyPatch) -> None:
         script.send(ran(["need", [5], {}]))
         script.send(ran(1))
     script.send(ran(["need", [5], {}]))
-    with pytest.raises(DataError, match="calls twice more than 2 times"):
+    with pytest.raises(StopIteration) as end:
         script.send(ran(1))
+    assert end.value.value == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [(ran(status="error", detail="the result cannot be read"), "error"), (ran(status="cpu_timeout"), "cpu_timeout")],
+)
+def test_a_reply_that_breaks_a_check_is_the_program_s_doing(run: Run, reason: str) -> None:
+    script = started()
+    script.send(ran(["need", [5], {}]))
+    script.send(ran((10, "even")))
+    with pytest.raises(StopIteration) as end:
+        script.send(run)
+    assert end.value.value == reason
+
+
+def test_infinity_survives_a_call_with_names() -> None:
+    asked = started().send(ran(["need", [float("inf"), (float("nan"),)], {"names": [{1.5}]}]))
+    assert asked == Expression("twice(*list([float('inf'), tuple([float('nan')])]), **{'names': [{1.5}]})")
 
 
 @pytest.mark.parametrize(

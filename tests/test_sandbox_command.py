@@ -85,7 +85,7 @@ def test_bombs_end_and_a_soak_leaves_nothing(isolating: Sandbox) -> None:
     soak = {figure.name: figure.value for figure in bench.soaked(isolating, 150)}
     assert soak["soak"] == "150 programs"
     assert (soak["honest programs not right"], soak["descriptors gained"]) == ("0", "+0")
-    assert soak["child processes at work, then after"].endswith(", 0")
+    assert soak["sandboxes at work, then after"].endswith(", 0")
 
 
 def test_verdicts_do_not_change_under_load(isolating: Sandbox) -> None:

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from random import Random
 
 from archer.drill.bait import Bait, laid_out
-from archer.drill.bench import Figure, children, opened, usage
+from archer.drill.bench import Figure, opened, remaining, usage
 from archer.drill.canary import difference, look
 from archer.drill.corpus import TASKS, Attack, Program, read_attacks, read_honest
 from archer.errors import UserError
@@ -127,15 +127,14 @@ def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
 
     Raises UserError for the executor that does not isolate, and for ``only`` where no class has it.
     """
-    if sandbox.executor == "process":
-        raise UserError("sandbox attack: `process` isolates nothing, and these programs would attack this machine")
+    refuse_process(sandbox)
     classes, programs = [one for one in read_attacks() if only in one.title], () if only else read_honest()
     if not classes:
         raise UserError(f"sandbox attack: --only {only!r}: no class of attacks has that in its title; {known()}")
     report = Report(sandbox.executor, [Row(one.title) for one in classes])
     entries = [(attack, row) for one, row in zip(classes, report.rows, strict=True) for attack in one.attacks]
     workers = sandbox.workers or cores()
-    before = usage()[0], len(children())
+    before = usage()[0], remaining(sandbox)
     with (
         laid_out() as bait,
         executors(replace(sandbox, workers=1), workers) as pool,
@@ -151,9 +150,15 @@ def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
         list(threads.map(work, entries))
         honest(pool, shared, programs, report)
         report.host += bait.strays()
-    if (after := (usage()[0], len(children()))) != before:
-        report.host.append(f"descriptors and children were {before} before, and are {after} after")
+    if (after := (usage()[0], remaining(sandbox))) != before:
+        report.host.append(f"descriptors and sandboxes were {before} before, and are {after} after")
     return report
+
+
+def refuse_process(sandbox: Sandbox) -> None:
+    """Raise UserError for the executor that does not isolate."""
+    if sandbox.executor == "process":
+        raise UserError("sandbox: `process` isolates nothing, and these programs would attack this machine")
 
 
 def known() -> str:
@@ -178,7 +183,7 @@ def judged(executor: Executor, problem: Problem, program: str, limits: Limits | 
     job = reward.job(problem, f"``````python\n{program}\n``````")
     if isinstance(job, Verdict):
         return job, Outcome(())
-    [(_, outcome)] = executor.execute([job])
+    [(_, outcome)] = executor.execute([replace(job, keep_runs=True)])
     return reward.judge(problem, outcome), outcome
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Where programs run: try it, attack
 ExecutorName = Annotated[str, typer.Option("--executor", help="bubblewrap, docker or process.")]
 Workers = Annotated[int, typer.Option(min=0, help="Sandboxes side by side (0: one a core).")]
 Engines = Annotated[list[str] | None, typer.Option("--engine", help="A Docker engine's URL; may be repeated.")]
-Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]
+Unisolated = Annotated[bool, typer.Option(help="Accept `--executor process`, which isolates nothing.")]
 
 
 @app.command()
@@ -44,8 +43,7 @@ def run(
         raise UserError("sandbox run: --call gives the program no input; leave out --input and --input-file")
     given: Input = Expression(call) if call else Stdin(read(input_file) if input_file else text)
     job = Job(read(file), in_order(given), default_limits(), PRELUDE)
-    with_one = replace(named(executor, 1, engine), unisolated=allow_unisolated)
-    opened = open_executor(with_one)
+    opened = open_executor(named(executor, 1, engine, allow_unisolated))
     try:
         [(_, outcome)] = opened.execute([job])
     finally:
@@ -77,11 +75,12 @@ def bench(
     soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
 ) -> None:
     """Measure latency, throughput, kills, attacks, steadiness and a soak on this machine."""
-    from archer.drill.attack import drill, summary
+    from archer.drill.attack import drill, refuse_process, summary
     from archer.drill.bench import kills, latency, soaked, throughput
     from archer.drill.real import honest_programs, steadiness
 
     sandbox = named(executor, workers, engine)
+    refuse_process(sandbox)
     for measure in (latency, throughput, kills):
         show(measure(sandbox))
     show(summary(drill(sandbox)))
@@ -100,13 +99,14 @@ def prove(
     executor: ExecutorName = "bubblewrap",
     workers: Workers = 0,
     engine: Engines = None,
+    allow_unisolated: Unisolated = False,
 ) -> None:
     """Prove that right programs earn the reward; fail and name each that does not."""
     from archer.drill import real
     from archer.drill.bench import opened
 
     found, unknown = real.labelled(form, file, programs) if programs else (real.references(form, file), [])
-    with opened(named(executor, workers, engine)) as pool, real.load(load):
+    with opened(named(executor, workers, engine, allow_unisolated)) as pool, real.load(load):
         judged = real.judge(pool, found, rounds)
     for one, reason, detail in judged.failed:
         typer.echo(f"{one.problem.id}: {reason}: {detail}")
@@ -115,7 +115,7 @@ def prove(
     typer.echo(f"{len(found) - len(judged.failed)} of {len(found)} right, {judged.seconds / rounds:.1f} s a round")
     if rounds > 1:
         typer.echo(f"{judged.stable} of {len(found)} had the same verdict in all {rounds} rounds")
-    if judged.failed:
+    if judged.failed or not found:
         raise typer.Exit(1)
 
 
@@ -134,11 +134,11 @@ def image(
         typer.echo(f"{name or 'the default engine'}: {build_image(name, root)}")
 
 
-def named(executor: str, workers: int, engine: list[str] | None) -> Sandbox:
+def named(executor: str, workers: int, engine: list[str] | None, unisolated: bool = False) -> Sandbox:
     """Return the sandbox that the options name."""
     from archer.execution import Sandbox
 
-    return Sandbox(executor, workers, tuple(engine or ()))
+    return Sandbox(executor, workers, tuple(engine or ()), unisolated)
 
 
 def read(path: Path) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -47,9 +47,12 @@ class Judged:
 
     @property
     def failed(self) -> list[tuple[Real, str, str]]:
-        """The programs that were not right in the first round, with reason and detail."""
-        found = zip(self.programs, self.rounds[0], self.details, strict=True)
-        return [(real, reason, detail) for real, reason, detail in found if reason != "right"]
+        """The programs that were not right in every round, with the reason and what the first round's run said."""
+        found = []
+        for real, detail, *reasons in zip(self.programs, self.details, *self.rounds, strict=True):
+            wrong = [reason for reason in reasons if reason != "right"]
+            found += [(real, wrong[0], detail)] if wrong else []
+        return found
 
     @property
     def stable(self) -> int:
@@ -109,7 +112,7 @@ def judge(executor: Executor, programs: Sequence[Real], rounds: int = 1) -> Judg
     for turn in range(rounds):
         reasons = ["no_answer"] * len(programs)
         asked = [index for index, job in enumerate(jobs) if isinstance(job, Job)]
-        for place, outcome in executor.execute([job for job in jobs if isinstance(job, Job)]):
+        for place, outcome in executor.execute([replace(job, keep_runs=True) for job in jobs if isinstance(job, Job)]):
             index = asked[place]
             reasons[index] = reward.judge(programs[index].problem, outcome).reason
             if not turn:

@@ -1,7 +1,7 @@
 """Running untrusted programs: what goes in, what comes out, and what an executor promises.
 
 An :class:`Outcome` describes the program. A :class:`~archer.errors.SandboxError` describes us. Only the
-first may become a reward. Expected outputs never appear here: the caller compares, outside.
+first may become a reward. Expected outputs never enter a sandbox that runs programs: scripts compare, outside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Status = Literal["ok", "error", "cpu_timeout", "wall_timeout", "memory", "output
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on each process of a program; ``sandbox/limits.yaml`` holds the defaults."""
+    """Limits on one run of a program; ``sandbox/limits.yaml`` says what counts how, and holds the defaults."""
 
     cpu_seconds: float = 4.0
     wall_seconds: float = 12.0
@@ -110,26 +110,29 @@ class Job:
     ``script()`` starts a generator on the host, in a worker's thread: it yields an input, is sent the
     :class:`Run`, and ends when it has seen enough. So verdicts are decided outside, and a failing program
     stops at its first failure. ``prelude`` is executed first, in the program's own namespace: the imports
-    that a format grants.
+    that a format grants. Runs may be large, so a job whose script's result says all need not keep them.
     """
 
     program: str
     script: Callable[[], Script]
     limits: Limits
     prelude: str = ""
+    keep_runs: bool = True
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The runs of one job, in the order in which its script asked for them."""
+    """The runs of one job that were kept, in the order in which its script asked, and what the script returned."""
 
     runs: tuple[Run, ...]
+    result: Any = None
 
 
 class Executor(Protocol):
     """Runs batches of jobs; safe to call from several threads."""
 
     name: str
+    python: str  # the version that runs programs
 
     def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
         """Start on the jobs now; yield ``(index of the job, its outcome)`` as jobs finish.

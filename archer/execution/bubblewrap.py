@@ -26,12 +26,10 @@ from pathlib import Path
 
 from archer.errors import MissingError, SandboxError
 from archer.execution.child import Child, interpreter
-from archer.execution.guest import GUEST_FILES, PACKAGES, PYTHON_FLAGS, Guest, Lost
+from archer.execution.guest import FOLDERS, GUEST_FILES, NOBODY, PACKAGES, PYTHON_FLAGS, Guest, Lost
 from archer.execution.pool import Pool
 from archer.home import suite
 
-FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
-NOBODY = 65534
 FIRST_USER, USERS = 0x60000000, 2**24  # numbers no system gives out: each guest of root's is its own user
 HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")  # the machine, not the program
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
@@ -54,11 +52,12 @@ class Bubblewrap(Pool):
                 f"sandbox: bubblewrap: the program `bwrap` is not installed; {INSTALL}; "
                 "or run programs without isolation, by `--allow-unisolated`"
             )
-        super().__init__(_starter(program), workers)
+        start, python = _starter(program)
+        super().__init__(start, workers, python)
 
 
-def _starter(program: str) -> Callable[[], Guest]:
-    """Return what starts a guest, found by trying. Raises what the constructor says."""
+def _starter(program: str) -> tuple[Callable[[], Guest], str]:
+    """Return what starts a guest, found by trying, and the Python in it. Raises what the constructor says."""
     ways: list[Callable[[], Guest]] = [lambda: Guest(Child(_command(program)))]
     if os.geteuid() == 0:
         ways = [
@@ -68,8 +67,9 @@ def _starter(program: str) -> Callable[[], Guest]:
     reasons = []
     for start in ways:
         try:
-            start().stop()
-            return start
+            guest = start()
+            guest.stop()
+            return start, guest.python
         except Lost as lost:
             reasons.append(str(lost))
     raise _explain(program, "; then ".join(reasons))

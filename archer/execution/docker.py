@@ -14,30 +14,33 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from requests.exceptions import RequestException
 
-from archer.errors import MissingError, SandboxError
-from archer.execution.base import Limits
-from archer.execution.guest import ENVIRONMENT, GUEST_FILES, PYTHON_FLAGS, Guest, Lost
+from archer.errors import MissingError, SandboxError, UserError
+from archer.execution.base import Job, Limits, Outcome
+from archer.execution.guest import ENVIRONMENT, FOLDERS, GUEST_FILES, NOBODY, PYTHON_FLAGS, Guest, Lost
 from archer.execution.limits import default_limits
 from archer.execution.pool import Pool
 from archer.home import suite
 
 IMAGE = "archer-sandbox"
 LABEL = "archer.sandbox"  # on every container of ours: `docker ps --filter label=archer.sandbox`
-NOBODY = 65534
-FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
 SPARE_BYTES = 192 * 2**20  # beside the programs' memory: the server, the folders, buffers of the kernel
 SPARE_PROCESSES = 48  # a bomb is ended by the guest first; this is the kernel's backstop
 STDOUT, STDERR = 1, 2
-FAILED = (DockerException, RequestException, OSError)
+FAILED: tuple[type[Exception], ...] = (DockerException, RequestException, OSError, EOFError)
+with contextlib.suppress(ImportError):  # comes along where engines are reached by ssh
+    from paramiko import SSHException
+
+    FAILED += (SSHException,)
 # Reads one length and the guest's files as JSON, then becomes the guest.
 START = """
 import json, os, sys, types
@@ -53,10 +56,11 @@ files = json.loads(take(int.from_bytes(take(4), "big")))
 def load(name, module):
     module.__file__, module.FILES = "/guest/" + name, files
     exec(compile(files[name], module.__file__, "exec"), module.__dict__)
-for name in ("confine", "watch", "values", "program"):
-    sys.modules[name] = types.ModuleType(name)
-    load(name + ".py", sys.modules[name])
-load("runner.py", sys.modules["__main__"])
+*modules, last = [name for name in files if name.endswith(".py")]
+for name in modules:
+    module = sys.modules[name[:-3]] = types.ModuleType(name[:-3])
+    load(name, module)
+load(last, sys.modules["__main__"])
 """
 
 
@@ -73,27 +77,40 @@ class Docker(Pool):
         leaves its work to the others. Raises :class:`~archer.errors.MissingError` for an engine that does
         not answer or has no such image, :class:`~archer.errors.SandboxError` where the guest does not start.
         """
+        self._limits = default_limits()
         names = tuple(engines) or ("",)
-        for engine in names:
-            _check(engine, image)
+        pythons = {_check(engine, image) for engine in names}
         turn = itertools.cycle(range(len(names)))
 
         def spawn() -> Guest:
             first = next(turn)
             return _spawn([*names[first:], *names[:first]], image)
 
-        try:
-            spawn().stop()
-        except Lost as lost:
-            raise SandboxError(f"sandbox: docker: the guest in a fresh container {lost}") from None
-        super().__init__(spawn, workers)
+        super().__init__(spawn, workers, ", ".join(sorted(pythons)))
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+        """As of any pool. Raises UserError for a job with wider limits than the containers were made for."""
+        return super().execute(map(self._within, jobs))
+
+    def _within(self, job: Job) -> Job:
+        for key in ("memory_bytes", "processes"):
+            most = getattr(self._limits, key)
+            if getattr(job.limits, key) > most:
+                raise UserError(
+                    f"sandbox: docker: a job's limit of {key} {getattr(job.limits, key)} is above its containers' "
+                    f"{most}; raise it in sandbox/limits.yaml, of which containers are made"
+                )
+        return job
 
 
 def connect(engine: str) -> docker.DockerClient:
     """Return a client of an engine, of the environment's for an empty name. Raises MissingError."""
     try:
         client = docker.DockerClient(base_url=engine) if engine else docker.from_env()
-        client.ping()
+        with contextlib.ExitStack() as stack:
+            stack.callback(client.close)
+            client.ping()
+            stack.pop_all()
     except FAILED as error:
         raise MissingError(
             f"sandbox: docker: the engine {engine or 'that DOCKER_HOST or the default socket names'} does not answer "
@@ -103,15 +120,34 @@ def connect(engine: str) -> docker.DockerClient:
     return client
 
 
-def _check(engine: str, image: str) -> None:
+def _check(engine: str, image: str) -> str:
+    """Try an engine and return the version of Python in its image."""
+    name = engine or "(default)"
     with contextlib.closing(connect(engine)) as client:
         try:
             client.images.get(image)
         except ImageNotFound as error:
             raise MissingError(
-                f"sandbox: docker: the engine {engine or '(default)'} has no image {image!r}; build it with "
+                f"sandbox: docker: the engine {name} has no image {image!r}; build it with "
                 "`archer sandbox image`, or where there is no registry with `archer sandbox image --root FOLDER`"
             ) from error
+        except FAILED as error:
+            raise SandboxError(f"sandbox: docker: the engine {name} does not tell its images: {error}") from error
+    try:
+        guest = _spawn([engine], image)
+    except Lost as lost:
+        raise SandboxError(f"sandbox: docker: the guest in a fresh container {lost}") from None
+    guest.stop()
+    return guest.python
+
+
+def left_over(engines: Sequence[str]) -> int:
+    """Count the containers of this process's that engines have."""
+    found = 0
+    for engine in tuple(engines) or ("",):
+        with contextlib.closing(connect(engine)) as client:
+            found += len(client.api.containers(all=True, filters={"label": f"{LABEL}={os.getpid()}"}))
+    return found
 
 
 def _spawn(engines: Sequence[str], image: str) -> Guest:
@@ -210,13 +246,13 @@ def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any
     host = api.create_host_config(
         network_mode="none", read_only=True, cap_drop=["ALL"], security_opt=["no-new-privileges"], ipc_mode="private",
         mem_limit=memory, memswap_limit=memory, pids_limit=limits.processes + SPARE_PROCESSES, auto_remove=True,
-        tmpfs={folder: f"{mount},size={size}" for folder, size in FOLDERS.items()},
+        init=False, tmpfs={folder: f"{mount},size={size}" for folder, size in FOLDERS.items()},
         ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)], log_config={"Type": "none"},
     )  # fmt: skip
     return {
         "image": image, "host_config": host, "user": f"{NOBODY}:{NOBODY}", "hostname": "sandbox", "working_dir": "/tmp",
         # The engine closes the container's input when our connection ends: so nothing outlives a killed host.
         "stdin_open": True, "detach": False, "network_disabled": True, "environment": ENVIRONMENT,
-        "labels": {LABEL: "1"}, "entrypoint": ["python3", *PYTHON_FLAGS, "-c", START],
+        "labels": {LABEL: str(os.getpid())}, "entrypoint": ["python3", *PYTHON_FLAGS, "-c", START],
         "command": ["/packages", "0", *FOLDERS],
     }  # fmt: skip

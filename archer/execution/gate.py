@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+MOST_ALONE = 0.2  # of all time
 
 
 class Gate:
@@ -13,6 +16,21 @@ class Gate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running, self._closed = 0, False
+        self._begun, self._alone = time.monotonic(), 0.0
+
+    @contextmanager
+    def second_chance(self) -> Iterator[None]:
+        """Run alone; beside others if much of the time so far went by alone, so that nobody can stall the rest."""
+        begin = time.monotonic()
+        if self._alone > MOST_ALONE * (begin - self._begun):
+            with self.beside_others():
+                yield
+            return
+        with self.alone():
+            try:
+                yield
+            finally:
+                self._alone += time.monotonic() - begin
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:

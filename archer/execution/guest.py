@@ -17,9 +17,12 @@ START_SECONDS = 30.0
 # Equal programs do equal things: sets iterate in the same order in every guest.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LANG": "C.UTF-8"}
 PYTHON_FLAGS = ("-S", "-s", "-B")
-GUEST_FILES = ("runner.py", "watch.py", "program.py", "values.py", "confine.py", "seccomp.json", "syscalls.json")
+# Modules before those that import them, the one to run last.
+GUEST_FILES = ("seccomp.json", "syscalls.json", "confine.py", "watch.py", "values.py", "program.py", "runner.py")
 PACKAGES = ("numpy", "sortedcontainers")  # what programs may import beside the standard library
 MOST_PRELUDE = 16_000  # bytes, at most 4 a character: what fits into a pipe inside the guest
+NOBODY = 65534
+FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
 WORDS = 800  # characters of a dying guest's last words to repeat
 
 
@@ -54,13 +57,20 @@ class Link(Protocol):
 class Guest:
     """A guest that is ready. Not safe for several threads, but for :meth:`interrupt`."""
 
-    def __init__(self, link: Link) -> None:
-        """Wait until it is ready. Raises :class:`Lost` when it ends or stays silent instead; it is ended then."""
+    def __init__(self, link: Link, isolating: bool = True) -> None:
+        """Wait until it is ready.
+
+        Raises :class:`Lost` when it ends or stays silent instead, or where it should be isolated and finds that
+        it is not; it is ended then. ``python`` is the version that runs programs.
+        """
         self.link, self.asked = link, 0
         self._prepared: set[str] = set()
         self._in_job = False
         try:
-            self._receive(time.monotonic() + START_SECONDS)
+            ready, _ = self._receive(time.monotonic() + START_SECONDS)
+            self.python = str(ready.get("python"))
+            if isolating and not (ready.get("isolated") and ready.get("filtered")):
+                raise Lost(f"is not process 1 of its sandbox, or its system calls are not filtered: {ready}")
         except BaseException:
             self.stop()
             raise

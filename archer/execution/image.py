@@ -8,10 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from docker.errors import DockerException
-
 from archer.errors import SandboxError, UserError
-from archer.execution.docker import IMAGE, connect
+from archer.execution.docker import FAILED, IMAGE, connect
 from archer.execution.guest import PACKAGES
 from archer.home import suite
 
@@ -35,7 +33,7 @@ def build_image(engine: str, root: Path | None) -> str:
                 with _packed(root) as tar:
                     client.api.import_image_from_stream(tar, repository=IMAGE, tag="latest")
             return str(client.images.get(IMAGE).id)
-        except DockerException as error:
+        except FAILED as error:
             raise SandboxError(
                 f"sandbox: docker: the image was not built: {error}; where the engine reaches no registry, name the "
                 "root of a Debian system with --root (sandbox/README.md says how to make one)"

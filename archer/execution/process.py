@@ -36,10 +36,11 @@ class Process(Pool):
                 "any isolation; pass `--allow-unisolated` if you accept that, else set `sandbox: bubblewrap`"
             )
         try:
-            _spawn().stop()
+            guest = _spawn()
+            guest.stop()
         except Lost as lost:
             raise SandboxError(f"sandbox: process: the guest {lost}") from None
-        super().__init__(_spawn, workers)
+        super().__init__(_spawn, workers, guest.python)
 
 
 def _spawn() -> Guest:
@@ -47,4 +48,5 @@ def _spawn() -> Guest:
     found = find_spec(PACKAGES[0])
     packages = str(Path(found.origin).parent.parent) if found and found.origin else ""
     command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, "0", folder]
-    return Guest(Child(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True)))
+    link = Child(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))
+    return Guest(link, isolating=False)

@@ -73,7 +73,7 @@ def _with_check(row: Mapping[str, Any]) -> Shaped:
     if not blocks:
         raise DataError(f"problem: expected starter code in a block marked python, found {problem[-80:]!r}")
     starter = _read_starter(blocks[-1], "problem")
-    check = parsed(code, "tests: functional").body[0]
+    check = next(iter(parsed(code, "tests: functional").body), None)
     if not isinstance(check, ast.FunctionDef) or not code.rstrip().endswith(f"check(Solution().{starter.method})"):
         raise DataError(f"tests: functional: expected a check of Solution().{starter.method}, found {code[:80]!r}")
     tests = [_named_test(node, starter, index) for index, node in enumerate(check.body)]

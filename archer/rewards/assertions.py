@@ -27,6 +27,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "set": set, "sorted": sorted, "str": str, "sum": sum, "tuple": tuple,
     "math.fabs": math.fabs, "math.isclose": math.isclose, "math.sqrt": math.sqrt,
 }
+COLLECTING = ("list", "tuple", "set", "frozenset", "sorted", "dict")
 KEYWORDS = {"sorted": {"reverse"}, "isclose": {"rel_tol", "abs_tol"}, "math.isclose": {"rel_tol", "abs_tol"}}
 SECOND_IS_LITERAL = ("round", "sum", "int")  # round(7, -10**9) computes 10**10**9, sum(lists, []) is quadratic
 CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf, "math.nan": math.nan}
@@ -65,8 +66,9 @@ def split(text: str, function: str) -> Assertion | None:
     """Take an assert statement apart; its message is ignored.
 
     A call of ``function`` belongs to the program with all its arguments, and so does what is read from its
-    result: an index, an attribute, a method without arguments. Returns None where nothing is asked of the
-    program, or where the rest needs more than is known here: it would have to run beside the program.
+    result: an index, an attribute, a method without arguments, ``list`` and the like of it. Returns None
+    where nothing is asked of the program, or where the rest needs more than is known here: it would have
+    to run beside the program.
     Raises DataError for anything but one assert statement.
     """
     try:
@@ -122,6 +124,8 @@ def _asks(node: ast.expr, function: str) -> bool:
     match node:
         case ast.Call(func=ast.Name(id=name)):
             return name == function
+        case ast.Call(func=ast.Name(id=name), args=[inner], keywords=[]) if name in COLLECTING:
+            return _asks(inner, function)  # of a generator, say, which is no plain value
         case ast.Call(func=ast.Attribute(value=inner), args=[], keywords=[]):
             return _asks(inner, function)
         case ast.Attribute(value=inner) | ast.Subscript(value=inner):

@@ -65,23 +65,17 @@ class Code:
         if program is None:
             return Verdict(0.0, False, "no_answer")
         program = _with_prefix(problem.gold.get("prefix") or "", program)
-        return Job(program, trial, self.limits or default_limits(), self.prelude)
+        return Job(program, trial, self.limits or default_limits(), self.prelude, keep_runs=False)
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
-        """The verdict on what the program did; its reason is that of the first test not passed.
+        """The verdict that the job's script came to; its reason is that of the first test not passed.
 
-        Raises :class:`~archer.errors.SandboxError` for an outcome with runs missing.
+        Raises :class:`~archer.errors.SandboxError` for an outcome whose script did not come to its end.
         """
-        script = self._trial(problem)()
-        try:
-            next(script)
-            for run in outcome.runs:
-                script.send(run)
-        except StopIteration as end:
-            correct = end.value == "right"
-            return Verdict(float(correct), correct, end.value)
-        tests = len(problem.gold["tests"])
-        raise SandboxError(f"problem {problem.id}: {len(outcome.runs)} runs for {tests} tests, and no verdict yet")
+        if not isinstance(outcome.result, str):
+            raise SandboxError(f"problem {problem.id}: its tests ended without a verdict, with {outcome.result!r}")
+        correct = outcome.result == "right"
+        return Verdict(float(correct), correct, outcome.result)
 
     def _trial(self, problem: Problem) -> Trial:
         try:
@@ -209,6 +203,7 @@ def draw_tests(gold: Mapping[str, Json], most: int, rng: Random) -> Mapping[str,
     """
     if most < 1:
         raise UserError(f"tests: expected 1 or more to draw, found {most}")
+    check_gold(gold)
     tests = gold["tests"]
     if len(tests) <= most:
         return gold

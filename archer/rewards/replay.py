@@ -9,6 +9,7 @@ the time they take is quadratic in the number of calls.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from archer.errors import DataError, SandboxError
@@ -40,8 +41,10 @@ def _replay(function, replies):
         check(candidate)
     except _Asked as asked:
         return ["need", *asked.args]
-    except (NameError, ImportError):  # no reply causes these: the check itself is broken
-        raise
+    except (NameError, ImportError) as error:
+        if isinstance(error, UnboundLocalError) or "free variable" in str(error):
+            return ["failed"]  # a loop over a reply that held nothing, say
+        return ["broken", repr(error)]
     except Exception:
         if not used:
             raise
@@ -59,13 +62,15 @@ def replay(check: str, function: str, setup: str, prelude: str) -> Script:
     harness, replies = f"{prelude}\n{check}\n{HARNESS}", list[Any]()
     while len(replies) <= MOST_CALLS:
         run = yield Trusted(harness, "_replay", (function, list(replies)))
-        if replies and run.status not in ("ok", "error"):
-            return run.status  # the check ended before: a reply made it take more than it may
+        if replies and run.status != "ok":
+            return run.status  # the check went well so far: a reply is to blame, for taking its time or otherwise
         match _concluded(run):
             case ["passed"]:
                 return "right"
             case ["failed"]:
                 return "wrong"
+            case ["broken", reason]:
+                raise DataError(f"check: it failed by itself: {reason}; mend the data set's code")
             case ["need", list(arguments), dict(named)]:
                 run = yield _question(function, arguments, named, setup)
             case other:
@@ -75,7 +80,7 @@ def replay(check: str, function: str, setup: str, prelude: str) -> Script:
         if not _is_modest(run.value):
             return "output"
         replies.append(run.value)
-    raise DataError(f"check: it calls {function} more than {MOST_CALLS} times; make it shorter")
+    return "wrong"  # the replies keep it from its end
 
 
 def _concluded(run: Run) -> Any:
@@ -89,7 +94,21 @@ def _concluded(run: Run) -> Any:
 def _question(function: str, arguments: list[Any], named: dict[str, Any], setup: str) -> Call | Expression:
     if not named and not setup:
         return Call(function, tuple(arguments))
-    return Expression(f"{function}(*{arguments!r}, **{named!r})", setup)
+    return Expression(f"{function}(*{_written(arguments)}, **{_written(named)})", setup)
+
+
+def _written(value: Any) -> str:
+    """Return a plain value as an expression: as ``repr`` writes it, but for inf and nan, which are names there."""
+    plainly = repr(value)
+    if "inf" not in plainly and "nan" not in plainly:
+        return plainly
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    if type(value) is dict:
+        return "{" + ", ".join(f"{_written(key)}: {_written(item)}" for key, item in value.items()) + "}"
+    if type(value) in (list, tuple, set, frozenset) and value:
+        return f"{type(value).__name__}([{', '.join(map(_written, value))}])"
+    return plainly
 
 
 def _is_modest(value: Any) -> bool:

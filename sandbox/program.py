@@ -41,6 +41,7 @@ MOST_SIGNALS = 1024  # queued: kernel memory that nothing else counts
 STACK_BYTES = 120 * 2**20  # the kernel keeps 128 MiB free below the main stack
 RECURSION = 50_000
 FIRST_CHANNEL, CHANNELS = 100, 800
+OWN_FILES, MOST_FRAMES = (__file__, plain.__code__.co_filename), 20
 NAMES = ("__main__", "solution")  # of the module that a program is: a script's, a library's
 RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE = 11, 12  # unnamed before Python 3.12
 KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
@@ -211,13 +212,20 @@ def call(module, code, name, arguments):
 
 
 def explain(error, program, report):
-    """Send what went wrong, and print the traceback as the interpreter would."""
+    """Send what went wrong, and print the traceback as the interpreter would, or its end."""
     detail = "".join(traceback.format_exception_only(type(error), error)).strip()[-500:]
-    linecache.cache["main.py"] = (len(program), None, program.splitlines(True), "main.py")
-    place = error.__traceback__
-    while place is not None and place.tb_frame.f_code.co_filename == __file__:
-        place = place.tb_next
-    text = "".join(traceback.format_exception(type(error), error, place, limit=-20))
     report(b"E", detail.encode("utf-8", "backslashreplace"))
+    linecache.cache["main.py"] = (len(program), None, program.splitlines(True), "main.py")
+    text = "".join(traceback.format_exception(type(error), error, last_frames(error.__traceback__)))
     print(text, file=sys.stderr, end="", flush=True)
     sys.stdout.flush()
+
+
+def last_frames(place):
+    """The program's last frames of a traceback: reading tens of thousands of them would take its time."""
+    frames = []
+    while place is not None:
+        if place.tb_frame.f_code.co_filename not in OWN_FILES:
+            frames.append(place)
+        place = place.tb_next
+    return frames[max(0, len(frames) - MOST_FRAMES)] if frames else None

@@ -229,8 +229,8 @@ def enter(gate, order: list[str]) -> bool:
 
 
 def test_load_fails_no_correct_program(sandbox) -> None:
-    # 0.25 s of work, 0.8 s of time, and four busy processes on this machine's cores.
-    work = "import time\nwhile time.process_time() < 0.25: pass\nprint(1)"
+    # 0.2 s of work, 0.8 s of time, and four busy processes on this machine's cores.
+    work = "import time\nwhile time.process_time() < 0.2: pass\nprint(1)"
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(os.sched_getaffinity(0)))
     ]

@@ -106,7 +106,7 @@ class Docker(Pool):
 def connect(engine: str) -> docker.DockerClient:
     """Return a client of an engine, of the environment's for an empty name. Raises MissingError."""
     try:
-        client = docker.DockerClient(base_url=engine) if engine else docker.from_env()
+        client = _client(engine)
         with contextlib.ExitStack() as stack:
             stack.callback(client.close)
             client.ping()
@@ -118,6 +118,10 @@ def connect(engine: str) -> docker.DockerClient:
             "another one in `reward.engines`"
         ) from error
     return client
+
+
+def _client(engine: str) -> docker.DockerClient:
+    return docker.DockerClient(base_url=engine) if engine else docker.from_env()
 
 
 def _check(engine: str, image: str) -> str:
@@ -172,7 +176,7 @@ class Container:
         with contextlib.ExitStack() as stack:
             stack.callback(self.end)
             try:
-                self._client = docker.DockerClient(base_url=engine) if engine else docker.from_env()
+                self._client = _client(engine)
                 api = self._client.api
                 self.id = api.create_container(**_options(api, image, default_limits()))["Id"]
                 attach = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}

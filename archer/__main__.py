@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from archer.commands import benchmarks
+from archer.commands.evaluate import evaluate
+from archer.commands.options import Changes, Threads, Unisolated
+from archer.commands.tables import report, show, table
 from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
 from archer.machine import cores, die_with_parent
@@ -21,14 +24,12 @@ app = typer.Typer(
     help="Train and compare RLVR algorithms.",
 )
 lab = typer.Typer(no_args_is_help=True, help="The embedded laboratory.")
-benchmarks = typer.Typer(no_args_is_help=True, help="What models are evaluated on.")
 app.add_typer(lab, name="lab")
-app.add_typer(benchmarks, name="benchmarks")
+app.add_typer(benchmarks.app, name="benchmarks")
 app.add_typer(sandbox.app, name="sandbox")
-
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change one recipe value: update.lr=1e-4.")]
-Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of each run (0: chosen for the machine).")]
+app.command("eval")(evaluate)
+app.command()(table)
+app.command()(report)
 
 
 @app.command()
@@ -86,70 +87,6 @@ def train(
     run_training(Run(chosen, name, seed, folder, threads, allow_unisolated))
 
 
-@app.command("eval")
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A Hugging Face folder or hub name, or `lab`.")],
-    benchmarks: Annotated[str, typer.Option(help="Comma-separated; default: the recipe's.")] = "",
-    recipe: Annotated[str, typer.Option(help="Where engine, rewards and benchmarks are set.")] = "lab",
-    label: Annotated[str, typer.Option(help="The row's name in tables.")] = "model",
-    seed: int = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for results/; an unfinished one goes on.")] = None,
-    threads: Threads = 0,
-    allow_unisolated: Unisolated = False,
-    changes: Changes = None,
-) -> None:
-    """Evaluate a model as it is."""
-    from archer.recipe import read_recipe
-    from archer.statistics import avg_at_k, mean_interval, pass_at_k
-    from archer.train import Exams, examine
-
-    chosen = read_recipe(recipe, changes or [])
-    names = tuple(part.strip() for part in benchmarks.split(",")) if benchmarks else chosen.evaluate.benchmarks
-    chosen = replace(
-        chosen, model=replace(chosen.model, path=model), evaluate=replace(chosen.evaluate, benchmarks=names)
-    )
-    folder = out or Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"
-    for result in examine(Exams(chosen, label, seed, folder, threads, allow_unisolated)):
-        avg = mean_interval(avg_at_k(result.outcomes)[None])
-        passed = pass_at_k(result.outcomes, result.samples).mean()
-        typer.echo(
-            f"{result.benchmark}: avg@{result.samples} {avg.value:.3f} [{avg.low:.3f}, {avg.high:.3f}], "
-            f"pass@{result.samples} {passed:.3f}, {len(result.problems)} problems"
-        )
-    typer.echo(f"outcomes of every sample: {folder / 'results'}")
-
-
-@app.command()
-def table(out: Annotated[Path, typer.Argument(help="A folder that `archer compare` wrote.")]) -> None:
-    """Print and write the table of a comparison, recomputed from the outcomes."""
-    show(out, report=False)
-
-
-@app.command()
-def report(out: Annotated[Path, typer.Argument(help="A folder that `archer compare` wrote.")]) -> None:
-    """Write report.html: table, differences and learning curves."""
-    show(out, report=True)
-
-
-@benchmarks.command("list")
-def list_benchmarks() -> None:
-    """List the benchmarks."""
-    from archer.benchmark import benchmark_names, read_benchmark
-
-    for name in benchmark_names():
-        benchmark = read_benchmark(name)
-        typer.echo(f"{name:18} {benchmark.problems:>5} problems x {benchmark.samples:<3} {benchmark.title}")
-
-
-@benchmarks.command("check")
-def check_benchmark(name: str) -> None:
-    """Prove a benchmark's count and checksum."""
-    from archer.evaluate import open_exam
-
-    exam = open_exam(name)
-    typer.echo(f"{name}: {len(exam.problems)} problems, sha256 {exam.benchmark.sha256[:16]}: as pinned")
-
-
 @lab.command("pretrain")
 def lab_pretrain(
     out: Annotated[Path, typer.Option(help="Folder of the model to write.")] = Path("lab-model"),
@@ -176,22 +113,6 @@ def lab_show(task: str, index: int = 0, split: str = "train") -> None:
             raise UserError(f"lab show: unknown {word!r}{did_you_mean(word, known)}")
     problem = TASKS[task].problem(split, index)
     typer.echo(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")
-
-
-def show(out: Path, *, report: bool) -> None:
-    """Print the table of a comparison and write its files."""
-    from rich.console import Console
-
-    from archer.standings import read_standings, write_tables
-    from archer.tables import render
-
-    standings = read_standings(out)
-    write_tables(standings, out)
-    if report:
-        from archer.report import write_report
-
-        write_report(out, standings)
-    Console().print(render(standings))
 
 
 def gpus() -> int:

@@ -18,6 +18,7 @@ import yaml
 from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
+from archer.examine import open_sandbox
 from archer.execution import Sandbox, open_executor
 from archer.home import PACKAGE
 from archer.journal import Journal, last_line, read_manifest, refuse_other
@@ -26,7 +27,7 @@ from archer.problems import judges_programs
 from archer.progress import Board
 from archer.ranking import BASE
 from archer.recipe import Recipe
-from archer.train import open_sandbox, preflight
+from archer.train import preflight
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
-from archer.benchmark import Benchmark, read_benchmark, verify
 from archer.engines.base import Engine
+from archer.exams import Exam
 from archer.grading import Grader
-from archer.problems import read_problems
 from archer.result import Result
-from archer.types import Ask, Json, Problem
+from archer.types import Ask, Json
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Exam:
-    """A benchmark with its problems, checked against the count and checksum it pins."""
-
-    benchmark: Benchmark
-    problems: tuple[Problem, ...]
-
-    def part(self, problems: int, samples: int) -> Exam:
-        """Return the exam cut to its first ``problems`` with ``samples`` each: for curves, not for tables."""
-        return Exam(replace(self.benchmark, samples=samples), self.problems[:problems])
-
-
-def open_exam(name: str, samples: int | None = None) -> Exam:
-    """Load a benchmark's problems; ``samples`` overrides its K. Raises DataError when they are not as pinned."""
-    benchmark = read_benchmark(name)
-    problems = tuple(read_problems(benchmark.data, benchmark.problems))
-    verify(benchmark, problems)
-    return Exam(replace(benchmark, samples=samples or benchmark.samples), problems)
 
 
 @dataclass(frozen=True)

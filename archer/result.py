@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +22,11 @@ class Result:
 
     ``label`` names the row of a table (an algorithm, or ``base``), ``seed`` its training seed. ``outcomes``
     (P, K) are right or not; ``reasons``, ``stops`` and ``tokens`` (lengths of the responses) have the same
-    shape. ``provenance`` holds versions, commit, machine and the recipe's digest.
+    shape; so have ``answers``, what the verifier took for the answer (cut short, empty where there is none),
+    unless empty. ``clusters`` and ``dates`` (P,) name each problem's contest and day, empty strings where the
+    data has none. ``weights`` is the sha256 of the model's weights, ``prompts`` that of all rendered prompts.
+    ``verifier`` holds the versions that decide verdicts, ``provenance`` other versions, commit, machine and
+    the recipe's digest.
     """
 
     label: str
@@ -38,6 +42,12 @@ class Result:
     tokens: tuple[tuple[int, ...], ...]
     seconds: float
     provenance: Mapping[str, Json]
+    answers: tuple[tuple[str, ...], ...] = ()
+    clusters: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    weights: str = ""
+    prompts: str = ""
+    verifier: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a result whose outcomes are not problems x samples: such a score would be of another set."""
@@ -49,6 +59,11 @@ class Result:
                 raise DataError(
                     f"{self.benchmark}: {name} are not {len(self.problems)} problems x {self.samples} samples"
                 )
+        if self.answers and [len(row) for row in self.answers] != [self.samples] * len(self.problems):
+            raise DataError(f"{self.benchmark}: answers are not {len(self.problems)} problems x {self.samples} samples")
+        for name in ("clusters", "dates"):
+            if getattr(self, name) and len(getattr(self, name)) != len(self.problems):
+                raise DataError(f"{self.benchmark}: {name} are not one for each of {len(self.problems)} problems")
 
     @property
     def samples(self) -> int:

@@ -19,6 +19,7 @@ class Problem:
 
     ``reward`` names an entry of ``archer.rewards.REWARDS``; ``gold`` is that reward's ground truth
     (a LaTeX string for ``math``, tests for ``code``) and never reaches the model or the sandbox guest.
+    ``meta`` may hold ``cluster``, the contest that several problems share, and ``date``, its day (2024-08-01).
     """
 
     id: str

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from archer.benchmark import benchmark_names
 from archer.errors import DataError
-from archer.evaluate import open_exam
+from archer.exams import open_exam
 from archer.lab import TASKS
 from archer.lab.countdown import evaluate, expressions, work
 from archer.lab.tokenizer import build_tokenizer

@@ -1,21 +1,20 @@
-"""Data sets to problems: the lab's generators, JSON lines on disk, or the Hugging Face hub."""
+"""Data sets to problems: the lab's generators, or rows of files and of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from archer.errors import DataError, MissingError, did_you_mean
-from archer.formats import DATES, FORMATS, in_window
+from archer.errors import DataError, did_you_mean
+from archer.formats import DATES, FORMATS, JUDGED_BY, ORDERS, SPLITS, in_window
 from archer.lab import TASKS
 from archer.recipe import Source
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.golds import check_gold
+from archer.rows import is_local, read_rows
 from archer.types import Problem
 
 DRAWS = 1000  # of each problem wanted, before giving up on finding another
@@ -95,21 +94,35 @@ def read_problems(source: Source, most: int) -> list[Problem]:
 
 
 def _problems(source: Source) -> list[Problem]:
+    rows = kept_rows(source)
+    problems = [to_problem(row, source, number) for number, row in rows]
+    if source.format not in ORDERS:
+        return problems
+    keys = [ORDERS[source.format](row) for _, row in rows]
+    if any(key is None for key in keys):
+        return problems
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [replace(problems[index], id=f"{source.name}/{place}") for place, index in enumerate(order, 1)]
+
+
+def kept_rows(source: Source) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the rows that become problems, with their numbers in the file. Raises DataError where there are none."""
     _check_format(source)
-    rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _in_window(row, source, number)]
+    rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _is_kept(row, source, number)]
     if not rows:
         window = f" in [{source.since}, {source.until})" if source.since or source.until else ""
         raise DataError(f"{source.path}: no rows{window}")
-    return [to_problem(row, source, number) for number, row in rows]
+    return rows
 
 
 def _check_format(source: Source) -> None:
     """Raise DataError where the format's name, the dates and the reward do not fit each other."""
     if source.format and source.format not in FORMATS:
         raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
-    if source.format and source.reward != "code":
+    judge = JUDGED_BY.get(source.format, source.reward)
+    if source.reward != judge:
         raise DataError(
-            f"{source.path}: format {source.format} gives tests for programs; set reward to code "
+            f"{source.path}: format {source.format} gives golds for the reward {judge}; set reward to {judge} "
             f"(found {source.reward!r})"
         )
     if (source.since or source.until) and source.format not in DATES:
@@ -119,11 +132,15 @@ def _check_format(source: Source) -> None:
         )
 
 
-def _in_window(row: Mapping[str, Any], source: Source, number: int) -> bool:
-    if not (source.since or source.until) or not isinstance(row, Mapping):
+def _is_kept(row: Mapping[str, Any], source: Source, number: int) -> bool:
+    """Say whether a row is of the split and the days asked for."""
+    if not isinstance(row, Mapping):
         return True  # what is no row at all is told when it is read
     try:
-        return in_window(row, DATES[source.format], source.since, source.until)
+        if source.format in SPLITS and is_local(source.path) and not SPLITS[source.format](row, source.split):
+            return False
+        dated = source.since or source.until
+        return not dated or in_window(row, DATES[source.format], source.since, source.until)
     except DataError as error:
         raise DataError(f"{source.path}: row {number}: {error}") from error
 
@@ -158,48 +175,3 @@ def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     prompt = source.instruction.replace("{prompt}", parts.prompt)
     name = f"{source.name}/{parts.id or number}"
     return Problem(name, source.name, prompt, source.reward, parts.gold, meta=parts.meta)
-
-
-def read_rows(source: Source) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a local JSON or JSON-lines file, or of a hub data set at its revision."""
-    path = Path(str(source.path))
-    if path.suffix in (".json", ".jsonl"):
-        yield from read_json(path)
-        return
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise MissingError(
-            f"{source.path}: reading the Hugging Face hub needs `pip install 'archer-rlvr[data]'`"
-        ) from error
-    try:
-        yield from load_dataset(str(source.path), split=source.split, revision=source.revision)
-    except Exception as error:  # the hub's client raises a dozen kinds, all meaning: not to be had
-        raise DataError(f"{source.path}: the hub gave no such data set: {error}") from error
-
-
-def read_json(path: Path) -> list[Mapping[str, Any]]:
-    """Return the rows of a .json (a list) or .jsonl file. Raises DataError naming the line."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8: {error}") from error
-    try:
-        if path.suffix == ".json":
-            rows = json.loads(text)
-            if not isinstance(rows, list):
-                raise DataError(f"{path}: expected a list of rows, found {type(rows).__name__}")
-            return rows
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}: line {number}: not JSON: {error}") from error
-    return rows

@@ -17,10 +17,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, with_config
 
-from archer.config import STRICT, assign, read_yaml, typed
+from archer.config import STRICT, assign, merged, read_yaml, typed
 from archer.errors import RecipeError, did_you_mean
 from archer.types import Json, Sampling
 
+# fmt: off
+Format = Literal[
+    "", "livecodebench", "humaneval", "humanevalplus", "mbpp", "mbppplus", "codecontests", "leetcode",
+    "aime", "amc", "math500", "minerva", "olympiadbench", "gsm8k",
+]
+# fmt: on
 # YAML reads 2024-08-01 as a date, which JSON could not record.
 Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
@@ -28,34 +34,42 @@ Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(d
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Model:
-    """``path``: a Hugging Face folder or hub name, or ``lab``, the embedded model."""
+    """``path``: a Hugging Face folder or hub name, or ``lab``, the embedded model.
+
+    ``template`` switches its chat template (``enable_thinking: false``). ``context`` bounds the tokens of prompt and
+    response (none: ``max_position_embeddings``); with rotary positions it may be longer than trained for.
+    """
 
     path: str = "lab"
     revision: str | None = None
     template: Mapping[str, Json] = field(default_factory=dict)
+    context: int | None = None
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Source:
-    """Training problems: a lab task by ``name``, or rows of a ``path`` (JSON lines or a hub data set).
+    """Training problems: a lab task by ``name``, or rows of a ``path`` (a local file or a hub data set).
 
     ``prompt`` and ``gold`` name the rows' columns, ``instruction`` wraps the prompt (``{prompt}``), ``weight``
     is how many problems of a cycle come from this source. ``format`` names an entry of
     ``archer.formats.FORMATS``, which makes prompt and gold of a whole row instead; where its rows have dates,
-    only days in [``since``, ``until``) are taken (``2024-08-01``).
+    only days in [``since``, ``until``) are taken (``2024-08-01``). A hub data set may have a ``config``, or
+    ``files``, JSON lines which are read as they lie there, in this order.
     """
 
     name: str
     path: str | None = None
     revision: str | None = None
+    config: str = ""
+    files: tuple[str, ...] = ()
     split: str = "train"
     reward: str = "math"
     prompt: str = "prompt"
     gold: str = "answer"
     instruction: str = "{prompt}"
     weight: int = 1
-    format: Literal["", "livecodebench", "humaneval", "mbpp", "codecontests", "leetcode"] = ""
+    format: Format = ""
     since: Day = ""
     until: Day = ""
 
@@ -120,11 +134,15 @@ class Rewards:
 class Evaluate:
     """``every`` steps (0: never) each benchmark's first ``curve_problems`` x ``curve_samples`` are drawn.
 
-    ``samples`` overrides the benchmarks' own K in the final evaluation.
+    ``samples`` overrides the benchmarks' own K in the final evaluation, ``sampling`` single values of how they
+    draw (``{max_tokens: 8192}``). ``server`` is the URL of an OpenAI-compatible server that answers in place of a
+    model loaded here; ``model.path`` is then the name it serves, ``rollout.slots`` the requests under way.
     """
 
     benchmarks: tuple[str, ...] = ()
     samples: int | None = None
+    sampling: Mapping[str, Json] = field(default_factory=dict)
+    server: str = ""
     every: int = 0
     curve_problems: int = 32
     curve_samples: int = 4
@@ -197,6 +215,7 @@ def find_recipe(name: str) -> Path:
 def check(recipe: Recipe, where: str) -> None:
     """Refuse values that contradict each other. Raises RecipeError."""
     rollout, update = recipe.rollout, recipe.update
+    merged(Sampling(), recipe.evaluate.sampling, f"{where}: evaluate: sampling")
     faults = {
         "steps must be 1 or more": recipe.steps < 1,
         "data: name at least one source": not recipe.data,
@@ -217,6 +236,7 @@ def check(recipe: Recipe, where: str) -> None:
         < 1,
         f"update: lr {update.lr} must be above 0": update.lr <= 0,
         "reward: workers and tests must be 0 or more": min(recipe.reward.workers, recipe.reward.tests) < 0,
+        f"model: context must be 1 or more (found {recipe.model.context})": (recipe.model.context or 1) < 1,
         "save: every and keep must be 1 or more": min(recipe.save.every, recipe.save.keep) < 1,
         "evaluate: samples, curve_problems and curve_samples must be 1 or more": min(
             1 if recipe.evaluate.samples is None else recipe.evaluate.samples,

@@ -180,3 +180,27 @@ def test_only_one_assert_statement(text: str) -> None:
 def test_an_assertion_is_a_value() -> None:
     assert split("assert f(1) == 2", "f") == split("assert f(1) == 2", "f")
     assert split("assert f(1) == 2", "f") != split("assert f(1) == 3", "f")
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        ([0.5, 1e9 + 99.0], True),  # 1e-6 absolute and 1e-7 relative
+        ([0.5, 1e9 + 101.1], False),
+        ((0.5000009, 1e9), True),
+        ([0.6, 1e9], False),
+        ([0.5], False),
+        (0.5, False),
+        ("ab", False),
+        (None, False),
+        ([NAN, 1e9], False),
+    ],
+)
+def test_allclose_compares_lists_of_numbers(value: object, right: bool) -> None:
+    assert holds("assert allclose(f(1), [0.5, 1000000000.0], 1e-06)", value) is right
+
+
+def test_allclose_of_what_is_no_number_is_equality() -> None:
+    assert holds("assert allclose(f(1), math.inf, 1e-06)", float("inf"))
+    assert holds("assert allclose(f(1), [[1.0], 'a'], 0.1)", [(1.05,), "a"])
+    assert not holds("assert allclose(f(1), math.inf, 1e-06)", 1.0)

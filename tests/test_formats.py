@@ -1,4 +1,4 @@
-"""The shapes in which programming problems are published: rows written by hand, then the real files."""
+"""The shapes in which problems are published: rows written by hand, then the real files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pickle
+import textwrap
 import zlib
 from collections import Counter
 from datetime import date
@@ -15,11 +16,14 @@ from typing import get_args, get_type_hints
 import pytest
 
 from archer.config import typed
+from archer.drill.real import Real, judge
 from archer.errors import DataError
+from archer.execution.pool import Pool
 from archer.formats import FORMATS, REFERENCES, kinds
 from archer.formats.sealed import unseal
-from archer.problems import open_source, read_problems, read_rows
+from archer.problems import open_source, read_problems, to_problem
 from archer.recipe import Source
+from archer.rows import read_rows
 from archer.types import Problem
 
 STDIN = {"input": "1\n", "output": "2\n", "testtype": "stdin"}
@@ -100,6 +104,8 @@ def test_livecodebench_through_standard_input() -> None:
         "contest_date": "2024-08-01T00:00:00",
         "platform": "atcoder",
         "difficulty": "easy",
+        "cluster": "",
+        "date": "2024-08-01",
         "private_tests": 1,
     }
 
@@ -183,6 +189,196 @@ def test_leetcode_lists_pass_through_the_row_s_helpers() -> None:
         "tests": [{"assert": "assert _f2(Solution().twice(head=_f1([1,8]))) == [2, 16]"}],
         "prefix": "class Node:\n    pass",
     }
+
+
+PLUS = textwrap.dedent("""
+    import numpy as np
+    from math import inf
+
+    def is_floats(x) -> bool:
+        return isinstance(x, float)
+
+
+    def assertion(out, exp, atol):
+        exact_match = out == exp
+
+        if atol == 0 and is_floats(exp):
+            atol = 1e-6
+        if not exact_match and atol != 0:
+            assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+        else:
+            assert exact_match
+
+""")
+LISTS_AND_LOOP = """
+inputs = [[[1.5, (2,)], 'a'], [{}, -inf]]
+results = [[0.5, -inf], {'k': (1, 2)}]
+for i, (inp, exp) in enumerate(zip(inputs, results)):
+    assertion(candidate(*inp), exp, 0)
+"""
+HUMAN_PLUS = {**HUMAN, "test": f"{PLUS}\ndef check(candidate):\n{textwrap.indent(LISTS_AND_LOOP, '    ')}"}
+MBPP_PLUS = {
+    "task_id": 2,
+    "prompt": "Add one.",
+    "code": "def inc(n): return n + 1",
+    "source_file": "Benchmark Questions Verification V2.ipynb",
+    "test_imports": ["from math import inf"],
+    "test_list": ["assert inc(1) == 2"],
+    "test": PLUS + "inputs = [[3], [4]]\nresults = [4, 5]\n"
+    "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(inc(*inp), exp, 0)\n",
+}
+
+
+def test_humanevalplus_becomes_assertions() -> None:
+    made = FORMATS["humanevalplus"](HUMAN_PLUS)
+    assert (made.id, made.gold["function"], made.gold["prefix"]) == ("HumanEval/0", "near", HUMAN["prompt"])
+    assert made.prompt == FORMATS["humaneval"](HUMAN).prompt
+    assert made.gold["tests"] == [
+        {"assert": "assert allclose(near([1.5, (2,)], 'a'), [0.5, -math.inf], 1e-06)"},
+        {"assert": "assert near({}, -inf) == {'k': (1, 2)}"},
+    ]
+
+
+def test_mbppplus_shows_three_assertions_and_tests_all() -> None:
+    made = FORMATS["mbppplus"](MBPP_PLUS)
+    assert made.id == "2"
+    assert made.gold["setup"] == "from math import inf"
+    assert [test["assert"] for test in made.gold["tests"]] == [
+        "assert inc(1) == 2",
+        "assert inc(3) == 4",
+        "assert inc(4) == 5",
+    ]
+    assert "inc(3)" not in made.prompt
+    assert REFERENCES["mbppplus"](MBPP_PLUS) == "def inc(n): return n + 1"
+
+
+def test_mbppplus_compares_sets_and_presence_where_its_rows_do() -> None:
+    for own, expected in [
+        ("set(out) == set(exp)", "set(inc(3)) == set(4)"),
+        ("exp == (out is not None)", "4 == (inc(3) is not None)"),
+    ]:
+        row = {**MBPP_PLUS, "test": MBPP_PLUS["test"].replace("exact_match = out == exp", f"exact_match = {own}")}
+        assert FORMATS["mbppplus"](row).gold["tests"][1] == {"assert": f"assert {expected}"}
+
+
+def test_evalplus_tests_that_compute_what_they_expect_run_turn_by_turn(sandbox: Pool) -> None:
+    loop = "    inputs = [[1], [5], [9]]\n    for i, inp in enumerate(inputs):\n        assertion(candidate(*inp), ref_func(*inp), 0)\n"
+    test = f"{PLUS}\ndef ref_func(x):\n    return round(x)\n\n\ndef check(candidate):\n{loop}\n"
+    row = {**HUMAN, "test": test}
+    problem = to_problem(row, Source("h", path="h", format="humanevalplus", reward="code"), 1)
+    assert kinds(problem.gold) == {"check": 3}
+    wrong = HUMAN["prompt"] + "    return 5\n"
+    judged = judge(sandbox, [Real(problem, REFERENCES["humanevalplus"](row) or ""), Real(problem, str(wrong))])
+    assert judged.rounds == (("right", "wrong"),)
+
+
+def test_evalplus_programs_are_judged_without_numpy(sandbox: Pool) -> None:
+    problem = to_problem(MBPP_PLUS, Source("m", path="m", format="mbppplus", reward="code"), 1)
+    programs = ["def inc(n): return n + 1", "def inc(n): return {1: 2, 3: 4}[n]"]  # the second passes what is shown
+    assert judge(sandbox, [Real(problem, program) for program in programs]).rounds == (("right", "error"),)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("print(1)", "test: expected a list `inputs` and one loop over it"),
+        (str(MBPP_PLUS["test"]).replace("results = [4, 5]", "results = [4]"), "test: 2 inputs and 1 results"),
+        (str(MBPP_PLUS["test"]).replace("[[3], [4]]", "[3, 4]"), "inputs: expected lists of arguments, found '3'"),
+    ],
+)
+def test_malformed_evalplus_rows(test: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        FORMATS["mbppplus"]({**MBPP_PLUS, "test": test})
+
+
+# ---- mathematics
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "gold", "cluster"),
+    [
+        ("aime", {"problem": "p", "expected_answer": "073"}, "73", ""),
+        (
+            "aime",
+            {"problem": "p", "answer": 0, "url": "https://x/index.php/2024_AIME_II_Problems/Problem_1"},
+            "0",
+            "2024 AIME II",
+        ),
+        ("aime", {"Problem": "p", "Answer": 204, "ID": "2024-I-1"}, "204", "2024 AIME I"),
+        ("aime", {"problem": "p", "solution": "so \\boxed{25}"}, "25", ""),
+        (
+            "amc",
+            {"question": "p", "answer": 27.0, "url": "https://x/2023_AMC_12A_Problems/Problem_1"},
+            "27",
+            "2023 AMC 12A",
+        ),
+        ("amc", {"problem": "p", "answer": "-1.0"}, "-1", ""),
+        ("math500", {"problem": "p", "answer": "$\\frac{1}{2}$"}, "\\frac{1}{2}", ""),
+        ("math500", {"problem": "p", "answer": "1.50"}, "1.50", ""),
+        ("minerva", {"problem": "p", "solution": "\\boxed{1} then \\boxed{4.5e33}", "answer": ["9"]}, "4.5e33", ""),
+        ("minerva", {"question": "p", "answer": ["9.6\n", "9.60"]}, "9.6", ""),
+        ("gsm8k", {"question": "p", "answer": "so\n#### 1,234"}, "1234", ""),
+        ("olympiadbench", {"question": "p", "final_answer": ["$\\frac{41}{12}$"], "unit": "km"}, "\\frac{41}{12}", ""),
+        (
+            "olympiadbench",
+            {"question": "p", "final_answer": ["$(1,8), (2,7)$"], "is_multiple_answer": True},
+            ["(1,8)", "(2,7)"],
+            "",
+        ),
+        (
+            "olympiadbench",
+            {"question": "p", "final_answer": ["$69$,$84$"], "is_multiple_answer": True},
+            ["69", "84"],
+            "",
+        ),
+        (
+            "olympiadbench",
+            {"question": "p", "final_answer": ["$f(x)=a$, where $a>0$"], "is_multiple_answer": True},
+            "f(x)=a, where a>0",
+            "",
+        ),
+    ],
+)
+def test_golds_of_mathematics(name: str, row: dict[str, object], gold: object, cluster: str) -> None:
+    made = FORMATS[name](row)
+    assert (made.prompt, made.gold, made.meta["cluster"], made.meta["date"]) == ("p", gold, cluster, "")
+
+
+def test_statements_are_spelt_in_one_way() -> None:
+    made = FORMATS["math500"](
+        {"problem": "  Cafe\u0301  is\u00a0 $x$ \r\n\r\n done ", "answer": "1", "unique_id": "test/a/7.json"}
+    )
+    assert (made.id, made.prompt) == ("a/7", "Caf\u00e9 is $x$\n\ndone")
+
+
+def test_numbers_do_not_depend_on_the_order_of_a_copy(tmp_path: Path) -> None:
+    rows = [{"problem": "b", "answer": 1}, {"problem": "a", "answer": 2}]
+    one = read_problems(Source("aime", path=written(tmp_path, *rows), format="aime"), 0)
+    other = read_problems(Source("aime", path=written(tmp_path, *rows[::-1]), format="aime"), 0)
+    assert one == other
+    assert [(problem.id, problem.prompt) for problem in one] == [("aime/1", "a"), ("aime/2", "b")]
+    rows = [{"problem": "x", "solution": "\\boxed{1}", "idx": 10}, {"problem": "y", "solution": "\\boxed{2}", "idx": 9}]
+    found = read_problems(Source("m", path=written(tmp_path, *rows), format="minerva"), 0)
+    assert [(problem.id, problem.gold) for problem in found] == [("m/1", "2"), ("m/2", "1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("aime", {"text": "p", "answer": 1}, "expected a column 'problem' or 'question' .*, found answer, text"),
+        ("aime", {"problem": "p", "solution": "none"}, r"solution: expected the answer in its last \\boxed"),
+        ("aime", {"problem": "p", "answer": 1000}, "a whole number from 0 to 999, found 1000"),
+        ("aime", {"problem": "p", "answer": "x"}, "expected a whole number, found 'x'"),
+        ("amc", {"problem": " ", "answer": 1}, "problem: it is empty"),
+        ("math500", {"problem": "p"}, "expected a column 'answer' or 'expected_answer'"),
+        ("math500", {"problem": "p", "answer": " "}, "the answer is empty"),
+        ("gsm8k", {"question": "p", "answer": "18"}, "expected '#### 18' at its end, found '18'"),
+        ("olympiadbench", {"question": "p", "final_answer": ["1", "2"]}, "expected a list of one text, found 2"),
+    ],
+)
+def test_malformed_rows_of_mathematics(name: str, row: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        FORMATS[name](row)
 
 
 def without(row: dict[str, object], key: str) -> dict[str, object]:
@@ -332,7 +528,7 @@ def test_dates_are_half_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"reward": "math"}, "format livecodebench gives tests for programs; set reward to code"),
+        ({"reward": "math"}, "format livecodebench gives golds for the reward code; set reward to code"),
         ({"format": "livecodebanch"}, "unknown name 'livecodebanch'.*did you mean 'livecodebench'"),
         ({"format": "mbpp", "since": "2024-08-01"}, "which format 'mbpp' does not have"),
         ({"since": "August"}, "row 1: since: expected a date such as 2024-08-01, found 'August'"),
@@ -348,7 +544,7 @@ def test_sources_that_contradict_themselves(tmp_path: Path, changes: dict[str, s
 def test_a_malformed_row_names_file_and_row(tmp_path: Path) -> None:
     path = written(tmp_path, MBPP, {**MBPP, "test_list": ["assert inc(1"]})
     with pytest.raises(DataError, match=r"rows.jsonl: row 2: test_list\[0\]: not Python"):
-        read_problems(Source("m", path=path, format="mbpp", reward="code"), 9)
+        read_problems(Source("m", path=path, split="test", format="mbpp", reward="code"), 9)
 
 
 def test_a_recipe_s_dates_may_be_yaml_s() -> None:
@@ -372,7 +568,7 @@ def real(shared: Path, name: str, file: str, **more: str) -> list[Problem]:
     ("name", "file", "problems", "tests"),
     [
         ("humaneval", "humaneval.jsonl", 164, {"assert": 1110, "check": 6}),
-        ("mbpp", "mbpp.jsonl", 974, {"assert": 2919, "check": 3}),
+        ("mbpp", "mbpp.jsonl", 374, {"assert": 1122}),
         ("leetcode", "leetcode_180.jsonl", 180, {"arguments": 17800, "assert": 200}),
         ("leetcode", "leetcode_200_with_solutions.json", 200, {"arguments": 492}),
         ("codecontests", "code_contests_165.json", 165, {"stdin": 1837}),
@@ -386,7 +582,7 @@ def test_real_files_shape(shared: Path, name: str, file: str, problems: int, tes
 
 
 def test_the_real_checks_by_replay(shared: Path) -> None:
-    found = real(shared, "humaneval", "humaneval.jsonl") + real(shared, "mbpp", "mbpp.jsonl")
+    found = real(shared, "humaneval", "humaneval.jsonl") + real(shared, "mbpp", "mbpp.jsonl", split="validation")
     assert [problem.id.rpartition("/")[2] for problem in found if "check" in kinds(problem.gold)] == [
         *("32", "38", "44", "50", "53", "151"),
         "596",

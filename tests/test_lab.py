@@ -97,7 +97,7 @@ def test_digits_and_operators_stay_single_tokens() -> None:
     assert tokenizer.tokenize("\\boxed{7}") == ["\\boxed", "{", "7", "}"]
 
 
-@pytest.mark.parametrize("name", benchmark_names())
+@pytest.mark.parametrize("name", [name for name in benchmark_names() if name in TASKS])
 def test_every_benchmark_is_as_pinned(name: str) -> None:
     exam = open_exam(name)
     assert len({problem.prompt for problem in exam.problems}) == exam.benchmark.problems

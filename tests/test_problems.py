@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from archer.errors import DataError
-from archer.problems import open_source, open_stream
+from archer.problems import open_source, open_stream, read_problems
 from archer.recipe import Source
+from archer.rows import read_rows
 
 
 def written(folder: Path, rows: list[dict], name: str = "train.jsonl") -> str:
@@ -74,8 +75,33 @@ def test_a_missing_file_and_an_unknown_task() -> None:
         open_source(Source("lab-cod"), seed=0)
 
 
-def test_real_benchmark_files_load(shared: Path) -> None:
-    source = Source("aime24", path=str(shared / "math/aime24.jsonl"), prompt="problem", gold="expected_answer")
-    source = Source(**{**source.__dict__, "path": str(shared / "data/math/aime24.jsonl")})
-    at = open_source(source, seed=0)
-    assert len({at(index).id for index in range(30)}) == 30
+@pytest.mark.parametrize("split", ["train", "test", "validation", "prompt"])
+def test_a_file_of_mbpp_gives_the_split_asked_for(shared: Path, split: str) -> None:
+    path = str(shared / "data/code/mbpp.jsonl")
+    found = read_problems(Source("mbpp", path=path, split=split, format="mbpp", reward="code"), 0)
+    first = {"prompt": (1, 10), "test": (11, 500), "validation": (511, 90), "train": (601, 374)}[split]
+    assert (found[0].id, len(found)) == (f"mbpp/{first[0]}", first[1])
+
+
+def test_rows_of_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    written(folder, [{"prompt": "b", "answer": "1"}], "2.jsonl")
+    (folder / "1.json").write_text('[{"prompt": "a\u2028", "answer": "2"}]', encoding="utf-8")
+    (folder / "readme.md").write_text("words")
+    found = read_problems(Source("mine", path=str(folder)), 0)
+    assert [(problem.id, problem.prompt) for problem in found] == [("mine/1", "a\u2028"), ("mine/2", "b")]
+    (folder / "1.json").unlink()
+    (folder / "2.jsonl").unlink()
+    with pytest.raises(DataError, match="no .json or .jsonl file in this folder"):
+        read_problems(Source("mine", path=str(folder)), 0)
+
+
+def test_only_the_rows_asked_for_are_kept(tmp_path: Path) -> None:
+    written(tmp_path, [{"prompt": str(n), "answer": "1"} for n in range(3)])
+    with (tmp_path / "train.jsonl").open("a") as lines:
+        lines.write('{"prompt"')
+    rows = read_rows(Source("mine", path=str(tmp_path / "train.jsonl")))
+    assert [next(rows)["prompt"] for _ in range(3)] == ["0", "1", "2"]  # read line by line
+    with pytest.raises(DataError, match="line 4: not JSON"):
+        next(rows)

@@ -53,7 +53,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows.jsonl: row 1: no key 'prompt'"):
         references("humaneval", rows)
     with pytest.raises(
-        DataError, match=r"codecontests: no format with reference solutions .known: humaneval, leetcode"
+        DataError, match=r"codecontests: no format with reference solutions .known: humaneval, humanevalplus, leetcode"
     ):
         references("codecontests", rows)
     programs = tmp_path / "programs.jsonl"

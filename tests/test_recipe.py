@@ -15,6 +15,8 @@ from archer.recipe import Recipe, read_recipe
 
 KEYS = [
     "algorithms",
+    "data.config",
+    "data.files",
     "data.format",
     "data.gold",
     "data.instruction",
@@ -32,7 +34,10 @@ KEYS = [
     "evaluate.curve_samples",
     "evaluate.every",
     "evaluate.samples",
+    "evaluate.sampling",
+    "evaluate.server",
     "log",
+    "model.context",
     "model.path",
     "model.revision",
     "model.template",
@@ -91,6 +96,8 @@ def test_the_list_of_keys_is_frozen() -> None:
         ("rollout.temperature=0", "temperature 0.0 makes all 16 samples of a group the same"),
         ("rollout.group=1", "group 1 gives no group-relative advantage"),
         ("rollout.top_p=0.9", "train with top_p 1.0 and top_k 0"),
+        ("evaluate.sampling.max_token=9", "evaluate: sampling: unknown key 'max_token' (did you mean 'max_tokens'?)"),
+        ("model.context=-1", "model: context must be 1 or more (found -1)"),
         ("steps=0", "steps must be 1 or more"),
         ("data=[]", "data: name at least one source"),
         ("steps", "--set steps: expected key=value"),

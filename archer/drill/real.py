@@ -22,9 +22,10 @@ from archer.execution import Sandbox
 from archer.execution.base import Executor, Job
 from archer.formats import FORMATS, REFERENCES
 from archer.machine import cores
-from archer.problems import read_json, to_problem
+from archer.problems import to_problem
 from archer.recipe import Source
 from archer.rewards.code import Code
+from archer.rows import read_json
 from archer.types import Problem
 
 

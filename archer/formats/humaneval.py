@@ -22,15 +22,19 @@ def shape(row: Mapping[str, Any]) -> Shaped:
     """The prompt is also the gold's prefix: programs may use its imports and helpers without repeating them."""
     name, code = value(row, "task_id", str), value(row, "prompt", str)
     function, test = value(row, "entry_point", str), value(row, "test", str)
-    prompt = (
-        "Complete this Python function. Answer with the whole function, in one code block marked python.\n\n"
-        f"```python\n{code.strip()}\n```"
-    )
     texts = _assertions(test, _check(test), function)
     tests = [{"check": f"{code}\n{test}"}] if texts is None else [{"assert": text} for text in texts]
     if not tests:
         raise DataError(f"test: its check asserts nothing: {test[:80]!r}")
-    return Shaped(name, prompt, {"function": function, "prefix": code, "tests": tests})
+    return Shaped(name, ask(code), {"function": function, "prefix": code, "tests": tests})
+
+
+def ask(code: str) -> str:
+    """Return the prompt for a signature with its docstring."""
+    return (
+        "Complete this Python function. Answer with the whole function, in one code block marked python.\n\n"
+        f"```python\n{code.strip()}\n```"
+    )
 
 
 def reference(row: Mapping[str, Any]) -> str:

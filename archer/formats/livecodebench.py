@@ -35,8 +35,14 @@ def shape(row: Mapping[str, Any]) -> Shaped:
     if kinds == ["functional"]:
         gold = {"function": _function(row), **gold}
     meta = {key: str(row[key]) for key in ("contest_date", "platform", "difficulty") if key in row}
+    meta = {**meta, "cluster": _contest(row), "date": str(row.get("contest_date") or "")[:10]}
     prompt = ask_for_function(question, starter) if starter.strip() else ask_for_program(question)
     return Shaped(value(row, "question_id", str), prompt, gold, {**meta, "private_tests": len(private)})
+
+
+def _contest(row: Mapping[str, Any]) -> str:
+    """The contest that several problems share; empty where the row does not say."""
+    return f"{row['platform']}/{row['contest_id']}" if row.get("platform") and row.get("contest_id") else ""
 
 
 def _read_tests(row: Mapping[str, Any], key: str) -> list[Any]:

@@ -16,6 +16,8 @@ from archer.formats.shaped import Shaped, parsed, value
 from archer.rewards.assertions import CALLS, split
 from archer.types import Json
 
+SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+
 
 def shape(row: Mapping[str, Any]) -> Shaped:
     """The function's name is that of the first call in the first assertion, past built-ins around it."""
@@ -35,6 +37,13 @@ def shape(row: Mapping[str, Any]) -> Shaped:
         f"\n\n```python\n{shown}\n```"
     )
     return Shaped(str(number), prompt, gold)
+
+
+def in_split(row: Mapping[str, Any], split: str) -> bool:
+    """Say whether a row is of this split, which MBPP tells by ``task_id``. Raises DataError for an unknown one."""
+    if split not in SPLITS:
+        raise DataError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
+    return value(row, "task_id", int) in SPLITS[split]
 
 
 def reference(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ class Shaped:
 
     id: str
     prompt: str
-    gold: dict[str, Json]
+    gold: Json
     meta: dict[str, Json] = field(default_factory=dict)
 
 

@@ -20,11 +20,24 @@ from archer.errors import DataError
 MOST_BITS = 4096  # of a whole number that enters arithmetic: products of longer ones cost time
 MOST_ELEMENTS = 10_000  # of a set built from an answer: elements chosen to collide make it quadratic
 
+
+def allclose(found: Any, wanted: Any, tolerance: float) -> bool:
+    """Equal, or numbers in lists or tuples of one shape, each within ``tolerance`` + 1e-7 of what is wanted.
+
+    EvalPlus's rule, which is numpy's; it has no numpy name in a data set's own assertions.
+    """
+    if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
+        return len(found) == len(wanted) and all(map(allclose, found, wanted, [tolerance] * len(wanted)))
+    if found == wanted:
+        return True
+    return math.isclose(found, wanted, rel_tol=0, abs_tol=tolerance + 1e-7 * abs(wanted))
+
+
 # fmt: off
 CALLS: dict[str, Callable[..., Any]] = {
-    "abs": abs, "all": all, "any": any, "bool": bool, "dict": dict, "float": float, "frozenset": frozenset,
-    "int": int, "isclose": math.isclose, "len": len, "list": list, "max": max, "min": min, "round": round,
-    "set": set, "sorted": sorted, "str": str, "sum": sum, "tuple": tuple,
+    "abs": abs, "all": all, "allclose": allclose, "any": any, "bool": bool, "dict": dict, "float": float,
+    "frozenset": frozenset, "int": int, "isclose": math.isclose, "len": len, "list": list, "max": max, "min": min,
+    "round": round, "set": set, "sorted": sorted, "str": str, "sum": sum, "tuple": tuple,
     "math.fabs": math.fabs, "math.isclose": math.isclose, "math.sqrt": math.sqrt,
 }
 COLLECTING = ("list", "tuple", "set", "frozenset", "sorted", "dict")

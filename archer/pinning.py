@@ -1,0 +1,92 @@
+"""Writing a benchmark's revision, count and checksum into its YAML, every other line as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from archer.benchmark import benchmark_file, fingerprint, read_benchmark
+from archer.errors import DataError, MissingError
+from archer.exams import located
+from archer.problems import read_problems
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What was written. ``before`` is the checksum that stood there, empty for none."""
+
+    revision: str | None
+    problems: int
+    sha256: str
+    before: str
+    confirmed: bool
+
+
+def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None = None) -> Pinned:
+    """Load the rows as the hub gives them and write what they are into the benchmark's YAML.
+
+    ``revision`` defaults to the one that is pinned, else to the hub's newest. Rows from ``data`` pin the
+    checksum alone: what the hub gives stays to be confirmed. Raises DataError where the rows are not as
+    many as the YAML says, or come with public tests only, and where the file cannot be written.
+    """
+    old, benchmark = read_benchmark(name), located(name, data)
+    if old.data.path is None:
+        raise DataError(f"{name}: its problems are generated; there is nothing to pin but what `check` says")
+    from_hub = not (data and name in data)
+    if from_hub:
+        commit = _commit(old.data.path, revision or old.data.revision)
+        benchmark = replace(benchmark, data=replace(benchmark.data, revision=commit))
+    problems = read_problems(benchmark.data, old.problems)
+    if len(problems) != old.problems:
+        raise DataError(f"{name}: {len(problems)} problems, its YAML says {old.problems}: another data set; not pinned")
+    if any(problem.meta.get("private_tests") == 0 for problem in problems):
+        raise DataError(f"{name}: rows with public tests only are not this benchmark; not pinned")
+    found = Pinned(benchmark.data.revision, len(problems), fingerprint(problems), old.sha256, from_hub)
+    path = benchmark_file(name)
+    try:
+        path.write_text(rewritten(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error}") from error
+    read_benchmark(name)
+    return found
+
+
+def rewritten(text: str, pinned: Pinned) -> str:
+    """Return a benchmark's YAML with these pins; comments and all other lines stay."""
+    text = _with(text, "sha256", pinned.sha256)
+    if not pinned.confirmed:
+        return text
+    if re.search(r"^  revision:", text, re.MULTILINE):
+        text = _with(text, "  revision", str(pinned.revision))
+    else:
+        text = re.sub(r"^(  path: .*)$", rf"\1\n  revision: {pinned.revision}", text, count=1, flags=re.MULTILINE)
+    return re.sub(r"^confirm: .*\n?", "", text, flags=re.MULTILINE)
+
+
+def _with(text: str, key: str, found: str) -> str:
+    """Replace the value of a key that stands alone on its line; a comment behind it stays."""
+    new, count = re.subn(rf"^({key}:)[ \t]*[^\s#]*", rf"\1 {found}", text, count=1, flags=re.MULTILINE)
+    if not count:
+        raise DataError(f"no line `{key.strip()}: ...` to write into; put the key on a line of its own")
+    return new
+
+
+def _commit(repository: str, revision: str | None) -> str:
+    """Return the full commit that a revision (or the newest) of a hub data set is."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise MissingError("pinning needs the hub's client: `pip install huggingface_hub`") from error
+    try:
+        found = HfApi().dataset_info(repository, revision=revision).sha
+    except Exception as error:  # the hub's client raises a dozen kinds, all meaning: not to be had
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{repository}@{revision or 'main'}: the hub does not answer for it: {why}; run this where it can be "
+            "reached, or pin a copy with --data NAME=PATH"
+        ) from error
+    if not found:
+        raise DataError(f"{repository}@{revision or 'main'}: the hub names no commit")
+    return str(found)

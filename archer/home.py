@@ -1,4 +1,4 @@
-"""Where the folders beside the package lie: ``benchmarks`` and ``sandbox``.
+"""Where the folders beside the package lie: ``benchmarks``, ``sandbox`` and ``leaderboards``.
 
 A wheel carries them as ``archer/_suite/<name>``, so that no generic name lands in site-packages; a
 checkout (and an editable install of it) has them next to the package.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from archer.statistics import Array, Difference, Interval, holm, mean_interval, paired_difference
+from archer.statistics import Array, Clusters, Difference, Interval, holm, mean_interval, paired_difference
 
 METRICS = ("avg", "pass")
 MEAN = "mean"
@@ -63,11 +63,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Entry:
-    """A benchmark in the standings: P problems x K samples."""
+    """A benchmark in the standings: P problems x K samples; ``clusters`` (P,) name the problems' contests, if any."""
 
     name: str
     problems: int
     samples: int
+    clusters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ def rank(
     bold: set[Cell] = set()
     comparisons: list[Comparison] = []
     for column in empty.columns:
+        clusters = [one.clusters for one in benchmarks if column in (one.name, MEAN)]
         for metric in METRICS:
             matrices = {row: column_of(scores, row, column, metric, benchmarks) for row in rows}
-            cells |= {(row, column, metric): mean_interval(*matrices[row]) for row in rows}
-            differences = all_pairs(matrices)
+            cells |= {(row, column, metric): mean_interval(*matrices[row], clusters=clusters) for row in rows}
+            differences = all_pairs(matrices, clusters)
             bold |= {(row, column, metric) for row in rows if beats_all(row, rows, differences)}
             comparisons += compared(column, metric, differences, empty.anchors)
     return Standings(*(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras)
@@ -139,11 +141,11 @@ def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Se
 Pairs = dict[tuple[str, str], Difference]
 
 
-def all_pairs(matrices: Mapping[str, list[Array]]) -> Pairs:
+def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = ()) -> Pairs:
     """Return the difference of every two rows, both ways round."""
     pairs: Pairs = {}
     for left, right in combinations(matrices, 2):
-        pairs[left, right] = paired_difference(matrices[left], matrices[right])
+        pairs[left, right] = paired_difference(matrices[left], matrices[right], clusters)
         pairs[right, left] = pairs[left, right].mirrored()
     return pairs
 
@@ -192,6 +194,8 @@ def legend(standings: Standings) -> list[str]:
     else:
         over = "One training seed; the mean over problems with its 95% interval"
         noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
+    drawn = [one.name for one in standings.benchmarks if any(one.clusters)]
+    noise += f" Problems of one contest are drawn together: {', '.join(drawn)}." if drawn else ""
     bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
     differences = (
         "Differences are paired by problem and, where both rows have seeds, by seed. Better or worse: the "

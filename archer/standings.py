@@ -1,4 +1,4 @@
-"""Results of a comparison -> standings -> files. The only door to pandas.
+"""Results of a comparison -> standings -> files.
 
 Reads what ``archer compare`` wrote: ``base/results/<benchmark>.json`` and
 ``<algorithm>/seed-<n>/results/<benchmark>.json``. Results that are not of the same problems, drawn in the
@@ -17,23 +17,24 @@ import pandas as pd
 
 from archer.errors import DataError, RunFolderError
 from archer.journal import read_lines, read_manifest, write_aside
+from archer.layouts import markdown
 from archer.ranking import BASE, Cost, Detail, Entry, Scores, Standings, rank
 from archer.result import Result, read_result
 from archer.statistics import Interval, avg_at_k, pass_at_k
-from archer.tables import markdown, render
+from archer.tables import page, render
 
-__all__ = ["frame", "read_standings", "render", "wide", "write_tables"]
+__all__ = ["frame", "read_standings", "render", "table_files", "write_tables"]
 
-ALIKE = ("sha256", "samples", "sampling", "problems")  # what rows of one benchmark must agree in
+ALIKE = ("sha256", "samples", "sampling", "problems", "verifier")  # what rows of one benchmark must agree in
 UNTRAINED = ("evaluate", "write")  # timings that are not training
 Results = Mapping[str, Mapping[str, Sequence[Result]]]  # by row and benchmark, one a seed
 
 
-def read_standings(out: Path, costs: Mapping[str, Cost] | None = None) -> Standings:
-    """Read a comparison's results and compute its standings; ``costs`` by algorithm, else from the journals.
+def read_standings(out: Path) -> Standings:
+    """Read a comparison's results and compute its standings, with what training took from the journals.
 
     Raises RunFolderError when ``out`` is not a comparison's folder, DataError when results are missing,
-    damaged or not of the same problems, samples and sampling.
+    damaged or not of the same problems, samples, sampling and verifier.
     """
     manifest = read_manifest(out)
     if manifest is None or not {"algorithms", "seeds", "recipe"} <= manifest.keys():
@@ -45,14 +46,32 @@ def read_standings(out: Path, costs: Mapping[str, Cost] | None = None) -> Standi
     results = {name: read_row(out, name, seeds, benchmarks) for name in algorithms}
     if (out / BASE).exists():
         results = {BASE: read_row(out, BASE, [0], benchmarks), **results}
-    for benchmark in benchmarks:
-        refuse_unlike(list(chain.from_iterable(row[benchmark] for row in results.values())))
-    first = next(iter(results.values()))
-    entries = [Entry(name, len(first[name][0].problems), first[name][0].samples) for name in benchmarks]
+    entries = [entry([one for row in results.values() for one in row[name]]) for name in benchmarks]
     details = {row: detail(by_benchmark) for row, by_benchmark in results.items()}
-    found = {name: cost([out / name / f"seed-{seed}" for seed in seeds]) for name in algorithms}
-    extras = (details, found if costs is None else costs)
-    return rank(score(results), list(results), seeds, entries, extras)
+    costs = {name: cost([out / name / f"seed-{seed}" for seed in seeds]) for name in algorithms}
+    return rank(score(results), list(results), seeds, entries, (details, costs))
+
+
+def entry(results: Sequence[Result]) -> Entry:
+    """Return what a benchmark's results have in common. Raises DataError for results that are not alike."""
+    refuse_unlike(results)
+    first = results[0]
+    return Entry(first.benchmark, len(first.problems), first.samples, contests(results))
+
+
+def contests(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the contest of each problem, from the results that record them. Raises DataError where these differ."""
+    told: dict[tuple[str, ...], Result] = {}
+    for one in results:
+        if one.clusters:
+            told.setdefault(one.clusters, one)
+    if len(told) > 1:
+        first, other = list(told.values())[:2]
+        raise DataError(
+            f"{first.benchmark}: {other.label} seed {other.seed}: clusters are not those of {first.label} seed "
+            f"{first.seed}; evaluate both with the same data"
+        )
+    return next(iter(told), ())
 
 
 def read_row(out: Path, row: str, seeds: Sequence[int], benchmarks: Sequence[str]) -> dict[str, list[Result]]:
@@ -133,21 +152,18 @@ def cost(runs: Sequence[Path]) -> Cost:
     return Cost(responses / len(runs), seconds / len(runs))
 
 
+def table_files(standings: Standings) -> dict[str, str]:
+    """Return what a comparison's table files hold, by name."""
+    return {"table.md": markdown(page(standings)), "table.csv": frame(standings).to_csv(index=False)}
+
+
 def write_tables(standings: Standings, out: Path) -> None:
     """Write ``table.md`` and ``table.csv``. Raises RunFolderError where they cannot be written."""
     try:
-        write_aside(out / "table.md", markdown(standings))
-        write_aside(out / "table.csv", frame(standings).to_csv(index=False))
+        for name, text in table_files(standings).items():
+            write_aside(out / name, text)
     except OSError as error:
         raise RunFolderError(f"{out}: the tables could not be written: {error.strerror}") from error
-
-
-def wide(standings: Standings, metric: str) -> pd.DataFrame:
-    """Return one metric's means, rows x columns."""
-    means = {
-        column: [standings.cells[row, column, metric].value for row in standings.rows] for column in standings.columns
-    }
-    return pd.DataFrame(means, index=list(standings.rows))
 
 
 def frame(standings: Standings) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Standings as text: Markdown for a file, rich tables for a terminal. Layout only: no number is made here."""
+"""Standings as tables: a page for files, rich tables for a terminal. Layout only: no number is made here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from archer.layouts import GAP, Grid, Page, plain_table
 from archer.ranking import METRICS, Comparison, Standings, legend, show, show_difference
 
-GAP = 2  # between columns
 SCORE, DIFFERENCE = len("0.72 [0.66, 0.78]"), len("+0.35 [+0.28, +0.42]")
 
 
@@ -40,48 +39,34 @@ DETAIL_NOTE = (
 )
 
 
-def markdown(standings: Standings) -> str:
-    """Return the page ``table.md``."""
-    parts = ["# Comparison", *score_lines(standings), "", *(f"- {line}" for line in legend(standings))]
-    for anchor in standings.anchors:
-        parts += ["", f"## Difference to {escape(anchor)}", "", *difference_lines(standings, anchor)]
+def page(standings: Standings) -> Page:
+    """Return the page of a comparison: scores, differences to each anchor, responses and cost."""
+    differences = [difference_grid(standings, anchor) for anchor in standings.anchors]
     header, rows = detail_table(standings)
-    parts += ["", "## Responses and cost", "", *grid(header, rows), "", DETAIL_NOTE]
-    return "\n".join(parts) + "\n"
+    cost = Grid(tuple(header), tuple(tuple(row) for row in rows), "Responses and cost", (DETAIL_NOTE,))
+    return Page("Comparison", (score_grid(standings), *differences, cost))
 
 
-def score_lines(standings: Standings) -> Iterator[str]:
-    """Yield the main table."""
+def score_grid(standings: Standings) -> Grid:
+    """Return the main table."""
     wanted = [(column, metric) for column in standings.columns for metric in METRICS]
-    header = ["", *(f"{column} {standings.metric_name(metric, column)}" for column, metric in wanted)]
-    rows = []
-    for row in standings.rows:
+    header = ("", *(f"{column} {standings.metric_name(metric, column)}" for column, metric in wanted))
+    rows, strong = [], set()
+    for at, row in enumerate(standings.rows):
         cells = [(row, column, metric) for column, metric in wanted]
-        texts = [(show(standings.cells[cell]), cell in standings.bold) for cell in cells]
-        rows.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
-    yield ""
-    yield from grid(header, rows)
+        rows.append((row, *(show(standings.cells[cell]) for cell in cells)))
+        strong |= {(at, place) for place, cell in enumerate(cells, start=1) if cell in standings.bold}
+    return Grid(header, tuple(rows), notes=tuple(legend(standings)), strong=frozenset(strong))
 
 
-def difference_lines(standings: Standings, anchor: str) -> list[str]:
+def difference_grid(standings: Standings, anchor: str) -> Grid:
     """Return the table of differences to one row."""
     rows = []
     for metric in METRICS:
         for row, by_column in standings.against(anchor, metric).items():
             texts = [f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})" for one in by_column.values()]
-            rows.append([row, f"{metric}@K", *texts])
-    return grid(["", "", *standings.columns], rows)
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a GitHub table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
-
-
-def escape(text: str) -> str:
-    """Return text that Markdown shows as it is and that stays in its cell."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
+            rows.append((row, f"{metric}@K", *texts))
+    return Grid(("", "", *standings.columns), tuple(rows), f"Difference to {anchor}")
 
 
 def render(standings: Standings) -> RenderableType:
@@ -155,17 +140,3 @@ def chunks(standings: Standings, cell: int, width: int) -> list[tuple[str, ...]]
     tables = math.ceil(len(columns) / max(1, (width - label) // widest))
     size = math.ceil(len(columns) / tables)
     return [columns[start : start + size] for start in range(0, len(columns), size)]
-
-
-def plain_table(title: str, header: Sequence[str]) -> Table:
-    """Return an empty table; headings are text, so that a name with brackets is no markup."""
-    table = Table(
-        title=Text(title, "bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for place, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", justify="left" if place == 0 else "right")
-    return table

@@ -10,15 +10,18 @@ import pytest
 from transformers import AutoTokenizer
 
 from archer.benchmark import read_benchmark
+from archer.boards.specs import spec_names
+from archer.boards.upkeep import verify, write_all
+from archer.errors import DataError
 from archer.lab import TASKS
 from archer.policies.load import load_model, model_path
 from archer.recipe import Model, read_recipe
 from archer.result import read_result
-from archer.standings import read_standings, write_tables
 from archer.statistics import avg_at_k, pass_at_k
 
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "leaderboards" / "lab"
+BOARDS = ROOT / "leaderboards"
+RECORD = BOARDS / "lab"
 
 
 def test_the_embedded_model_loads_like_any_other() -> None:
@@ -53,8 +56,61 @@ def test_every_algorithm_learned(algorithm: str) -> None:
         assert sorted(rise.values())[-2] >= 0.1
 
 
-def test_the_recorded_table_follows_from_the_recorded_outcomes(tmp_path: Path) -> None:
-    shutil.copytree(RECORD, tmp_path / "lab")
-    write_tables(read_standings(tmp_path / "lab"), tmp_path / "lab")
-    for name in ("table.md", "table.csv"):
-        assert (tmp_path / "lab" / name).read_text() == (RECORD / name).read_text()
+def test_every_committed_table_is_made_of_what_is_committed(tmp_path: Path) -> None:
+    """Byte for byte: whoever changes a number, a result or a layout commits the tables anew."""
+    shutil.copytree(RECORD, tmp_path / "lab", ignore=shutil.ignore_patterns("table.*"))
+    written = write_all(BOARDS, tmp_path)
+    assert len(written) == 4 * len(spec_names()) + 2
+    for path in written:
+        kept = BOARDS / path.relative_to(tmp_path)
+        assert kept.read_bytes() == path.read_bytes(), f"{kept}: run `archer table --write` and look at the change"
+    tables = {path.relative_to(BOARDS) for ending in ("csv", "tex", "html") for path in BOARDS.rglob(f"*.{ending}")}
+    assert tables == {path.relative_to(tmp_path) for path in written if path.suffix != ".md"}  # and no others
+
+
+def test_what_is_committed_verifies() -> None:
+    told = verify(BOARDS)
+    assert "30 in 1 comparisons, 46,080 outcomes" in told[1]
+
+
+def copied(tmp_path: Path) -> Path:
+    """Return a copy of the leaderboards."""
+    return Path(shutil.copytree(BOARDS, tmp_path / "leaderboards"))
+
+
+def test_a_table_edited_by_hand_is_found(tmp_path: Path) -> None:
+    root = copied(tmp_path)
+    page = root / "paper-math.md"
+    page.write_text(page.read_text().replace("48.7", "58.7"))
+    (root / "lab" / "table.csv").unlink()
+    with pytest.raises(DataError) as caught:
+        verify(root)
+    assert "paper-math.md: is not what its numbers make; run `archer table --write`" in str(caught.value)
+    assert "table.csv: is missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"sha256": "14', '"sha256": "00', r"stale or foreign"),
+        ('"benchmark": "lab-code"', '"benchmark": "lab-cod"', "no benchmark 'lab-cod'"),
+        ('"max_tokens": 192', '"max_tokens": 193', "drawn with .*193"),
+        ("true", "false", "is not what its numbers make"),
+    ],
+)
+def test_a_changed_result_is_found(tmp_path: Path, old: str, new: str, message: str) -> None:
+    root = copied(tmp_path)
+    path = root / "lab" / "archer" / "seed-1" / "results" / "lab-code.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=message):
+        verify(root)
+
+
+def test_a_foreign_result_among_the_committed_ones_is_found(tmp_path: Path) -> None:
+    root = copied(tmp_path)
+    stray = root / "results" / "elsewhere.json"
+    stray.write_text((RECORD / "base" / "results" / "lab-code.json").read_text().replace('"lab-code"', '"aime24"'))
+    with pytest.raises(DataError, match=r"elsewhere\.json: stale or foreign"):
+        verify(root)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from archer.errors import DataError, RunFolderError
 from archer.ranking import Comparison, Cost, Entry, Standings, show, show_difference
-from archer.standings import frame, read_standings, render, wide, write_tables
+from archer.standings import frame, read_standings, render, write_tables
 from archer.statistics import Difference, Interval
 from archer.types import Sampling
 
@@ -41,11 +41,13 @@ def test_rows_columns_and_counts(standings: Standings) -> None:
 
 
 def test_means_by_hand(standings: Standings) -> None:
-    avg, solved = wide(standings, "avg"), wide(standings, "pass")
-    assert list(avg.loc["base"]) == [4 / 16, 8 / 16, 6 / 16]
-    assert list(avg.loc["grpo"]) == [9 / 16, 8 / 16, 8.5 / 16]
-    assert list(avg.loc["archer"]) == [15.5 / 16, 2 / 16, 8.75 / 16]  # 16 and 15 right; 2 and 2
-    assert list(solved.loc["archer"]) == [1.0, 1.5 / 4, 2.75 / 4]  # code: 1 and 2 of 4 problems
+    def means(row: str, metric: str) -> list[float]:
+        return [standings.cells[row, column, metric].value for column in standings.columns]
+
+    assert means("base", "avg") == [4 / 16, 8 / 16, 6 / 16]
+    assert means("grpo", "avg") == [9 / 16, 8 / 16, 8.5 / 16]
+    assert means("archer", "avg") == [15.5 / 16, 2 / 16, 8.75 / 16]  # 16 and 15 right; 2 and 2
+    assert means("archer", "pass") == [1.0, 1.5 / 4, 2.75 / 4]  # code: 1 and 2 of 4 problems
     cell = standings.cells["archer", "lab-sums", "avg"]
     assert (cell.seeds, cell.problems) == (2, 4)
     base = standings.cells["base", "mean", "avg"]
@@ -98,14 +100,12 @@ def test_numbers_are_compact_and_say_when_nothing_is_known() -> None:
     assert show_difference(unknown) == "+0.50 [unknown]"
 
 
-def test_details_and_costs(standings: Standings, folder: Path) -> None:
+def test_details_and_costs(standings: Standings) -> None:
     base = standings.details["base"]
     assert (base.length, base.truncated, base.no_answer, base.timeout, base.seconds) == (31, 0.25, 0.25, 0, 5)
     # Of archer's 64 responses, 16 are the last of a problem; 7 problems were solved four times.
     assert standings.details["archer"].no_answer == 9 / 64
     assert standings.costs["archer"] == Cost(responses=3 * 64, seconds=3 * 3.5)  # not evaluating nor writing
-    given = {"archer": Cost(1.0, 2.0)}
-    assert read_standings(folder, given).costs == given
 
 
 def test_one_seed_says_that_training_noise_is_not_covered(tmp_path: Path) -> None:
@@ -177,6 +177,7 @@ THREE = {"reasons": (("x",) * 3,) * 4, "stops": (("end",) * 3,) * 4, "tokens": (
 REFUSALS = [
     ({"sha256": "b" * 64}, "lab-code: dapo seed 1: sha256 is b"),
     ({"sampling": Sampling(temperature=0.6, max_tokens=64)}, r"sampling is Sampling\(temperature=0.6"),
+    ({"verifier": {"math-verify": "0.8.0"}}, r"lab-code: dapo seed 1: verifier is .*0\.8\.0.*, not \{\}"),
     ({"problems": tuple(f"lab-code-{n}" for n in (1, 0, 2, 3))}, "problems are others or in another order"),
     ({"outcomes": ((True,) * 3,) * 4, **THREE}, "samples is 3, not 4"),
     ({"label": "grpo"}, "holds the result of .'grpo', 1, 'lab-code'., its place is that of .'dapo'"),
@@ -187,6 +188,21 @@ REFUSALS = [
 def test_results_that_cannot_be_compared_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     rewrite(write_comparison(tmp_path), "dapo", 1, "lab-code", **changes)
     with pytest.raises(DataError, match=message):
+        read_standings(tmp_path)
+
+
+def test_contests_widen_intervals_and_are_told(tmp_path: Path) -> None:
+    apart = read_standings(write_comparison(tmp_path))
+    for row, seed in [("base", 0), *((name, seed) for name in ("grpo", "dapo", "archer") for seed in (0, 1))]:
+        rewrite(tmp_path, row, seed, "lab-sums", clusters=("june", "june", "july", "july"))
+    together = read_standings(tmp_path)
+    cell = ("base", "lab-sums", "avg")  # 0, 1/4, 1/4, 1/2: by contest 1/8 and 3/8
+    assert together.cells[cell].value == apart.cells[cell].value
+    assert together.cells[cell].high > apart.cells[cell].high
+    write_tables(together, tmp_path)
+    assert "Problems of one contest are drawn together: lab-sums." in (tmp_path / "table.md").read_text()
+    rewrite(tmp_path, "dapo", 1, "lab-sums", clusters=("june", "july", "july", "july"))
+    with pytest.raises(DataError, match="lab-sums: dapo seed 1: clusters are not those of base seed 0"):
         read_standings(tmp_path)
 
 

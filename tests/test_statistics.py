@@ -9,9 +9,12 @@ from archer.statistics import (
     Array,
     avg_at_k,
     holm,
+    maj_at_k,
     mean_interval,
     paired_difference,
     pass_at_k,
+    pass_curve,
+    rerun_sd,
 )
 
 STUDIES = 400  # the standard error of a coverage of 95 % is 1.1 points
@@ -50,6 +53,104 @@ def test_pass_at_one_is_avg_and_large_samples_do_not_overflow() -> None:
 def test_pass_at_k_refuses_more_draws_than_samples(k: int) -> None:
     with pytest.raises(ValueError, match=f"pass@{k} of 2 samples"):
         pass_at_k([[True, False]], k)
+
+
+def test_the_curve_holds_pass_at_k_for_every_k() -> None:
+    outcomes_PK = [[True, False, False, False], [True, True, False, False]]
+    # 1 of 4 right: 1/4, 2/4, 3/4, 1; 2 of 4: 1/2, 5/6, 1, 1
+    assert pass_curve(outcomes_PK).tolist() == pytest.approx([3 / 8, 2 / 3, 7 / 8, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "answers", "expected"),
+    [
+        ([1, 1, 0, 0], ["1/2", "0.5", "3", "4"], 1.0),  # right answers are one, however they are written
+        ([1, 1, 0, 0], ["7", "7", "3", " 3"], 0.5),  # two against two
+        ([1, 0, 0, 0], ["7", "3", "3", "4"], 0.0),
+        ([1, 0, 0, 0], ["7", "3", "4", "5"], 0.25),  # all alone
+        ([1, 0, 0, 0], ["7", "", "", ""], 1.0),  # no answer has no vote
+        ([0, 0, 0, 0], ["", "", "", ""], 0.0),
+        ([0, 0, 0, 0], ["3", "3", "4", ""], 0.0),
+    ],
+)
+def test_majority_by_hand(outcomes: list[int], answers: list[str], expected: float) -> None:
+    assert maj_at_k([[bool(one) for one in outcomes]], [answers]).tolist() == [expected]
+
+
+def test_a_majority_needs_the_answers_of_right_samples() -> None:
+    with pytest.raises(ValueError, match="needs the answer of every right sample"):
+        maj_at_k([[True, False]], [["", "3"]])
+
+
+def test_rerun_sd_by_hand_and_by_sampling_anew() -> None:
+    # p is 1/2 and 1: sqrt(1/4 / (2 - 1)) / 2
+    assert rerun_sd([[True, False], [True, True]]) == pytest.approx(0.25)
+    assert np.isnan(rerun_sd([[True], [False]]))
+    rng = np.random.default_rng(6)
+    chance_P = rng.beta(0.6, 0.6, 30)
+    runs = rng.random((4000, 30, 8)) < chance_P[:, None]
+    seen = runs.mean(axis=(1, 2)).std()
+    told = np.sqrt(np.mean([rerun_sd(run) ** 2 for run in runs[:500]]))
+    assert told == pytest.approx(seen, rel=0.03)
+
+
+def test_contests_whose_problems_agree_count_as_one_problem_each() -> None:
+    """Three contests of two equal problems each: as wide as three problems, of which two are drawn."""
+    value_SP, names = np.array([[0.0, 0.0, 0.5, 0.5, 1.0, 1.0]]), list("aabbcc")
+    found = mean_interval(value_SP, clusters=[names])
+    assert (found.value, found.problems) == (0.5, 6)
+    assert (found.low, found.high) == (0.0, 1.0)  # the 2.5 % tail is twice the same extreme contest, 1 in 9
+    narrow = mean_interval(0.5 + (value_SP - 0.5) / 10, clusters=[names])
+    assert narrow.low == pytest.approx(0.5 - 0.05 * 4.30265 / 1.95996, abs=1e-5)  # Student's t, 2 degrees of freedom
+    assert mean_interval(value_SP).high < 1.0
+
+
+def test_names_that_no_two_problems_share_change_nothing() -> None:
+    value_SP = np.random.default_rng(7).random((2, 12))
+    own = mean_interval(value_SP)
+    assert mean_interval(value_SP, clusters=[[f"contest-{n}" for n in range(12)]]) == own
+    assert mean_interval(value_SP, clusters=[[""] * 12]) == own
+    assert mean_interval(value_SP, clusters=[[]]) == own
+
+
+def test_one_contest_has_no_interval_and_missing_names_are_refused() -> None:
+    found = paired_difference([np.array([[0.5, 0.7]])], [np.array([[0.1, 0.4]])], [["a", "a"]])
+    assert found.value == pytest.approx(0.35)
+    assert np.isnan(found.low)
+    assert found.p == 1.0
+    with pytest.raises(ValueError, match="1 names of clusters for 2 problems"):
+        mean_interval(np.array([[0.5, 0.7]]), clusters=[["a"]])
+
+
+def test_contests_that_all_score_alike_do_not_claim_more_than_their_number() -> None:
+    solved = mean_interval(np.ones((1, 20)), clusters=[["a"] * 10 + ["b"] * 10])
+    assert solved.low == pytest.approx(0.025**0.5)
+
+
+@pytest.mark.parametrize(
+    ("problems", "samples", "a", "b"), [(30, 64, 0.27, 0.28), (30, 64, 0.6, 0.6), (64, 16, 0.6, 0.6)]
+)
+def test_intervals_of_beta_binomial_scores_cover_the_truth(problems: int, samples: int, a: float, b: float) -> None:
+    rng = np.random.default_rng(11)
+    scores = [rng.binomial(samples, rng.beta(a, b, problems))[None] / samples for _ in range(1000)]
+    found = [mean_interval(one) for one in scores]
+    assert 0.93 <= np.mean([one.low <= a / (a + b) <= one.high for one in found]) <= 0.96
+
+
+@pytest.mark.parametrize("contests", [16, 32])
+def test_intervals_over_contests_cover_the_truth_and_those_over_problems_do_not(contests: int) -> None:
+    rng = np.random.default_rng(12)
+    clustered, plain = [], []
+    for study in range(1000):
+        sizes_C = rng.integers(1, 7, contests)
+        shared_P, names = np.repeat(rng.beta(0.6, 0.6, contests), sizes_C), np.repeat(np.arange(contests), sizes_C)
+        chance_P = np.where(rng.random(len(names)) < 0.7, shared_P, rng.beta(0.6, 0.6, len(names)))
+        score_SP = rng.binomial(16, chance_P)[None] / 16
+        clustered.append(mean_interval(score_SP, clusters=[[str(name) for name in names]]))
+        if study < 100:
+            plain.append(mean_interval(score_SP))
+    assert 0.93 <= np.mean([one.low <= 0.5 <= one.high for one in clustered]) <= 0.96
+    assert np.mean([one.low <= 0.5 <= one.high for one in plain]) < 0.9
 
 
 def study(rng: np.random.Generator, seeds: int, seed_spread: float, problem_spread: float) -> list[Array]:

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archer.errors import UserError
 
-def table(out: Annotated[Path, typer.Argument(help="A folder that `archer compare` wrote.")]) -> None:
-    """Print and write the table of a comparison, recomputed from the outcomes."""
-    show(out, report=False)
+if TYPE_CHECKING:
+    from archer.layouts import Page
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+    html = "html"
+
+
+def table(
+    what: Annotated[str, typer.Argument(help="A folder that `archer compare` wrote, or a table: paper-math.")] = "",
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
+    results: Annotated[Path | None, typer.Option(help="Results to show; default: the committed and ./results.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Make every committed table anew.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check every committed table against its outcomes.")] = False,
+) -> None:
+    """Print a table, recomputed from outcomes and printed numbers; a comparison's is also written."""
+    if not what and not write and not verify:
+        from archer.boards.specs import spec_names
+
+        raise UserError(f"archer table: name a folder or a table ({', '.join(spec_names())}), or --verify or --write")
+    if write or verify:
+        keep(write=write, verify=verify)
+    if what and (Path(what) / "manifest.json").is_file():
+        show(Path(what), report=False, form=form)
+    elif what:
+        show_board(what, results, form)
 
 
 def report(out: Annotated[Path, typer.Argument(help="A folder that `archer compare` wrote.")]) -> None:
@@ -18,12 +49,50 @@ def report(out: Annotated[Path, typer.Argument(help="A folder that `archer compa
     show(out, report=True)
 
 
-def show(out: Path, *, report: bool) -> None:
+def keep(*, write: bool, verify: bool) -> None:
+    """Make the committed tables anew, or check them."""
+    from archer.boards import upkeep
+
+    root = upkeep.checkout()
+    if write:
+        for path in upkeep.write_all(root, root):
+            typer.echo(f"{path}: written")
+    if verify:
+        typer.echo("\n".join(upkeep.verify(root)))
+
+
+def show_board(name: str, results: Path | None, form: Format) -> None:
+    """Print a table of published and measured numbers."""
+    from archer.boards.board import open_board, results_folders
+    from archer.boards.lines import table_csv
+    from archer.boards.pages import page
+
+    board = open_board(name, results_folders(results))
+    if form is Format.csv:
+        typer.echo(table_csv(board), nl=False)
+    else:
+        show_page(page(board), form)
+
+
+def show_page(page: Page, form: Format) -> None:
+    """Print a page."""
+    from rich.console import Console
+
+    from archer import layouts
+
+    if form is Format.terminal:
+        Console().print(layouts.Terminal(page))
+    else:
+        made = {Format.markdown: layouts.markdown, Format.latex: layouts.latex, Format.html: layouts.html}
+        typer.echo(made[form](page), nl=False)
+
+
+def show(out: Path, *, report: bool, form: Format = Format.terminal) -> None:
     """Print the table of a comparison and write its files."""
     from rich.console import Console
 
-    from archer.standings import read_standings, write_tables
-    from archer.tables import render
+    from archer.standings import read_standings, table_files, write_tables
+    from archer.tables import page, render
 
     standings = read_standings(out)
     write_tables(standings, out)
@@ -31,4 +100,9 @@ def show(out: Path, *, report: bool) -> None:
         from archer.report import write_report
 
         write_report(out, standings)
-    Console().print(render(standings))
+    if form is Format.terminal:
+        Console().print(render(standings))
+    elif form is Format.csv:
+        typer.echo(table_files(standings)["table.csv"], nl=False)
+    else:
+        show_page(page(standings), form)

@@ -1,0 +1,1 @@
+"""Leaderboards: published numbers beside measured ones, and how much noise either hides."""

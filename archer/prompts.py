@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from archer.errors import ModelError
 from archer.types import Json, Problem
+
+
+class Encoder(Protocol):
+    """What an engine needs of prompts."""
+
+    def encode(self, problem: Problem) -> tuple[int, ...]:
+        """Return the prompt's token ids."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,17 @@ class Prompts:
 
     def render(self, problem: Problem) -> str:
         """Return the prompt as the model sees it, ready for the response."""
-        messages = [{"role": "system", "content": problem.system}] if problem.system else []
-        messages.append({"role": "user", "content": problem.prompt})
-        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **self.switches)
+        text = self.tokenizer.apply_chat_template(
+            messages(problem), add_generation_prompt=True, tokenize=False, **self.switches
+        )
         return str(text)
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
         """Return the prompt's token ids; the template writes its own special tokens, so none are added."""
         return tuple(self.tokenizer.encode(self.render(problem), add_special_tokens=False))
+
+
+def messages(problem: Problem) -> list[dict[str, str]]:
+    """Return the problem as a chat: its system message, if it has one, and the user's."""
+    system = [{"role": "system", "content": problem.system}] if problem.system else []
+    return [*system, {"role": "user", "content": problem.prompt}]

@@ -13,6 +13,7 @@ import pytest
 from archer.execution import Sandbox, open_executor
 from archer.execution.pool import Pool
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it, which the hub's client does once, at import
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
@@ -22,11 +23,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder of golden losses and benchmark data is not beside this checkout")
     return SHARED
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _offline() -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "pandas", "plotly", "math_verify", "sympy", "pebble", "scipy", "numpy")
 DOORS = {
-    "math_verify": ("rewards.math",),
-    "pandas": ("standings", "tables"),
+    "math_verify": ("rewards.reading", "rewards.equality"),
+    "latex2sympy2_extended": ("rewards.reading",),
+    "sympy": ("rewards.reading", "rewards.equality", "rewards.numeric"),
+    "pandas": ("standings", "layouts"),
+    "statsmodels": ("statistics", "power"),
     "plotly": ("report",),
     "pebble": ("workers",),
+    "lm_eval": ("harness",),
     "docker": ("execution.docker", "execution.image"),
+    "openai": ("engines.openai",),
     "transformers": ("policies", "engines", "prompts", "checkpoint", "lab"),
 }
 

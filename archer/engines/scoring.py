@@ -1,0 +1,118 @@
+"""Scoring given text: log-likelihoods of continuations, for tasks that compare answers instead of sampling them.
+
+B rows of a batch, T input tokens, K positions whose logits are kept, N tokens of a continuation, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from archer.errors import DataError
+
+Ids = tuple[int, ...]
+Pair = tuple[Ids, Ids]  # a context and its continuation, neither of them empty
+
+
+@dataclass(frozen=True)
+class Score:
+    """``logp`` of a continuation in nats, and whether it is what greedy decoding would have written."""
+
+    logp: float
+    greedy: bool
+
+
+Scored = Callable[[int, Score], None]  # told of each pair's place and score as it is known, in any order
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input of the model, with the places of all pairs it answers; ``first`` is the first position needed."""
+
+    tokens: Ids
+    places: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores pairs with any Hugging Face causal LM.
+
+    A batch holds at most ``tokens`` input tokens, padding included, and at most ``logits`` values of logits,
+    but always a row. ``autocast`` is the dtype of the forward passes (none: the weights' own).
+    """
+
+    model: PreTrainedModel
+    tokens: int = 16384
+    logits: int = 2**27
+    autocast: torch.dtype | None = None
+
+    @torch.inference_mode()
+    def score(self, pairs: Sequence[Pair], scored: Scored = lambda place, score: None) -> list[Score]:
+        """Return one score a pair, in order. Raises DataError for an empty context or continuation.
+
+        Pairs with the same input (the one-letter answers of a question) share one row. Rows are padded on the
+        right, where a causal model does not look, so neither padding nor company changes a score.
+        """
+        found: dict[int, Score] = {}
+        device = self.model.device
+        self.model.eval()
+        with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
+            for batch in self._batches(to_rows(pairs)):
+                for place, score in self._forward(batch, pairs):
+                    found[place] = score
+                    scored(place, score)
+        return [found[place] for place in range(len(pairs))]
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Cut rows, longest first so that little is padded and memory runs out at once or never, into batches."""
+        batch: list[Row] = []
+        for row in sorted(rows, key=lambda row: (-len(row.tokens), row.tokens)):
+            width = len(batch[0].tokens) if batch else len(row.tokens)
+            kept = width - min([row.first, *(other.first for other in batch)])
+            count = len(batch) + 1
+            if batch and (count * width > self.tokens or count * kept * self.model.config.vocab_size > self.logits):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _forward(self, batch: Sequence[Row], pairs: Sequence[Pair]) -> Iterator[tuple[int, Score]]:
+        first = min(row.first for row in batch)
+        device = self.model.device
+        token_BT = pad_sequence([torch.tensor(row.tokens) for row in batch], batch_first=True).to(device)
+        # The model's own head, which may scale or cap logits, on the positions needed alone.
+        kept_K = torch.arange(first, token_BT.shape[1], device=device)
+        logits_BKV = self.model(input_ids=token_BT, use_cache=False, logits_to_keep=kept_K).logits
+        for logits_KV, row in zip(logits_BKV, batch, strict=True):
+            for place in row.places:
+                continuation = pairs[place][1]
+                end = len(row.tokens) - first
+                yield place, score_of(logits_KV[end - len(continuation) : end], continuation)
+
+
+def to_rows(pairs: Sequence[Pair]) -> list[Row]:
+    """Return the different inputs: context and continuation but for its last token, which is only predicted."""
+    places: dict[Ids, list[int]] = {}
+    for place, (context, continuation) in enumerate(pairs):
+        if not context or not continuation:
+            raise DataError(f"pair {place}: nothing to score: {len(context)} and {len(continuation)} tokens")
+        places.setdefault((*context, *continuation[:-1]), []).append(place)
+    return [
+        Row(tokens, tuple(own), len(tokens) - max(len(pairs[place][1]) for place in own))
+        for tokens, own in places.items()
+    ]
+
+
+def score_of(logits_NV: Tensor, continuation: Ids) -> Score:
+    """Return the score of a continuation from the logits that predict it, in float32 whatever they came in."""
+    logits_NV = logits_NV.float()
+    target_N = torch.tensor(continuation, device=logits_NV.device)
+    logp_N = logits_NV.gather(-1, target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
+    return Score(float(logp_N.double().sum()), bool((logits_NV.argmax(-1) == target_N).all()))

@@ -11,7 +11,7 @@ import typer
 
 from archer.commands import benchmarks
 from archer.commands.evaluate import evaluate
-from archer.commands.options import Changes, Threads, Unisolated
+from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe
 from archer.commands.tables import report, show, table
 from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
@@ -46,11 +46,10 @@ def compare(
 ) -> None:
     """Train algorithms from one base model, evaluate all, print the table that compares them."""
     from archer import compare as comparing
-    from archer.recipe import read_recipe
 
     if recipe and quick:
         raise UserError(f"--quick is a recipe of its own: leave it out, or leave out --recipe {recipe}")
-    chosen = read_recipe(recipe or ("lab-quick" if quick else "lab"), changes or [])
+    chosen = chosen_recipe(recipe or ("lab-quick" if quick else "lab"), changes)
     if not recipe and not allow_unisolated:
         chosen, note = comparing.without_programs(chosen)
         typer.echo(note, err=True, nl=bool(note))
@@ -75,11 +74,10 @@ def train(
     changes: Changes = None,
 ) -> None:
     """Train one algorithm with one seed, then evaluate it."""
-    from archer.recipe import read_recipe
     from archer.train import Run
     from archer.train import train as run_training
 
-    chosen = read_recipe(recipe, changes or [])
+    chosen = chosen_recipe(recipe, changes)
     if not algorithm and len(chosen.algorithms) != 1:
         raise UserError(f"{recipe}: has {', '.join(chosen.algorithms)}; choose one with --algorithm")
     name = algorithm or next(iter(chosen.algorithms))

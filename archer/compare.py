@@ -18,6 +18,7 @@ import yaml
 from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
+from archer.examine import digest as of_evaluation
 from archer.examine import open_sandbox
 from archer.execution import Sandbox, open_executor
 from archer.home import PACKAGE
@@ -78,7 +79,7 @@ class Plan:
         """Raise RunFolderError when a job's folder holds a run of other values than this plan's."""
         existing = read_manifest(job.folder)
         if existing is not None:
-            digest = self.recipe.digest(None if job.algorithm == BASE else job.algorithm)
+            digest = of_evaluation(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
             refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
 
     def finished(self, job: Job) -> bool:

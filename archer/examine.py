@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from archer.benchmark import fingerprint
+from archer.config import merged
 from archer.engines import open_engine
-from archer.errors import MissingError
-from archer.evaluate import Examinee, evaluate
+from archer.engines.base import Respondent
+from archer.engines.native import described
+from archer.engines.recall import Recall
+from archer.errors import DataError, MissingError, RunFolderError
+from archer.evaluate import Examinee, Watch, evaluate, prompts_digest
 from archer.exams import Exam, open_exam
 from archer.execution import Sandbox, open_executor
 from archer.execution.base import Executor
-from archer.execution.limits import default_limits
-from archer.grading import Grader
-from archer.journal import Journal
+from archer.grading import Grader, where_programs_ran
+from archer.journal import Journal, read_manifest
 from archer.machine import provenance
-from archer.policies.load import load_model
+from archer.policies.load import load_model, load_tokenizer, weights_digest
 from archer.problems import judges_programs
+from archer.prompts import Prompts
 from archer.recipe import Recipe, Source
 from archer.result import Result, read_result
+from archer.store import Store
 from archer.types import Json
 
 
 @dataclass(frozen=True)
 class Exams:
-    """What ``archer eval`` asks for: a recipe's model as it is, on the recipe's benchmarks."""
+    """What ``archer eval`` asks for: a recipe's model as it is, on the recipe's benchmarks.
+
+    ``data`` says where benchmarks' rows lie, ``store`` where samples are kept (none: ``out/samples``). ``problems``
+    cuts each benchmark to its first ones, under a name of its own. ``regrade`` grades the stored samples again.
+    """
 
     recipe: Recipe
     label: str
@@ -36,9 +48,22 @@ class Exams:
     out: Path
     threads: int = 0
     unisolated: bool = False
+    data: Mapping[str, Path] = field(default_factory=dict)
+    store: Path | None = None
+    problems: int | None = None
+    regrade: bool = False
 
 
-def examine(asked: Exams) -> list[Result]:
+@dataclass(frozen=True)
+class Subject:
+    """Who answers, the name of its weights, and what a server said of itself."""
+
+    engine: Respondent
+    weights: str
+    server: Mapping[str, Json] | None = None
+
+
+def examine(asked: Exams, watch: Watch) -> list[Result]:
     """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
 
     Raises RunFolderError when ``out`` holds the evaluation of another model, label or seed.
@@ -47,27 +72,158 @@ def examine(asked: Exams) -> list[Result]:
     with ExitStack() as stack:
         if asked.threads:
             torch.set_num_threads(asked.threads)
-        exams = open_exams(recipe)
+        exams = open_exams(recipe, asked.data)
         executor = open_sandbox(recipe, [exam.benchmark.data for exam in exams], asked.unisolated, stack)
-        model, tokenizer = load_model(recipe.model)
-        engine = open_engine(recipe, model, tokenizer)
+        subject = open_subject(asked)
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-        manifest = {
-            "recipe_digest": recipe.digest(), "algorithm": asked.label, "seed": asked.seed,
-            "threads": torch.get_num_threads(), **origin(recipe, executor),
-        }  # fmt: skip
-        journal = Journal(asked.out, manifest)
+        from_where = {**origin(recipe, executor), "server": subject.server}
+        journal = Journal(asked.out, manifest(asked, subject, from_where))
         stack.callback(journal.close)
-        for exam in exams:
-            if not journal.has(exam.benchmark.name):
-                who = Examinee(asked.label, asked.seed, 0, origin(recipe, executor))
-                journal.result(evaluate(engine, grader, exam, who), final=True)
-        return [read_result(journal.final(exam.benchmark.name)) for exam in exams]
+        who = Examinee(asked.label, asked.seed, 0, from_where, subject.weights)
+        hall = Hall(subject.engine, grader, journal, watch)
+        return [
+            one(asked, exam, replace(who, provenance={**from_where, "notes": list(exam.notes)}), hall) for exam in exams
+        ]
 
 
-def open_exams(recipe: Recipe) -> list[Exam]:
-    """Load the recipe's benchmarks, checked."""
-    return [open_exam(name, recipe.evaluate.samples) for name in recipe.evaluate.benchmarks]
+@dataclass(frozen=True)
+class Hall:
+    """What all of an evaluation's benchmarks share."""
+
+    engine: Respondent
+    grader: Grader
+    journal: Journal
+    watch: Watch
+
+
+def one(asked: Exams, exam: Exam, who: Examinee, hall: Hall) -> Result:
+    """Evaluate one benchmark, or return the result that this very evaluation left before."""
+    name = exam.benchmark.name  # also of its part: the samples are the same
+    exam = exam if asked.problems is None else first(exam, asked.problems)
+    path = hall.journal.final(exam.benchmark.name)
+    before = read_result(path) if path.exists() else None
+    if before is not None:
+        refuse_other(path, before, exam, who, prompts_digest(hall.engine, exam))
+        if not asked.regrade:
+            hall.watch.say(other_versions(before, hall.grader, exam))
+            return before
+    made = {**provenance(), "engine": hall.engine.describe(), "server": who.provenance["server"]}
+    with Store((asked.store or asked.out / "samples") / f"{name}.jsonl", made) as store:
+        result = evaluate(hall.engine, hall.grader, exam, who, store, hall.watch)
+    hall.journal.result(result, final=True)
+    if before is not None:
+        hall.watch.say(changes(before, result))
+    return result
+
+
+def first(exam: Exam, problems: int) -> Exam:
+    """Return an exam's first problems as a benchmark of another name and checksum: no table takes it for the whole."""
+    part = exam.part(problems, exam.benchmark.samples)
+    if len(part.problems) == len(exam.problems):
+        return exam
+    name, sha256 = f"{exam.benchmark.name}-first-{problems}", fingerprint(part.problems)
+    return replace(part, benchmark=replace(part.benchmark, name=name, problems=problems, sha256=sha256))
+
+
+def refuse_other(path: Path, before: Result, exam: Exam, who: Examinee, prompts: str) -> None:
+    """Raise RunFolderError when a result is of another evaluation than the one asked for."""
+    benchmark = exam.benchmark
+    pairs = {
+        "sha256": (before.sha256, benchmark.sha256), "samples": (before.samples, benchmark.samples),
+        "sampling": (before.sampling, benchmark.sampling), "weights": (before.weights, who.weights),
+        "prompts": (before.prompts, prompts),
+    }  # fmt: skip
+    for key, (old, new) in pairs.items():
+        if old != new:
+            raise RunFolderError(
+                f"{path}: holds a result with {key} {old}, this one has {new}; choose another --out (--store "
+                f"{path.parent.parent / 'samples'} goes on with its samples)"
+            )
+
+
+def other_versions(before: Result, grader: Grader, exam: Exam) -> str:
+    """Return what to say where a finished result was graded by other versions than are here now."""
+    now = grader.versions(problem.reward for problem in exam.problems)
+    if before.verifier == now:
+        return ""
+    return f"{before.benchmark}: graded by {before.verifier}, here is {now}; --regrade grades its samples again"
+
+
+def changes(before: Result, after: Result) -> str:
+    """Return how many verdicts grading again has changed."""
+    flat = [[right for row in result.outcomes for right in row] for result in (before, after)]
+    pairs = list(zip(*flat, strict=True))
+    gained, lost = pairs.count((False, True)), pairs.count((True, False))
+    return f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
+
+
+def open_subject(asked: Exams) -> Subject:
+    """Return who answers: the model loaded here, or a server, or only the store.
+
+    Raises ModelError where there is no such model, MissingError without a server's client.
+    """
+    recipe = asked.recipe
+    if recipe.evaluate.server:
+        return open_recalled_server(asked) if asked.regrade else open_server(recipe)
+    weights = weights_digest(recipe.model)
+    if asked.regrade:
+        prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
+        return Subject(Recall(lambda problem: list(prompts.encode(problem)), described(recipe.update.bf16)), weights)
+    model, tokenizer = load_model(recipe.model)
+    return Subject(open_engine(recipe, model, tokenizer), weights)
+
+
+def open_server(recipe: Recipe) -> Subject:
+    """Return the server that a recipe names."""
+    try:
+        from archer.engines.openai import OpenAI, find_served
+    except ImportError as error:
+        raise MissingError("evaluate.server: needs `pip install 'archer-rlvr[openai]'`") from error
+    served = find_served(recipe.evaluate.server, recipe.model.path)
+    return Subject(OpenAI(served, recipe.model.template, recipe.rollout.slots), served.weights, asdict(served))
+
+
+def open_recalled_server(asked: Exams) -> Subject:
+    """Return what a server was, from the manifest of its evaluation: it need not be there any more."""
+    from archer.engines.openai import said
+
+    before = read_manifest(asked.out)
+    if before is None or "weights" not in before:
+        raise DataError(f"--regrade: {asked.out} holds no evaluation of {asked.recipe.model.path}; give its --out")
+    switches = asked.recipe.model.template
+    return Subject(
+        Recall(lambda problem: said(problem, switches), before["engine"]), before["weights"], before["server"]
+    )
+
+
+def manifest(asked: Exams, subject: Subject, from_where: Mapping[str, Json]) -> dict[str, Json]:
+    """Return an evaluation's identity and origin."""
+    threads = torch.get_num_threads()
+    if asked.regrade:  # draws nothing, so it may run on any machine
+        threads = (read_manifest(asked.out) or {}).get("threads", threads)
+    own = {"recipe_digest": digest(asked.recipe), "algorithm": asked.label, "seed": asked.seed, "threads": threads}
+    return {**from_where, **own, "weights": subject.weights, "engine": dict(subject.engine.describe())}
+
+
+def digest(recipe: Recipe) -> str:
+    """Return a fingerprint of what all that is drawn from a recipe's model depends on.
+
+    What belongs to one benchmark is compared result by result, and each result names the versions that graded it.
+    """
+    model = {key: value for key, value in asdict(recipe.model).items() if key != "context"}
+    parts = [model, recipe.rollout.engine, recipe.update.bf16, recipe.evaluate.server]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_exams(recipe: Recipe, data: Mapping[str, Path] | None = None) -> list[Exam]:
+    """Load the recipe's benchmarks, checked, drawn as the recipe says."""
+    plan = recipe.evaluate
+    found = []
+    for name in plan.benchmarks:
+        exam = open_exam(name, plan.samples, data)
+        sampling = merged(exam.benchmark.sampling, plan.sampling, "evaluate: sampling")
+        found.append(replace(exam, benchmark=replace(exam.benchmark, sampling=sampling)))
+    return found
 
 
 def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, stack: ExitStack) -> Executor | None:
@@ -93,10 +249,3 @@ def origin(recipe: Recipe, executor: Executor | None) -> dict[str, Json]:
     """Return what goes into every result: the model, the recipe's fingerprint, commit, versions, machine, sandbox."""
     own = {"model": asdict(recipe.model), "recipe_digest": recipe.digest()}
     return {**own, "sandbox": where_programs_ran(executor), **provenance()}
-
-
-def where_programs_ran(executor: Executor | None) -> dict[str, Json] | None:
-    """Return what verdicts on programs depend on: the executor used, its Python, the limits."""
-    if executor is None:
-        return None
-    return {"executor": executor.name, "python": executor.python, "limits": asdict(default_limits())}

@@ -7,10 +7,10 @@ by its reward as a wrong answer and counted apart. Only broken workers are an er
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from archer.errors import (
     ArcherError,
@@ -22,28 +22,49 @@ from archer.errors import (
     UserError,
 )
 from archer.execution.base import Executor, Job, Outcome
-from archer.machine import cores
+from archer.execution.limits import default_limits
+from archer.machine import cores, installed
 from archer.rewards import ProgramReward, TextReward, find_reward, math
-from archer.types import Json, Problem, Rollout, Verdict
+from archer.types import Json, Problem, Stop, Verdict
 from archer.workers import Killed, Workers
+
+LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy")}  # whose versions decide verdicts too
+
+
+class Response(Protocol):
+    """What is graded: a rollout, or an evaluation's answer."""
+
+    @property
+    def problem(self) -> Problem: ...
+    @property
+    def sample(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def stop(self) -> Stop: ...
 
 
 class Grader:
     """Turns rollouts into verdicts; a context manager. The executor stays the caller's to close.
 
     ``workers`` grade side by side (0: one a core); ``seconds`` limits the CPU time of one answer,
-    ``memory_bytes`` what it may map. No worker starts before
-    an answer needs one: a run of plain numbers never does. May be called from several threads.
+    twice that and a second more its time on the wall, ``memory_bytes`` what it may map beyond the 200 MiB that a
+    worker holds. No worker starts before an answer needs one: a run of plain numbers never does. May be called
+    from several threads.
     """
 
     def __init__(
-        self, workers: int, seconds: float, executor: Executor | None = None, memory_bytes: int = 2**30
+        self, workers: int, seconds: float, executor: Executor | None = None, memory_bytes: int = 3 * 2**28
     ) -> None:
         if workers < 0 or seconds <= 0:
             raise UserError(f"grader: expected workers >= 0 and seconds > 0, found {workers} and {seconds}")
-        self._executor = executor
+        self._executor, self._seconds = executor, seconds
         self._workers = Workers(
-            workers or cores(), seconds, memory_bytes, warm=math.load, preload=("math_verify", "archer.grading")
+            workers or cores(),
+            seconds,
+            memory_bytes,
+            warm=math.load,
+            preload=("archer.rewards.warmed", "archer.grading"),
         )
 
     def __enter__(self) -> Self:
@@ -62,7 +83,7 @@ class Grader:
         """Return what takes rollouts as they are finished, to run programs while others are still sampled."""
         return Started(self._executor)
 
-    def grade(self, rollouts: Sequence[Rollout], started: Started | None = None) -> list[Verdict]:
+    def grade(self, rollouts: Sequence[Response], started: Started | None = None) -> list[Verdict]:
         """Return one verdict per rollout, in order. Equal answers to equal golds are judged once.
 
         Programs that ``started`` has under way are waited for, others run now.
@@ -83,6 +104,20 @@ class Grader:
         return [verdicts[question] for question in questions]
 
     __call__ = grade
+
+    def versions(self, rewards: Iterable[str]) -> dict[str, Json]:
+        """Return by reward what its verdicts depend on beside the answer: two results are alike where these are.
+
+        ``rules`` counts changes of our own code that may change a verdict.
+        """
+        return {name: self._version(name) for name in sorted(set(rewards))}
+
+    def _version(self, name: str) -> dict[str, Json]:
+        reward = find_reward(name)
+        if isinstance(reward, ProgramReward):
+            return {"rules": reward.rules, **(where_programs_ran(self._executor) or {})}
+        libraries = {package: installed(package) for package in LIBRARIES.get(name, ())}
+        return {"rules": reward.rules, "seconds": self._seconds, **libraries}
 
     def _judge_in_workers(self, texts: list[_Text]) -> dict[_Question, Verdict]:
         results = self._workers.run(_judge, [(text,) for text in texts])
@@ -113,6 +148,13 @@ class Grader:
         return verdicts
 
 
+def where_programs_ran(executor: Executor | None) -> dict[str, Json] | None:
+    """Return what verdicts on programs depend on: the executor used, its Python, the limits."""
+    if executor is None:
+        return None
+    return {"executor": executor.name, "python": executor.python, "limits": asdict(default_limits())}
+
+
 class Started:
     """Programs of rollouts that are finished before their batch is; not for several threads."""
 
@@ -120,7 +162,7 @@ class Started:
         self._executor = executor
         self.runs: dict[_Program, _Runs] = {}
 
-    def put(self, rollout: Rollout) -> None:
+    def put(self, rollout: Response) -> None:
         """Start the rollout's program, if it has one that is not under way; text is judged with the batch.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
@@ -161,7 +203,7 @@ _Question = _Text | _Program | Verdict
 _Runs = Iterator[tuple[int, Outcome]]
 
 
-def _question(rollout: Rollout) -> _Question:
+def _question(rollout: Response) -> _Question:
     problem = rollout.problem
     if rollout.stop == "error":
         raise EngineError(

@@ -5,6 +5,7 @@ metrics.jsonl            one line a step, the same on every rerun
 timings.jsonl            one line a step, wall-clock seconds
 rollouts/000012.jsonl.gz every rollout and verdict of step 12
 results/<benchmark>.json the final evaluation; results/step-000010/ those along the way
+samples/<benchmark>.jsonl every sample of the final evaluation, see store.py
 checkpoints/             see checkpoint.py
 """
 
@@ -22,7 +23,7 @@ from archer.errors import RunFolderError
 from archer.result import Result
 from archer.types import Json, Rollout, Verdict
 
-IDENTITY = ("recipe_digest", "algorithm", "seed", "threads")  # what must agree for a run to go on
+IDENTITY = ("recipe_digest", "algorithm", "seed", "threads", "weights")  # what must agree for a run to go on
 
 
 class Journal:

@@ -24,9 +24,11 @@ class Result:
     (P, K) are right or not; ``reasons``, ``stops`` and ``tokens`` (lengths of the responses) have the same
     shape; so have ``answers``, what the verifier took for the answer (cut short, empty where there is none),
     unless empty. ``clusters`` and ``dates`` (P,) name each problem's contest and day, empty strings where the
-    data has none. ``weights`` is the sha256 of the model's weights, ``prompts`` that of all rendered prompts.
-    ``verifier`` holds the versions that decide verdicts, ``provenance`` other versions, commit, machine and
-    the recipe's digest.
+    data has none; nothing where it has none at all. ``weights`` is the sha256 of the model's weights (a server's
+    name for them; empty for a point of a curve, which no file stands behind), ``prompts`` that of all that the model
+    was given. ``verifier`` holds by reward the versions that decide verdicts. ``seconds`` are those of drawing, in all
+    sittings, and of grading after it. ``provenance`` holds other versions, commit, machine, engine and the
+    recipe's digest; under ``drawn_by`` those of earlier sittings, where they differ.
     """
 
     label: str

@@ -15,23 +15,24 @@ import torch
 from archer import checkpoint
 from archer.build import build_algorithm
 from archer.engines import open_engine
-from archer.engines.native import Native, check_width
+from archer.engines.native import Native, check_width, context_of
+from archer.errors import UserError
 from archer.evaluate import Examinee, evaluate
-from archer.examine import open_exams, open_sandbox, origin, where_programs_ran
+from archer.examine import open_exams, open_sandbox, origin
 from archer.exams import Exam
 from archer.execution.base import Executor
-from archer.grading import Grader
+from archer.grading import Grader, where_programs_ran
 from archer.groups import Clock, Sampler, describe, pack
 from archer.journal import Journal
 from archer.machine import provenance
 from archer.objectives import Algorithm
-from archer.policies.load import load_config, load_model, load_tokenizer
+from archer.policies.load import digest_of, load_config, load_model, load_tokenizer
 from archer.policies.torch import TorchPolicy
 from archer.problems import open_stream
 from archer.prompts import Prompts
 from archer.recipe import Recipe
-from archer.result import Result
 from archer.sinks import Sink, check_sinks, open_sinks
+from archer.store import Scratch, Store
 from archer.types import Json
 
 
@@ -128,20 +129,25 @@ class Parts:
             return {}
         scores = {}
         for exam in self.exams:
-            result = self._evaluate(exam.part(plan.curve_problems, plan.curve_samples), step)
+            part = exam.part(plan.curve_problems, plan.curve_samples)
+            result = evaluate(self.engine, self.grader, part, self._who(step, ""), Scratch())
             self.journal.result(result, final=False)
             scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
         return scores
 
     def examine(self, step: int) -> None:
-        """Run the final evaluation, skipping benchmarks already done."""
-        for exam in self.exams:
-            if not self.journal.has(exam.benchmark.name):
-                self.journal.result(self._evaluate(exam, step), final=True)
+        """Run the final evaluation, skipping benchmarks already done; its samples stay in ``samples/``."""
+        left = [exam for exam in self.exams if not self.journal.has(exam.benchmark.name)]
+        if not left:
+            return
+        who = self._who(step, digest_of(checkpoint.found(self.run.folder / "checkpoints")[-1]))
+        made = {**provenance(), "engine": self.engine.describe()}
+        for exam in left:
+            with Store(self.run.folder / "samples" / f"{exam.benchmark.name}.jsonl", made) as store:
+                self.journal.result(evaluate(self.engine, self.grader, exam, who, store), final=True)
 
-    def _evaluate(self, exam: Exam, step: int) -> Result:
-        who = Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor))
-        return evaluate(self.engine, self.grader, exam, who)
+    def _who(self, step: int, weights: str) -> Examinee:
+        return Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor), weights)
 
 
 def open_parts(run: Run, stack: ExitStack) -> Parts:
@@ -174,10 +180,15 @@ def preflight(recipe: Recipe) -> list[Exam]:
 
     Raises UserError. Loads no weights. Of the training data it looks at one step's worth of prompts.
     """
+    if recipe.evaluate.server:
+        raise UserError(
+            f"evaluate.server: {recipe.evaluate.server} answers with its own weights, not with those of the run; leave "
+            "it out to train, and evaluate the finished model with `archer eval --server`"
+        )
     check_sinks(recipe.log)
     exams = open_exams(recipe)
     prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
-    context = getattr(load_config(recipe.model), "max_position_embeddings", None)
+    context = context_of(load_config(recipe.model), recipe.model.context)
     asked = [(recipe.rollout.max_tokens, open_stream(recipe.data, 0).take(0, recipe.rollout.prompts))]
     asked += [(exam.benchmark.sampling.max_tokens, list(exam.problems)) for exam in exams]
     for max_tokens, problems in asked:

@@ -111,9 +111,9 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny:
         (["compare", "--recipe", "{recipe}", "--set", "rollout.grup=3"], "unknown key 'grup' (did you mean 'group'?)"),
         (["train", "{recipe}"], "has grpo, archer; choose one with --algorithm"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
-        (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[aime42]"], "no benchmark 'aime42'"),
+        (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[aime42]"], "no benchmark or suite 'aime42'"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "rollout.max_tokens=600"], "lower `max_tokens`"),
-        (["compare", "--recipe", "{recipe}", "--set", "evaluate.benchmarks=[lab_code]"], "is asked for as 'lab_code'"),
+        (["compare", "--recipe", "{recipe}", "--set", "evaluate.benchmarks=[lab_code]"], "no benchmark or suite 'lab_code'"),
         (["compare", "--recipe", "{recipe}", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
         (["compare", "--recipe", "{recipe}", "--quick"], "--quick is a recipe of its own"),
         (["compare", "--recipe", "{recipe}", "--set", "algorithms.base={row: grpo}"], "not `base`"),
@@ -220,7 +220,7 @@ def test_an_evaluation_s_folder_is_not_another_model_s(tmp_path: Path, tiny: Pat
     shared = ["--recipe", recipe, "--benchmarks", "lab-countdown", "--set", "evaluate.samples=1", "--threads", "1"]
     first = archer("eval", str(tiny), *shared, "--out", str(tmp_path / "out"))
     assert first.returncode == 0, first.stderr
-    assert "lab-countdown: avg@1 0.0" in first.stdout
+    assert "lab-countdown (96 x 1)" in first.stdout
     other = archer("eval", "lab", *shared, "--out", str(tmp_path / "out"))
     assert other.returncode == 2
     assert "holds a run with recipe_digest" in other.stderr

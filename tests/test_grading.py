@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ from archer.grading import Grader
 from archer.rewards.math import Math
 from archer.types import Json, Problem, Rollout, Verdict
 
-BOMB = r"\boxed{9^{9^{9^9}}}"
+BOMB = r"\boxed{\binom{10^{9}}{5 \cdot 10^{8}}}"  # the parser itself works it out
 
 
 def rollout(gold: Json, text: str, reward: str = "math", id: str = "p") -> Rollout:
@@ -140,6 +141,8 @@ def test_truncated_rollouts_are_scored_like_others(grader: Grader) -> None:
 @dataclass(frozen=True)
 class Echo:
     """A program is right when it prints its gold."""
+
+    rules: ClassVar[int] = 1
 
     def job(self, problem: Problem, text: str) -> Job | Verdict:
         return Job(text, (Stdin(""),), Limits()) if text else Verdict(0.0, False, "no_answer")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config
 
-from archer.engines.native import Native
+from archer.engines.base import Answer, sample_seed, stream_key
+from archer.engines.native import Native, context_of
 from archer.engines.sampling import draw, invert, truncate, uniforms
 from archer.errors import DataError, ModelError
 from archer.lab import TASKS
@@ -83,6 +86,38 @@ def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
 def test_a_prompt_too_long_for_the_model_is_refused(parts: tuple) -> None:
     with pytest.raises(DataError, match="the model holds 512; lower `max_tokens`"):
         engine(parts, 4).generate([Ask(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=4096))
+
+
+def test_a_stated_context_bounds_or_stretches_rotary_positions_only(parts: tuple) -> None:
+    model, tokenizer = parts
+    ask, long = [Ask(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=600)
+    stretched = Native(model, tokenizer, Prompts(tokenizer), 4, context=1024).generate(ask, long)[0]
+    assert len(stretched.tokens) <= 600
+    with pytest.raises(DataError, match="the model holds 64"):
+        Native(model, tokenizer, Prompts(tokenizer), 4, context=64).generate(ask, Sampling(max_tokens=60))
+    table = GPT2Config(n_positions=256)
+    assert (context_of(table, None), context_of(table, 128)) == (256, 128)
+    with pytest.raises(ModelError, match="has a table of 256 positions and none beyond"):
+        context_of(table, 257)
+
+
+def test_answers_are_the_rollouts_without_their_tokens(parts: tuple) -> None:
+    asks = [Ask(problem, (0, 2), seed=5) for problem in PROBLEMS]
+    told: list[Answer] = []
+    engine(parts, 4).answer(asks, SHORT, told.append)
+    answers = {(one.problem.id, one.sample): one for one in told}
+    rollouts = engine(parts, 64).generate(asks, SHORT)
+    assert len(told) == len(answers) == len(rollouts) == 2 * len(PROBLEMS)
+    for rollout in rollouts:
+        one = answers[rollout.problem.id, rollout.sample]
+        assert (one.text, one.tokens, one.stop) == (rollout.text, len(rollout.tokens), rollout.stop)
+        assert one.seed == sample_seed(5, rollout.problem.id, rollout.sample)
+
+
+def test_the_recorded_seed_names_the_stream_that_is_drawn_from() -> None:
+    assert stream_key(5, "p", 2) % 2**53 == sample_seed(5, "p", 2)
+    stream = np.random.Generator(np.random.Philox(key=stream_key(5, "p", 2)))
+    assert uniforms(5, "p", 2, 4).tolist() == stream.random(4, dtype=np.float32).tolist()
 
 
 def test_a_tokenizer_without_chat_template_is_refused(parts: tuple, tiny: Path) -> None:

@@ -16,4 +16,5 @@ def open_engine(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTok
     """Return the recipe's engine over ``model``, in the arithmetic that the policy trains in."""
     engine = ENGINES[recipe.rollout.engine]
     autocast = torch.bfloat16 if recipe.update.bf16 else None
-    return engine(model, tokenizer, Prompts(tokenizer, recipe.model.template), recipe.rollout.slots, autocast)
+    prompts = Prompts(tokenizer, recipe.model.template)
+    return engine(model, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context)

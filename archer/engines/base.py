@@ -1,30 +1,84 @@
-"""What an engine promises."""
+"""What an engine promises, and the random streams of samples.
+
+Every (seed, problem, sample index) has a stream of its own, so what is drawn for it depends on no other sample:
+a killed evaluation draws what is missing, and only that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from archer.types import Ask, Rollout, Sampling
+from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
+
+SEED_BITS = 53  # whole numbers up to here survive every JSON reader, and fit the 64 bits that servers take
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response as an evaluation keeps it: no token ids, no log-probs.
+
+    ``seed`` is :func:`sample_seed`'s; ``tokens`` counts the response's, its end token included.
+    """
+
+    problem: Problem
+    sample: int
+    seed: int
+    text: str
+    tokens: int
+    stop: Stop
+
 
 Finished = Callable[[Rollout], None]  # told of each rollout as it is finished, in any order
+Answered = Callable[[Answer], None]  # the same of answers
 
 
 def ignore(rollout: Rollout) -> None:
     """The :data:`Finished` that does nothing."""
 
 
+class Respondent(Protocol):
+    """What can be evaluated: answers problems, each sample drawn with its own seed."""
+
+    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+        """Draw every sample of every ask, telling ``answered`` of each as it is finished; nothing is kept here.
+
+        Raises :class:`~archer.errors.EngineError` when the engine fails, and
+        :class:`~archer.errors.DataError` when a prompt and ``max_tokens`` exceed the model's context.
+        """
+        ...
+
+    def prompt(self, problem: Problem) -> Json:
+        """Return all that the model is given for a problem: token ids, or messages with the template's switches."""
+        ...
+
+    def describe(self) -> Mapping[str, Json]:
+        """Return the engine's ``name``, and what else tells its draws from another's of the same model."""
+        ...
+
+
 class Engine(Protocol):
-    """Samples responses. Every (problem, sample index, seed) draws from its own random stream."""
+    """What can be trained with: samples responses with their log-probs, of weights that move."""
 
     def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
         """Return one rollout for every sample of every ask, in the order asked; tell ``finished`` of each.
 
-        Raises :class:`~archer.errors.EngineError` when the engine fails and
-        :class:`~archer.errors.DataError` when a prompt and ``max_tokens`` exceed the model's context.
+        Raises what :meth:`Respondent.answer` raises.
         """
         ...
 
     def load(self, version: int) -> None:
         """Take over the policy's weights as they are after ``version`` training steps."""
         ...
+
+
+def stream_key(seed: int, problem: str, sample: int) -> int:
+    """Return the 128-bit name of a sample's random stream."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{sample}/{problem}".encode(), digest_size=16).digest(), "little")
+
+
+def sample_seed(seed: int, problem: str, sample: int) -> int:
+    """Return the seed of one sample, the low 53 bits of its stream's name: what servers are sent and stores record."""
+    return stream_key(seed, problem, sample) & ((1 << SEED_BITS) - 1)

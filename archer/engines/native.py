@@ -6,67 +6,33 @@ A group's prompt is prefilled once; finished rows leave the batch at once and wa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.base import Finished, ignore
+from archer.engines.base import Answered, Finished, ignore
+from archer.engines.board import Board, Ended, Row, new_board
 from archer.engines.sampling import draw, uniforms
 from archer.engines.slots import Slots
 from archer.errors import DataError, ModelError
-from archer.prompts import Prompts
-from archer.types import Ask, Problem, Rollout, Sampling, Stop
+from archer.prompts import Encoder
+from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
-
-
-@dataclass(frozen=True)
-class Row:
-    """One sequence asked for: where it belongs in the answer, and what it is."""
-
-    place: int
-    problem: Problem
-    sample: int
-    seed: int
-    prompt: tuple[int, ...]
-
-
-@dataclass
-class Board:
-    """What has been sampled so far, row by row, beside the cache's rows (S rows, N new tokens)."""
-
-    rows: list[Row]
-    token_SN: Tensor
-    logp_SN: Tensor
-    entropy_SN: Tensor
-    uniform_SN: Tensor
-    count_S: Tensor
-    stops: frozenset[int] = field(default_factory=frozenset)
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S
-
-    def finish(self, row: int, count: int, stop: Stop, text: str, version: int) -> Rollout:
-        """Return the rollout of ``row``, whose first ``count`` tokens are its response."""
-        asked = self.rows[row]
-        tokens, logps, entropies = (
-            tuple(column[row, :count].tolist()) for column in (self.token_SN, self.logp_SN, self.entropy_SN)
-        )
-        return Rollout(asked.problem, asked.sample, asked.prompt, tokens, logps, entropies, text, stop, version)
 
 
 class Native:
     """Samples from ``model`` as it is now; the policy trains the same module, so nothing is copied.
 
-    ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU.
+    ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
+    ``context`` bounds prompt and response together (None: :func:`context_of` the model).
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Prompts, slots: int,
-        autocast: torch.dtype | None = None,
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, slots: int,
+        autocast: torch.dtype | None = None, context: int | None = None,
     ) -> None:  # fmt: skip
         kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
@@ -76,6 +42,7 @@ class Native:
             )
         self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
         self.autocast = autocast
+        self.context = context_of(model.config, context)
         self.version = 0
         self.stops = stop_tokens(model, tokenizer)
 
@@ -83,18 +50,40 @@ class Native:
         """Note the version of the weights, which are the policy's own."""
         self.version = version
 
-    @torch.inference_mode()
+    def describe(self) -> Mapping[str, Json]:
+        """Return the name and the arithmetic of the forward passes."""
+        return described(self.autocast is not None)
+
+    def prompt(self, problem: Problem) -> Json:
+        """Return the prompt's token ids."""
+        return list(self.prompts.encode(problem))
+
     def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        waiting = deque(self._rows(asks))
-        done: list[Rollout | None] = [None] * len(waiting)
-        if not waiting:
-            return []
+        done: dict[int, Rollout] = {}
+
+        def keep(ended: Ended) -> None:
+            rollout = ended.rollout(self.version)
+            done[ended.row.place] = rollout
+            finished(rollout)
+
+        self._run(self._rows(asks), sampling, keep)
+        return [done[place] for place in sorted(done)]
+
+    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+        """Draw every sample; see :class:`archer.engines.base.Respondent`."""
+        self._run(self._rows(asks), sampling, lambda ended: answered(ended.answer()))
+
+    @torch.inference_mode()
+    def _run(self, rows: Sequence[Row], sampling: Sampling, each: Callable[[Ended], None]) -> None:
+        """Sample every row, telling ``each`` of it as it ends."""
+        if not rows:
+            return
+        waiting = deque(rows)
         capacity = min(self.slots, len(waiting))
         longest = max(waiting, key=lambda row: len(row.prompt))
         width = len(longest.prompt) + sampling.max_tokens
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        check_width(longest.problem.id, len(longest.prompt), sampling.max_tokens, context)
+        check_width(longest.problem.id, len(longest.prompt), sampling.max_tokens, self.context)
         device = self.model.device
         slots = Slots(self.model.config.num_hidden_layers, capacity, width, device)
         board = new_board(capacity, sampling.max_tokens, device)
@@ -105,10 +94,7 @@ class Native:
                     self._admit(waiting, slots, board, sampling)
                 else:
                     self._decode(slots, board, sampling)
-                for row, rollout in self._retire(slots, board, sampling):
-                    done[row.place] = rollout
-                    finished(rollout)
-        return [rollout for rollout in done if rollout is not None]
+                self._retire(slots, board, sampling, each)
 
     def _rows(self, asks: Sequence[Ask]) -> list[Row]:
         rows: list[Row] = []
@@ -177,22 +163,21 @@ class Native:
             column_SN[rows].scatter_(1, at_S1, new_S[:, None])
         board.count_S[rows] += 1
 
-    def _retire(self, slots: Slots, board: Board, sampling: Sampling) -> list[tuple[Row, Rollout]]:
-        """Take finished rows out and return them; the last rows move into their places."""
+    def _retire(self, slots: Slots, board: Board, sampling: Sampling, each: Callable[[Ended], None]) -> None:
+        """Take finished rows out, telling ``each`` of them; the last rows move into their places."""
         count_S = board.count_S[: slots.active]
         last_S = board.token_SN[: slots.active].gather(1, (count_S - 1)[:, None])[:, 0]
         ended_S = torch.isin(last_S, self.stops.to(last_S.device))
         over_S = ended_S | (count_S >= sampling.max_tokens)
         over = over_S.nonzero()[:, 0].tolist()
         if not over:
-            return []
-        retired = []
+            return
         ended, counts = ended_S.tolist(), count_S.tolist()
         for row in over:
             tokens = board.token_SN[row, : counts[row] - ended[row]].tolist()
             text = self.tokenizer.decode(tokens, skip_special_tokens=True)
             stop: Stop = "end" if ended[row] else "length"
-            retired.append((board.rows[row], board.finish(row, counts[row], stop, text, self.version)))
+            each(board.ended(row, counts[row], stop, text))
         kept = slots.active - len(over)
         gone = set(over)
         holes = [row for row in over if row < kept]
@@ -204,7 +189,28 @@ class Native:
         slots.drop(hole_S, mover_S, kept)
         for column in board.tensors():
             column[hole_S] = column[mover_S]
-        return retired
+
+
+def described(bf16: bool) -> dict[str, Json]:
+    """Return what :meth:`Native.describe` returns, for readers of stored samples that load no model."""
+    return {"name": "native", "dtype": "bfloat16" if bf16 else "float32"}
+
+
+def context_of(config: PretrainedConfig, stated: int | None) -> int | None:
+    """Return how many tokens prompt and response may have together; None where the configuration does not say.
+
+    ``stated`` (``model.context``) comes first, also above ``max_position_embeddings`` for a model whose positions
+    are rotary. Raises ModelError where they are a table of that length.
+    """
+    trained: int | None = getattr(config, "max_position_embeddings", None)
+    if stated is None or trained is None:
+        return stated or trained
+    if stated > trained and not getattr(config, "rope_parameters", None):
+        raise ModelError(
+            f"model.context: {stated}: {config.name_or_path} has a table of {trained} positions and none beyond; "
+            f"state {trained} or less"
+        )
+    return stated
 
 
 def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:
@@ -212,21 +218,8 @@ def check_width(problem: str, prompt: int, max_tokens: int, context: int | None)
     if context is not None and prompt + max_tokens > context:
         raise DataError(
             f"{problem}: a prompt of {prompt} tokens and a response make {prompt + max_tokens} tokens, the model "
-            f"holds {context}; lower `max_tokens` or drop the problem"
+            f"holds {context}; lower `max_tokens`, or state a longer `model.context` (rotary positions go on)"
         )
-
-
-def new_board(capacity: int, tokens: int, device: torch.device) -> Board:
-    """Return empty columns for ``capacity`` rows of at most ``tokens`` new tokens."""
-    shape = (capacity, tokens)
-    return Board(
-        rows=[],
-        token_SN=torch.zeros(shape, dtype=torch.long, device=device),
-        logp_SN=torch.zeros(shape, device=device),
-        entropy_SN=torch.zeros(shape, device=device),
-        uniform_SN=torch.zeros(shape, device=device),
-        count_S=torch.zeros(capacity, dtype=torch.long, device=device),
-    )
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Tensor:

@@ -5,19 +5,17 @@ S rows (sequences being sampled), V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from archer.engines.base import stream_key
 from archer.types import Sampling
 
 
 def uniforms(seed: int, problem: str, sample: int, count: int) -> Tensor:
     """Return ``count`` uniform numbers in [0, 1), float32, that depend on nothing but the arguments."""
-    digest = hashlib.blake2b(f"{seed}/{sample}/{problem}".encode(), digest_size=16).digest()
-    stream = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    stream = np.random.Generator(np.random.Philox(key=stream_key(seed, problem, sample)))
     return torch.from_numpy(stream.random(count, dtype=np.float32))
 
 

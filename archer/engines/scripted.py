@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archer.engines.base import Finished, ignore
-from archer.types import Ask, Problem, Rollout, Sampling, Stop
+from archer.engines.base import Answer, Answered, Finished, ignore, sample_seed
+from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
 
 
 @dataclass
 class Scripted:
-    """``answer(problem, sample)`` is the response's text; its characters stand for its tokens."""
+    """``script(problem, sample)`` is the response's text; its characters stand for its tokens."""
 
-    answer: Callable[[Problem, int], str]
+    script: Callable[[Problem, int], str]
     version: int = 0
 
     def load(self, version: int) -> None:
@@ -27,8 +27,24 @@ class Scripted:
             finished(rollout)
         return rollouts
 
+    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+        """Give the script's answers, cut at ``max_tokens`` characters."""
+        for ask in asks:
+            for sample in ask.samples:
+                one = self._rollout(ask.problem, sample, sampling)
+                seed = sample_seed(ask.seed, ask.problem.id, sample)
+                answered(Answer(ask.problem, sample, seed, one.text, len(one.tokens), one.stop))
+
+    def prompt(self, problem: Problem) -> Json:
+        """Return the problem's own prompt."""
+        return problem.prompt
+
+    def describe(self) -> Mapping[str, Json]:
+        """Return the name."""
+        return {"name": "scripted"}
+
     def _rollout(self, problem: Problem, sample: int, sampling: Sampling) -> Rollout:
-        full = self.answer(problem, sample)
+        full = self.script(problem, sample)
         text = full[: sampling.max_tokens]
         tokens = tuple(map(ord, text))
         zeros = (0.0,) * len(tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from archer.errors import ModelError
 from archer.recipe import Model
@@ -71,6 +72,33 @@ def load_config(model: Model) -> PretrainedConfig:
         return AutoConfig.from_pretrained(folder_of(model), revision=model.revision)
     except (OSError, ValueError, KeyError) as error:
         raise unusable(model, error) from error
+
+
+def weights_digest(model: Model) -> str:
+    """Return the sha256 of a model's weights as they lie on disk.
+
+    For one ``model.safetensors`` it is what ``sha256sum`` says of it, and what the hub shows beside it; for several
+    files it is that of all, in the order of their names. Raises ModelError where there are none.
+    """
+    path = folder_of(model)
+    try:
+        config = cached_file(path, "config.json", revision=model.revision)
+    except OSError as error:
+        raise unusable(model, error) from error
+    return digest_of(Path(str(config)).parent)
+
+
+def digest_of(folder: Path) -> str:
+    """Return the sha256 of the weights in ``folder``. Raises ModelError where there are none."""
+    found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not found:
+        raise ModelError(f"{folder}: no *.safetensors there; save the model with save_pretrained")
+    digest = hashlib.sha256()
+    for part in found:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def unusable(model: Model, error: Exception) -> ModelError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from archer.errors import UserError, did_you_mean
 from archer.execution.base import Job, Outcome
@@ -14,7 +14,12 @@ from archer.types import Json, Problem, Verdict
 
 @runtime_checkable
 class TextReward(Protocol):
-    """Judges what a response says. ``reward(problem, text)`` is ``judge(problem.gold, extract(text))``."""
+    """Judges what a response says. ``reward(problem, text)`` is ``judge(problem.gold, extract(text))``.
+
+    ``rules`` is raised whenever the verdict on any answer could change.
+    """
+
+    rules: ClassVar[int]
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         """Judge one response in this process, without a time limit."""
@@ -39,7 +44,12 @@ class TextReward(Protocol):
 
 @runtime_checkable
 class ProgramReward(Protocol):
-    """Judges what a program does: asks for a job to run, then judges its outcome outside the sandbox."""
+    """Judges what a program does: asks for a job to run, then judges its outcome outside the sandbox.
+
+    ``rules`` is raised whenever the verdict on any program could change.
+    """
+
+    rules: ClassVar[int]
 
     def job(self, problem: Problem, text: str) -> Job | Verdict:
         """Return the program to run with its inputs, or the verdict on a response that holds none."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from archer.errors import DataError, SandboxError, UserError
 from archer.execution.base import Call, Expression, Job, Limits, Outcome, Run, Script, Stdin
@@ -50,6 +50,8 @@ class Code:
     at the first one not passed, unless ``stop_at_first`` is False: then all run, to be looked at, and the
     verdict stays the same.
     """
+
+    rules: ClassVar[int] = 1
 
     limits: Limits | None = None
     prelude: str = PRELUDE

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from archer.errors import DataError
 from archer.rewards.math import boxed, plain_equal
@@ -36,6 +37,8 @@ class Countdown:
     (no such expression: ``13=13``, ``2**3``), ``wrong_numbers`` (also ``13`` alone), ``wrong`` (another
     value, or a division by zero), ``right``.
     """
+
+    rules: ClassVar[int] = 1
 
     right: float = 1.0
     wrong: float = 0.0

@@ -1,0 +1,210 @@
+"""Samples kept as they are drawn: a JSON-lines file a benchmark, so that a kill costs the samples under way alone.
+
+A sample's line holds its :func:`key`, and what grading it again needs. Before the first sample of each sitting goes
+a line that says which machine, versions and engine drew what follows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
+
+from pydantic import TypeAdapter
+
+from archer.engines.base import Answer
+from archer.errors import DataError, RunFolderError
+from archer.types import Json, Sampling, Stop
+
+SYNC_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sample as stored: with its own seed, drawn ``at`` seconds after its sitting, counted from 1, began."""
+
+    key: str
+    problem: str
+    sample: int
+    seed: int
+    text: str
+    tokens: int
+    stop: Stop
+    at: float
+    sitting: int = 0
+
+
+READER = TypeAdapter(Kept)
+
+
+def key(weights: str, engine: Mapping[str, Json], prompt: Json, sampling: Sampling, seed: int, sample: int) -> str:
+    """Return the name of a sample: a sha256 of all that decides what is drawn."""
+    parts = [weights, engine, prompt, asdict(sampling), seed, sample]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Samples(Protocol):
+    """Where an evaluation finds samples, and leaves them."""
+
+    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+        """Return what is there of ``keys``."""
+        ...
+
+    def put(self, name: str, answer: Answer) -> Kept:
+        """Keep an answer under its key."""
+        ...
+
+    def origins(self, kept: Iterable[Kept]) -> list[Json]:
+        """Return what drew these samples, each once, the present sitting left out if it is like them."""
+        ...
+
+
+class Scratch:
+    """Keeps nothing: for points of a curve, which no file of weights stands behind."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+        """Return nothing."""
+        return {}
+
+    def put(self, name: str, answer: Answer) -> Kept:
+        """Return the answer as it would be kept."""
+        return kept_of(name, answer, time.perf_counter() - self._start, 1)
+
+    def origins(self, kept: Iterable[Kept]) -> list[Json]:
+        """Return nothing: all is drawn here."""
+        return []
+
+
+class Store:
+    """One file of samples, this process's alone while it is open; a context manager.
+
+    A line is handed to the kernel at once, so that killing this process loses none, and flushed to the disk every
+    five seconds: after a power cut the last few are drawn again. Raises RunFolderError when the file is another
+    process's or cannot be written, DataError naming the line that is damaged.
+    """
+
+    def __init__(self, path: Path, made: Mapping[str, Json]) -> None:
+        self.path, self._made = path, dict(made)
+        self._start = self._synced = time.perf_counter()
+        self._sittings: list[Json] | None = None  # what the file's lines say of each, once they are read
+        self._opened = False  # this sitting has its line
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("a+b", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise RunFolderError(f"{path}: another process adds samples to it; wait for it, or stop it") from error
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}; choose another --store") from error
+        cut_tail(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+        """Return what the file holds of ``keys``; of a key twice the first, which was graded before."""
+        found: dict[str, Kept] = {}
+        sittings = self._sittings = list[Json]()
+        self._file.seek(0)
+        with open(self._file.fileno(), "rb", closefd=False) as lines:
+            for number, line in enumerate(lines, 1):
+                row = self._read(number, line, sittings)
+                if row is not None and row.key in keys:
+                    found.setdefault(row.key, row)
+        return found
+
+    def put(self, name: str, answer: Answer) -> Kept:
+        """Append one answer."""
+        if self._sittings is None:
+            self.recall(())
+        sittings = self._sittings or []
+        if not self._opened:
+            self._append({"drawn_by": self._made})
+            sittings.append(self._made)
+            self._sittings, self._opened = sittings, True
+        now = time.perf_counter()
+        kept = kept_of(name, answer, round(now - self._start, 3), len(sittings))
+        self._append({field: value for field, value in asdict(kept).items() if field != "sitting"})
+        if now - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = now
+        return kept
+
+    def origins(self, kept: Iterable[Kept]) -> list[Json]:
+        """Return what drew these samples, each once, the present sitting left out if it is like them."""
+        found: list[Json] = []
+        for sitting in sorted({one.sitting for one in kept}):
+            made = (self._sittings or [])[sitting - 1]
+            if made not in found and made != self._made:
+                found.append(made)
+        return found
+
+    def _append(self, row: Mapping[str, Json]) -> None:
+        data = json.dumps(row).encode() + b"\n"
+        try:
+            while data:  # a disk that fills up takes a part
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written: {error.strerror}; free some space and run the same command again"
+            ) from error
+
+    def _read(self, number: int, line: bytes, sittings: list[Json]) -> Kept | None:
+        """Return a line's sample, None for a sitting's line. Raises DataError."""
+        try:
+            if line.startswith(b'{"drawn_by"'):
+                sittings.append(json.loads(line)["drawn_by"])
+                return None
+            if not sittings:
+                raise ValueError("a sample before the line that says what drew it")
+            return replace(READER.validate_json(line, strict=True), sitting=len(sittings))
+        except ValueError as error:  # json's and pydantic's too
+            why = " ".join(str(error).splitlines()[:3])
+            raise DataError(
+                f"{self.path}: line {number}: not a sample: {why}; mend it, or delete it and it is drawn again"
+            ) from error
+
+
+def kept_of(name: str, answer: Answer, at: float, sitting: int) -> Kept:
+    """Return an answer as it is kept."""
+    return Kept(
+        name, answer.problem.id, answer.sample, answer.seed, answer.text, answer.tokens, answer.stop, at, sitting
+    )  # fmt: skip
+
+
+def seconds(kept: Iterable[Kept]) -> float:
+    """Return how long these samples took to draw, over all sittings: of each, until the last of them."""
+    last: dict[int, float] = {}
+    for one in kept:
+        last[one.sitting] = max(one.at, last.get(one.sitting, 0.0))
+    return sum(last.values())
+
+
+def cut_tail(file: BinaryIO) -> None:
+    """Drop a last line that a kill cut short."""
+    end = file.seek(0, os.SEEK_END)
+    whole, step = end, 1 << 16
+    while whole > 0:
+        start = max(0, whole - step)
+        file.seek(start)
+        at = file.read(whole - start).rfind(b"\n")
+        if at >= 0:
+            whole = start + at + 1
+            break
+        whole = start
+    if whole != end:
+        file.truncate(whole)

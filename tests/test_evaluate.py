@@ -1,0 +1,313 @@
+"""Evaluations: every sample once, none lost by a kill, graded again without drawing, never taken for another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archer.benchmark import Benchmark
+from archer.engines.base import Answered
+from archer.engines.recall import Recall
+from archer.engines.scripted import Scripted
+from archer.errors import DataError, RunFolderError, UserError
+from archer.evaluate import Examinee, Unwatched, evaluate
+from archer.examine import Exams, examine, first
+from archer.exams import Exam
+from archer.grading import Grader
+from archer.policies.load import digest_of, weights_digest
+from archer.recipe import Model, Recipe, Source, read_recipe
+from archer.result import Result, read_result
+from archer.scorecard import cells, majority, under
+from archer.store import Scratch, Store
+from archer.train import Run, preflight, train
+from archer.types import Ask, Problem, Sampling
+
+PROBLEMS = (
+    Problem("q/1", "q", "1+1=", "math", "2", meta={"cluster": "AIME I", "date": "2024-01-31"}),
+    Problem("q/2", "q", "2+2=", "math", "4"),
+)
+EXAM = Exam(
+    Benchmark("q", "Q", Source("q"), 2, "0" * 64, 3, "none", "nowhere", Sampling(max_tokens=40)), PROBLEMS
+)  # fmt: skip
+WHO = Examinee("model", 5, 0, {"commit": "abc"}, "weights")
+
+
+def script(problem: Problem, sample: int) -> str:
+    """Right at sample 0; of q/1 cut off at sample 1; without an answer at sample 2."""
+    return [f"\\boxed{{{problem.gold}}}", "\\boxed{7}" + " " * 40 * (problem.id == "q/1"), "no idea"][sample]
+
+
+class Recording(Scripted):
+    """A script that remembers what it was asked."""
+
+    asked: tuple[tuple[str, tuple[int, ...], int], ...] = ()
+
+    def answer(self, asks: list[Ask], sampling: Sampling, answered: Answered) -> None:
+        self.asked += tuple((ask.problem.id, ask.samples, ask.seed) for ask in asks)
+        super().answer(asks, sampling, answered)
+
+
+def run(engine: Scripted | Recall, path: Path | None = None, exam: Exam = EXAM) -> Result:
+    with Grader(1, 5.0) as grader:
+        if path is None:
+            return evaluate(engine, grader, exam, WHO, Scratch())
+        with Store(path, {"commit": "abc"}) as store:
+            return evaluate(engine, grader, exam, WHO, store)
+
+
+def same(left: Result, right: Result) -> bool:
+    return replace(left, seconds=0.0) == replace(right, seconds=0.0)
+
+
+def test_a_result_says_all_that_happened() -> None:
+    result = run(Scripted(script))
+    assert result.outcomes == ((True, False, False), (True, False, False))
+    assert result.reasons == (("right", "wrong", "no_answer"), ("right", "wrong", "no_answer"))
+    assert result.stops == (("end", "length", "end"), ("end", "end", "end"))
+    assert result.tokens == ((9, 40, 7), (9, 9, 7))
+    assert result.answers == (("2", "7", ""), ("4", "7", ""))
+    assert (result.clusters, result.dates) == (("AIME I", ""), ("2024-01-31", ""))
+    assert result.weights == "weights"
+    assert (
+        result.prompts == "04cc4e48b81634f6146b5d05d6600965372171850830230c62c80b4229ebf8f0"
+    )  # sha256 of ["1+1=", "2+2="]
+    assert result.verifier["math"]["math-verify"] == "0.9.0"
+    assert result.verifier["math"]["rules"] >= 2
+    assert result.provenance == {"commit": "abc", "engine": {"name": "scripted"}, "drawn_by": []}
+
+
+def test_long_answers_are_cut() -> None:
+    result = run(Scripted(lambda problem, sample: "\\boxed{" + "9" * 150 + "}"), exam=long_exam())
+    assert {len(answer) for row in result.answers for answer in row} == {100}
+
+
+def long_exam() -> Exam:
+    return replace(EXAM, benchmark=replace(EXAM.benchmark, sampling=Sampling(max_tokens=400)))
+
+
+def test_only_what_the_store_lacks_is_asked_for(tmp_path: Path) -> None:
+    path, engine = tmp_path / "q.jsonl", Recording(script)
+    whole = run(engine, path)
+    assert engine.asked == (("q/1", (0, 1, 2), 5), ("q/2", (0, 1, 2), 5))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[3], lines[6]]) + "\n")  # of q/1 samples 0 and 2, of q/2 sample 2
+    again = Recording(script)
+    assert same(run(again, path), whole)
+    assert again.asked == (("q/1", (1,), 5), ("q/2", (0, 1), 5))
+    last = Recording(script)
+    assert same(run(last, path), whole)
+    assert last.asked == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "drawn"),
+    [
+        (lambda: (EXAM, WHO), 0),
+        (lambda: (EXAM, replace(WHO, weights="others")), 6),
+        (lambda: (EXAM, replace(WHO, seed=6)), 6),
+        (lambda: (long_exam(), WHO), 6),
+        (lambda: (replace(EXAM, problems=(PROBLEMS[0], replace(PROBLEMS[1], prompt="4="))), WHO), 3),
+        (lambda: (replace(EXAM, benchmark=replace(EXAM.benchmark, samples=2)), WHO), 0),
+    ],
+)
+def test_a_stored_sample_is_only_taken_for_itself(tmp_path: Path, change: Callable, drawn: int) -> None:
+    run(Scripted(script), tmp_path / "q.jsonl")
+    exam, who = change()
+    engine = Recording(script)
+    with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {}) as store:
+        evaluate(engine, grader, exam, who, store)
+    assert sum(len(samples) for _, samples, _ in engine.asked) == drawn
+
+
+def test_samples_of_another_machine_are_told(tmp_path: Path) -> None:
+    run(Scripted(script), tmp_path / "q.jsonl")
+    with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {"commit": "new"}) as store:
+        result = evaluate(Scripted(script), grader, EXAM, WHO, store)
+    assert result.provenance["drawn_by"] == [{"commit": "abc"}]
+
+
+def test_grading_again_draws_nothing(tmp_path: Path) -> None:
+    recall = Recall(lambda problem: problem.prompt, {"name": "scripted"})
+    with pytest.raises(DataError, match=r"--regrade: 6 samples are not in the store \(q/1 and others\)"):
+        run(recall, tmp_path / "q.jsonl")
+    whole = run(Scripted(script), tmp_path / "q.jsonl")
+    assert same(run(recall, tmp_path / "q.jsonl"), whole)
+
+
+# ---- `archer eval`, with a real model
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny: Path) -> Recipe:
+    changes = [f"model.path={tiny}", "evaluate.benchmarks=[lab-arithmetic]", "evaluate.samples=2"]
+    return read_recipe("lab", [*changes, "evaluate.sampling={max_tokens: 24}", "rollout.slots=16"])
+
+
+def command(tiny: Path, out: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "archer", "eval", str(tiny), "--benchmarks", "lab-arithmetic,lab-code", "--samples", "4",
+        "--max-tokens", "48", "--problems", "32", "--out", str(out), "--threads", "1", "--allow-unisolated", "--set", "rollout.slots=8",
+        *more,
+    ]  # fmt: skip
+
+
+def stored(out: Path) -> list[dict]:
+    rows = [json.loads(line) for path in sorted(out.glob("samples/*")) for line in path.read_text().split("\n")[:-1]]
+    return [row for row in rows if "key" in row]
+
+
+def test_a_killed_evaluation_goes_on_at_the_sample(tmp_path: Path, tiny: Path) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    subprocess.run(command(tiny, unbroken), check=True, capture_output=True)
+    kept = 0
+    for least in (40, 160):  # in the middle of the first benchmark, then of the second
+        process = subprocess.Popen(command(tiny, broken), start_new_session=True, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while (path := next(iter(broken.glob("samples/*")), None)) is None or len(lines(broken)) < least:
+            assert process.poll() is None, path
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert kept < len(lines(broken)) < 256
+        kept = len(lines(broken))
+    done = subprocess.run(command(tiny, broken), check=True, capture_output=True, text=True)
+    assert f"lab-code-first-32: {kept - 128} of 128 samples are stored, {256 - kept} are drawn" in done.stderr
+    assert sorted((row["key"], row["text"]) for row in stored(broken)) == sorted(
+        (row["key"], row["text"]) for row in stored(unbroken)
+    )
+    assert len(stored(broken)) == 256  # so none was drawn twice
+    for name in ("lab-arithmetic-first-32", "lab-code-first-32"):
+        left, right = ((out / "results" / f"{name}.json").read_text() for out in (broken, unbroken))
+        assert without_seconds(left) == without_seconds(right)
+
+
+def lines(out: Path) -> list[bytes]:
+    """Complete lines of samples, sittings' lines not counted."""
+    whole = [line for path in out.glob("samples/*") for line in path.read_bytes().split(b"\n")[:-1]]
+    return [line for line in whole if not line.startswith(b'{"drawn_by"')]
+
+
+def without_seconds(text: str) -> str:
+    return json.dumps({**json.loads(text), "seconds": None})
+
+
+def test_a_verdict_of_an_older_verifier_is_mended_without_the_model(tmp_path: Path, recipe: Recipe) -> None:
+    asked = Exams(recipe, "model", 0, tmp_path)
+    (result,) = examine(asked, Unwatched())
+    old = replace(result, outcomes=((True, True), *result.outcomes[1:]), verifier={"math": {"rules": 1}})
+    old.write(tmp_path / "results" / "lab-arithmetic.json")
+
+    class Listening(Unwatched):
+        heard = ""
+
+        def say(self, text: str) -> None:
+            self.heard += text
+
+    watch = Listening()
+    assert examine(asked, watch) == [old]  # finished before, but whoever asks is told
+    assert "graded by {'math': {'rules': 1}}" in watch.heard
+    assert "--regrade grades its samples again" in watch.heard
+    (again,) = examine(replace(asked, regrade=True), watch)
+    assert same(again, result)
+    assert "0 of 192 samples are now right, 2 now wrong" in watch.heard
+
+
+def test_another_evaluation_s_result_is_not_taken(tmp_path: Path, recipe: Recipe) -> None:
+    asked = Exams(recipe, "model", 0, tmp_path, problems=2)
+    (part,) = examine(asked, Unwatched())
+    assert (part.benchmark, len(part.problems)) == ("lab-arithmetic-first-2", 2)
+    longer = replace(recipe, evaluate=replace(recipe.evaluate, sampling={"max_tokens": 30}))
+    with pytest.raises(RunFolderError, match="holds a result with sampling .*max_tokens=24.*choose another --out"):
+        examine(replace(asked, recipe=longer), Unwatched())
+    with pytest.raises(RunFolderError, match="holds a run with algorithm 'model', this one has 'other'"):
+        examine(replace(asked, label="other"), Unwatched())
+
+
+def test_a_part_of_a_benchmark_is_another_benchmark() -> None:
+    part = first(EXAM, 1)
+    assert (part.benchmark.name, part.benchmark.problems) == ("q-first-1", 1)
+    assert part.benchmark.sha256 != EXAM.benchmark.sha256
+    assert first(EXAM, 2) is EXAM
+    assert first(EXAM, 3) is EXAM
+
+
+def test_a_shared_store_serves_several_runs(tmp_path: Path, recipe: Recipe) -> None:
+    store = tmp_path / "store"
+    asked = Exams(recipe, "model", 0, tmp_path / "one", store=store, problems=3)
+    (one,) = examine(asked, Unwatched())
+    (other,) = examine(replace(asked, out=tmp_path / "two", label="again"), Unwatched())
+    assert other == replace(one, label="again", seconds=other.seconds)
+    assert len((store / "lab-arithmetic.jsonl").read_text().splitlines()) == 1 + 6
+
+
+def test_weights_are_named_by_what_sha256sum_says(tiny: Path) -> None:
+    said = subprocess.run(["sha256sum", tiny / "model.safetensors"], capture_output=True, text=True, check=True)
+    assert weights_digest(Model(str(tiny))) == said.stdout.split()[0]
+
+
+def test_a_server_s_answers_are_not_a_training_run_s(recipe: Recipe) -> None:
+    served = replace(recipe, evaluate=replace(recipe.evaluate, server="http://localhost:1/v1"))
+    with pytest.raises(UserError, match="answers with its own weights, not with those of the run"):
+        preflight(served)
+
+
+def test_a_trained_model_s_result_names_its_weights_and_keeps_its_samples(tmp_path: Path, recipe: Recipe) -> None:
+    rollout = replace(recipe.rollout, prompts=2, group=2, max_tokens=16)
+    plan = replace(recipe.evaluate, every=1, curve_problems=2, curve_samples=1)
+    short = replace(recipe, steps=1, rollout=rollout, evaluate=plan, update=replace(recipe.update, mini_batch=2))
+    train(Run(short, "grpo", 0, tmp_path, unisolated=True))
+    result = read_result(tmp_path / "results" / "lab-arithmetic.json")
+    assert result.weights == digest_of(tmp_path / "checkpoints" / "step-000001")
+    assert result.verifier["math"]["rules"] >= 2
+    assert len(result.prompts) == 64
+    assert {row["problem"] for row in stored(tmp_path)} == set(result.problems)
+    assert read_result(tmp_path / "results" / "step-000001" / "lab-arithmetic.json").weights == ""
+
+
+def test_real_problems_go_through_every_step(tmp_path: Path, tiny: Path, shared: Path) -> None:
+    data = [f"aime24={shared}/data/math/aime24.jsonl", f"humaneval={shared}/data/code/humaneval.jsonl"]
+    options = [option for one in data for option in ("--data", one)]
+    done = subprocess.run(
+        command(tiny, tmp_path, *options, "--context", "4096", "--problems", "3", "--benchmarks", "aime24,humaneval"),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "aime24-first-3 (3 x 4)" in done.stdout
+    assert "humaneval-first-3 (3 x 4)" in done.stdout
+    assert {row["problem"].split("/")[0] for row in stored(tmp_path)} == {"aime24", "humaneval"}
+    result = read_result(tmp_path / "results" / "aime24-first-3.json")
+    assert result.provenance["model"]["context"] == 4096
+
+
+# ---- the scorecard
+
+
+def test_the_scorecard_by_hand() -> None:
+    result = replace(run(Scripted(script)), seconds=12.34, provenance={"notes": ["no checksum"]})
+    row = cells(result)
+    # 2 of 6 right, one of three samples of both problems; 1 of 6 cut off; 2 of 6 without an answer; 81 tokens
+    assert [row[0], row[1], row[3]] == ["q (2 x 3)", "0.333", "1.000"]
+    assert row[4:] == ["0.500", "16.7%", "33.3%", "14", "12.3"]
+    text = under(result)
+    assert text.startswith("q: right 2, wrong 2, no_answer 2; 81 tokens\n  verifier: math (rules ")
+    assert text.endswith("\n  note: no checksum")
+
+
+def test_no_majority_where_right_answers_have_no_text() -> None:
+    result = run(Scripted(script))
+    assert majority(replace(result, answers=())) == "-"
+    assert majority(replace(result, answers=(("", "7", ""), ("4", "7", "")))) == "-"
+
+
+def test_results_of_before_are_still_read() -> None:
+    for path in (Path(__file__).parent.parent / "leaderboards" / "lab" / "base" / "results").glob("*.json"):
+        assert "verifier: not recorded" in under(read_result(path))

@@ -64,7 +64,7 @@ class Grader:
             seconds,
             memory_bytes,
             warm=math.load,
-            preload=("archer.rewards.warmed", "archer.grading"),
+            preload=("archer.rewards.mathematics.warmed", "archer.grading"),
         )
 
     def __enter__(self) -> Self:

@@ -1,9 +1,10 @@
 """Processes that can be killed over one task: what the grader's limits rest on.
 
-Pebble schedules tasks and replaces dead workers. Added here: a CPU limit per task (a kernel timer that
-ends the process even inside C code, and that a busy machine does not bring forward), a memory limit, one
-more try after a crash, and workers that never import the caller's ``__main__``: a script without a main
-guard, a notebook or a test runner may use them, from any thread; no signal of the caller's is touched.
+Pebble schedules and replaces dead workers. Added here: tasks travel in batches, so that sending them costs little
+beside doing them, and a batch whose worker died loses only the task that killed it; two limits a task, of CPU
+time and of time on the wall (kernel timers that end the process even inside C code); a memory limit; one more try
+after a crash; and workers that never import the caller's ``__main__``: a script without a main guard, a notebook
+or a test runner may use them, from any thread, inside a running event loop, under an alarm of their own.
 
 Not covered: this is no sandbox. A worker may read files and open sockets; it must run our code only.
 """
@@ -11,26 +12,31 @@ Not covered: this is no sandbox. A worker may read files and open sockets; it mu
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
+import itertools
 import os
 import resource
 import signal
-import sys
+import struct
+import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import context, forkserver, popen_forkserver, reduction, util
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pebble import ProcessExpired, ProcessPool
 
 from archer.errors import GraderError
+from archer.forking import CleanContext
 
 _Task = tuple[Any, ...]
+LARGEST_BATCH = 16
+_TIMERS = (signal.ITIMER_PROF, signal.ITIMER_REAL)  # SIGPROF and SIGALRM, at their default: the end
+_SLOT = struct.Struct("i")
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,33 @@ class Killed:
     reason: Literal["timeout", "memory"]
 
 
+@dataclass
+class _Tally:
+    """What came of tasks: results, and whose worker died how often."""
+
+    results: dict[int, Any] = field(default_factory=dict)
+    deaths: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever anything was learned."""
+        return len(self.results) + self.deaths.total()
+
+    def blame(self, index: int, code: int) -> None:
+        """Note that a worker died at this task: out of CPU time at once decides, anything else the second time."""
+        self.deaths[index] += 1
+        if code == -signal.SIGPROF or (self.deaths[index] > 1 and code == -signal.SIGALRM):
+            self.results[index] = Killed("timeout")
+        elif self.deaths[index] > 1:
+            self.results[index] = Killed("memory")
+
+
 class Workers:
     """A pool that starts with its first task.
 
-    ``seconds`` is CPU time per task; four times that and a second more on the wall ends it too.
-    ``memory_bytes`` is what a worker may map beyond what it holds once ``warm`` has run. ``preload`` names
-    modules to import once, in the process from which workers are forked.
+    ``seconds`` is CPU time per task; ``wall`` seconds on the wall end it too (0: twice the CPU time and a second
+    more). ``memory_bytes`` is what a worker may map beyond what it holds once ``warm`` has run. ``preload``
+    names modules to import once, in the process from which workers are forked.
     """
 
     def __init__(
@@ -55,29 +82,39 @@ class Workers:
         memory_bytes: int,
         warm: Callable[[], object],
         preload: Sequence[str],
+        wall: float = 0.0,
     ) -> None:
-        self._count, self._seconds = count, seconds
+        self._count = count
+        self._limits = (seconds, wall or 2 * seconds + 1)
         self._start = (memory_bytes, warm)
-        self._context = _CleanContext(preload)
+        self._context = CleanContext(preload)
         self._pool: ProcessPool | None = None
         self._lock = threading.Lock()
+        self._progress: _Progress | None = None
 
     def run(self, function: Callable[..., Any], tasks: Sequence[_Task]) -> list[Any]:
         """Return ``function(*task)``, or :class:`Killed`, for every task in order; safe from any thread.
 
-        A task whose worker died is tried once more, on a fresh one; so is everything when the pool broke.
+        A task whose worker died, or that the clock on the wall ended before its CPU time was up, is tried once more,
+        on a fresh one and alone: the machine may have been at fault. So is everything when the pool broke.
         Raises what ``function`` raised, and :class:`~archer.errors.GraderError` when a fresh pool breaks too.
         """
-        results: dict[int, Any] = {}
-        for _attempt in range(2):
-            left = [index for index in range(len(tasks)) if index not in results]
-            broken = self._try(function, {index: tasks[index] for index in left}, results) if left else None
-        if broken:
-            raise GraderError(
-                f"the {self._count} grading workers do not start or do not stay alive ({broken}); see the "
-                "messages above, and check free memory and the process limit (`ulimit -u`)"
-            ) from broken
-        return [results.get(index, Killed("memory")) for index in range(len(tasks))]
+        tally = _Tally()
+        size, failures = max(1, min(LARGEST_BATCH, len(tasks) // (4 * self._count))), 0
+        while left := [index for index in range(len(tasks)) if index not in tally.results]:
+            suspects = [index for index in left if tally.deaths[index]]
+            rest = [index for index in left if not tally.deaths[index]]
+            batches = [[index] for index in suspects] + [rest[at : at + size] for at in range(0, len(rest), size)]
+            before = tally.progress
+            broken = self._try(function, tasks, batches, tally)
+            failures += broken is not None or tally.progress == before
+            if failures > 1:
+                raise GraderError(
+                    f"the {self._count} grading workers do not start or do not stay alive ({broken}); see the "
+                    "messages above, and check free memory and the process limit (`ulimit -u`)"
+                ) from broken
+            size = max(1, size // 4)
+        return [tally.results[index] for index in range(len(tasks))]
 
     def close(self) -> None:
         """End every worker; a later task would start new ones."""
@@ -85,39 +122,52 @@ class Workers:
             pool, self._pool = self._pool, None
         _end(pool)
         self._context.stop()
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
 
-    def _try(self, function: Callable[..., Any], tasks: dict[int, _Task], results: dict[int, Any]) -> Exception | None:
-        """Fill in results, all but those whose worker died; return the error of a broken pool."""
-        pool = self._started()
-        futures: dict[int, Any] = {}
+    def _try(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[_Task],
+        batches: list[list[int]],
+        tally: _Tally,
+    ) -> Exception | None:
+        """Fill in results and deaths; return the error of a broken pool."""
+        pool, progress = self._started()
+        slots = [progress.slot() for _ in batches]
+        futures: list[Any] = []
         try:
-            for index, task in tasks.items():
-                arguments = (self._seconds, function, task)
-                futures[index] = pool.schedule(_limited, arguments, timeout=4 * self._seconds + 1)
-            for index, future in futures.items():
+            for batch, slot in zip(batches, slots, strict=True):
+                arguments = (self._limits, function, [tasks[index] for index in batch], progress.path, slot)
+                last_resort = len(batch) * (self._limits[1] + 1) + 5
+                futures.append(pool.schedule(_limited, arguments, timeout=last_resort))
+            for batch, slot, future in zip(batches, slots, futures, strict=True):
                 try:
-                    results[index] = future.result()
-                except TimeoutError:
-                    results[index] = Killed("timeout")
+                    tally.results |= dict(zip(batch, future.result(), strict=True))
+                except TimeoutError:  # the worker's own timers failed: pebble killed it
+                    tally.blame(batch[max(progress.read(slot), 0)], -signal.SIGALRM)
                 except ProcessExpired as error:
-                    if error.exitcode == -signal.SIGPROF:
-                        results[index] = Killed("timeout")
+                    if (reached := progress.read(slot)) >= 0:
+                        tally.blame(batch[reached], error.exitcode)
         except BrokenProcessPool as error:
             self._drop(pool)
             return error
         finally:
-            for future in futures.values():  # on an error or Ctrl-C: leave no work behind
+            for future in futures:  # on an error or Ctrl-C: leave no work behind
                 future.cancel()
         return None
 
-    def _started(self) -> ProcessPool:
+    def _started(self) -> tuple[ProcessPool, _Progress]:
         with self._lock:
             if self._pool is not None and not self._pool.active:  # it broke since the last batch
                 _end(self._pool)
                 self._pool = None
             if self._pool is None:
                 self._pool = ProcessPool(self._count, initializer=_prepare, initargs=self._start, context=self._context)
-            return self._pool
+            if self._progress is None:
+                self._progress = _Progress()
+            return self._pool, self._progress
 
     def _drop(self, pool: ProcessPool) -> None:
         with self._lock:
@@ -135,7 +185,7 @@ def _end(pool: ProcessPool | None) -> None:
 def _prepare(memory_bytes: int, warm: Callable[[], object]) -> None:
     """In a new worker: load what is needed, then set the limits."""
     warm()
-    for number in (signal.SIGTERM, signal.SIGPROF):  # a Python handler would wait for C code to return
+    for number in (signal.SIGTERM, signal.SIGPROF, signal.SIGALRM):  # a Python handler would wait for C code to return
         signal.signal(number, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(FileNotFoundError):  # no /proc, no such limit: macOS ignores it anyway
@@ -143,71 +193,49 @@ def _prepare(memory_bytes: int, warm: Callable[[], object]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (mapped + memory_bytes,) * 2)
 
 
-def _limited(seconds: float, function: Callable[..., Any], task: _Task) -> Any:
-    """In a worker: run the task against the clock. Out of memory, end: what is left is not to be trusted."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+def _limited(
+    limits: tuple[float, float], function: Callable[..., Any], tasks: list[_Task], path: str, slot: int
+) -> list[Any]:
+    """In a worker: run the tasks, each against the clock. Out of memory, end: what is left is not to be trusted."""
+    file = _opened(path)
+    results = []
     try:
-        return function(*task)
+        for reached, task in enumerate(tasks):
+            os.pwrite(file, _SLOT.pack(reached), slot)
+            for timer, seconds in zip(_TIMERS, limits, strict=True):
+                signal.setitimer(timer, seconds)
+            results.append(function(*task))
     except MemoryError:
         os._exit(1)
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
+    return results
 
 
-class _CleanContext(context.ForkServerContext):
-    """A fork server of our own, which neither takes over nor depends on the caller's."""
-
-    def __init__(self, preload: Sequence[str]) -> None:
-        super().__init__()
-        self._server = forkserver.ForkServer()
-        self._server.set_forkserver_preload(list(preload))
-
-    def Process(self, **options: Any) -> BaseProcess:  # type: ignore[override]
-        return _Worker(self._server, **options)
-
-    def stop(self) -> None:
-        """End the server. Killed, not asked: it would wait for every process that inherited its pipe."""
-        pid = self._server._forkserver_pid  # type: ignore[attr-defined]
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            self._server._stop()  # type: ignore[attr-defined]
+@functools.cache
+def _opened(path: str) -> int:
+    return os.open(path, os.O_WRONLY)
 
 
-class _Worker(context.ForkServerProcess):
-    def __init__(self, server: forkserver.ForkServer, **options: Any) -> None:
-        super().__init__(**options)
-        self.server: forkserver.ForkServer | None = server
+class _Progress:
+    """A file in which workers note which task of a batch they are at: all that is left when one is killed."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"server": None}
+    def __init__(self) -> None:
+        self._file = tempfile.NamedTemporaryFile(prefix="archer-grading-", buffering=0)  # noqa: SIM115
+        self._slots = itertools.count(0, _SLOT.size)
+        self.path = self._file.name
 
-    @staticmethod
-    def _Popen(process_obj: BaseProcess) -> _Popen:
-        return _Popen(process_obj)
+    def slot(self) -> int:
+        """Return the place of one batch, used once."""
+        place = next(self._slots)
+        os.pwrite(self._file.fileno(), _SLOT.pack(-1), place)
+        return place
 
+    def read(self, slot: int) -> int:
+        """Return the task a batch has reached, -1 where it did not begin."""
+        return int(_SLOT.unpack(os.pread(self._file.fileno(), _SLOT.size, slot))[0])
 
-class _Popen(popen_forkserver.Popen):
-    """Launches as the parent class does, but on the worker's own server and without a ``__main__``."""
-
-    def _launch(self, process_obj: Any) -> None:
-        message = io.BytesIO()
-        context.set_spawning_popen(self)
-        try:
-            reduction.dump(
-                {"name": process_obj.name, "sys_path": [os.path.abspath(folder) for folder in sys.path]},
-                message,
-            )
-            reduction.dump(process_obj, message)
-        finally:
-            context.set_spawning_popen(None)
-        self.sentinel, write = process_obj.server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
-        kept_open = os.dup(write)  # its end of file tells the worker that we are gone
-        self.finalizer = util.Finalize(self, _close, (kept_open, self.sentinel))
-        with open(write, "wb") as pipe:
-            pipe.write(message.getbuffer())
-        self.pid = forkserver.read_signed(self.sentinel)
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()

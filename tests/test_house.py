@@ -12,9 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "pandas", "plotly", "math_verify", "sympy", "pebble", "scipy", "numpy")
 DOORS = {
-    "math_verify": ("rewards.reading", "rewards.equality"),
-    "latex2sympy2_extended": ("rewards.reading",),
-    "sympy": ("rewards.reading", "rewards.equality", "rewards.numeric"),
+    "math_verify": ("rewards.mathematics.reading", "rewards.mathematics.equality"),
+    "latex2sympy2_extended": ("rewards.mathematics.reading",),
+    "sympy": ("rewards.mathematics.reading", "rewards.mathematics.equality", "rewards.mathematics.numeric"),
     "pandas": ("standings", "layouts"),
     "statsmodels": ("statistics", "power"),
     "plotly": ("report",),

@@ -1,115 +1,76 @@
-"""Grading a boxed mathematical answer: exact for plain numbers, math-verify 0.9 for the rest.
+r"""Grading a boxed mathematical answer: exact for plain numbers, math-verify 0.9 and rules of our own for the rest.
 
-Pure: no process is started and no clock is read here. math-verify may spend minutes and gigabytes on a
-hostile answer, so whatever :meth:`Math.is_plain` does not vouch for is judged in a worker that can be
-killed (``archer.grading``).
+Pure: no process is started and no clock is read here. Algebra may spend minutes and gigabytes on a hostile
+answer, so whatever :meth:`Math.is_plain` does not vouch for is judged in a worker that can be killed
+(``archer.grading``).
 """
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
 from archer.errors import DataError
+from archer.rewards.mathematics.answers import boxed, members
+from archer.rewards.mathematics.matching import Matcher, shortcut
+from archer.rewards.mathematics.plain import plain_equal, plain_number
 from archer.types import Json, Problem, Verdict
 
-_THINK = re.compile(r"<think>|</think>")
-# A run of backslashes before a brace is matched once, whole: an even run leaves the brace unescaped.
-_BRACES = re.compile(r"\\boxed\s*\{|(?<!\\)(\\*)([{}])")
+if TYPE_CHECKING:
+    from archer.rewards.mathematics.equality import Scale
 
-# Between thousands: a comma or a space, as LaTeX writes them.
-_SEPARATOR = re.compile(r",\\!|\{,\}|\\[,;! ]|[, ~]")
-_DIGITS = rf"[0-9]{{1,3}}(?:(?:{_SEPARATOR.pattern})[0-9]{{3}})+|[0-9]+"
-_PLAIN = re.compile(
-    rf"(?P<sign>[+-]?)\s*(?:"
-    rf"\\[dt]?frac\s*\{{\s*(?P<inner>[+-]?)\s*(?P<over>[0-9]+)\s*\}}\s*\{{\s*(?P<under>[0-9]+)\s*\}}"
-    rf"|(?P<top>[0-9]+)\s*/\s*(?P<bottom>[0-9]+)"
-    rf"|(?P<number>(?:{_DIGITS})(?:\.[0-9]*)?|\.[0-9]+)(?P<exponent>[eE][+-]?[0-9]{{1,3}})?)"
-)
-_LONGEST_PLAIN = 2000  # characters; below the length at which int() refuses
-_SCIENTIFIC = re.compile(r"\s*([+-]?[0-9]*\.?[0-9]+)[eE]([+-]?[0-9]{1,4})\s*")
-_AND = re.compile(r"\\(?:text|mbox|textrm)\s*\{\s*,?\s*(?:and|or)\s*\}|\s(?:and|or)\s")
-_OUTER_SET = re.compile(r"(?:\\left)?\\\{(.*?)(?:\\right)?\\\}", re.DOTALL)
+_FINAL = "inal answer is"
+_DELIMITERS = re.compile(r"\$|\\[(\[]")
 
-
-def boxed(text: str) -> str | None:
-    r"""Return what the last ``\boxed{...}`` with balanced braces holds, after the last ``</think>``.
-
-    None where no box closes, or where a ``<think>`` is open at the end. One pass, linear in the text.
-    """
-    marks = list(_THINK.finditer(text))
-    if marks and marks[-1].group() == "<think>":
-        return None
-    start = marks[-1].end() if marks else 0
-    open_braces: list[tuple[bool, int]] = []
-    last: tuple[int, int] | None = None
-    for match in _BRACES.finditer(text, start):
-        if match[2] is None:
-            open_braces.append((True, match.end()))
-        elif len(match[1]) % 2:
-            continue
-        elif match[2] == "{":
-            open_braces.append((False, match.end()))
-        elif open_braces:
-            is_box, begin = open_braces.pop()
-            if is_box and (last is None or begin > last[0]):
-                last = (begin, match.start(2))
-    # A LaTeX space at the end, "\ ", goes with its backslash.
-    return text[last[0] : last[1]].rstrip("\\ \t\r\n").lstrip() if last else None
-
-
-def plain_number(text: str) -> Fraction | None:
-    r"""Read an integer, decimal, ``a/b`` or ``\frac{a}{b}`` exactly; None for anything else.
-
-    Sign, leading zeros, separated thousands, ``4.5e33``, spaces and surrounding dollars are allowed.
-    """
-    if len(text) > _LONGEST_PLAIN:
-        return None
-    match = _PLAIN.fullmatch(text.strip().strip("$").strip())
-    if match is None:
-        return None
-    part = {name: _SEPARATOR.sub("", value or "") for name, value in match.groupdict().items()}
-    over, under = part["over"] or part["top"], part["under"] or part["bottom"]
-    if under and not int(under):
-        return None
-    value = Fraction(int(over), int(under)) if under else Fraction(part["number"] + part["exponent"])
-    return -value if (part["sign"] == "-") != (part["inner"] == "-") else value
-
-
-def plain_equal(gold: str, answer: str) -> bool | None:
-    """Compare two plain numbers exactly; None unless both are plain.
-
-    None also for a decimal beside a fraction that no decimal equals (0.333 and 1/3): whether that is
-    near enough is not for an exact comparison to say.
-    """
-    left, right = plain_number(gold), plain_number(answer)
-    if left is None or right is None:
-        return None
-    endless = any(pow(10, _LONGEST_PLAIN, number.denominator) for number in (left, right))
-    return None if endless and ("." in gold) != ("." in answer) else left == right
+__all__ = ["Math", "boxed", "load", "plain_equal", "plain_number"]
 
 
 @dataclass(frozen=True)
 class Math:
     r"""Is the boxed answer the gold answer?
 
-    - What counts is the text after the last ``</think>``; a ``<think>`` never closed leaves no answer.
-      A text without either tag counts whole.
-    - The answer is the last ``\boxed{...}`` whose braces close; without one the reason is ``no_answer``.
-    - An answer identical to the gold is right. Two plain numbers are compared exactly, without
-      rounding. Everything else is math-verify's, which rounds to six decimals (0.333333 for 1/3).
-    - A gold list asks for all its members, in any order, each once.
-    - ``unparsed``: the answer cannot be read, or is longer than ``longest`` characters.
+    What counts as the answer:
+
+    - The text after the last ``</think>``. A ``<think>`` never closed is a truncated response: no answer. A text with
+      neither tag counts whole; where the prompt's template has opened the thought, ``opened`` says so, and a
+      text without ``</think>`` has no answer.
+    - The last ``\boxed{...}`` whose braces close; boxes joined by only a comma, "and" or "or" are one list. Without
+      a box the reason is ``no_answer``. ``find`` may name, after ``"box"``, ``"latex"`` and ``"expr"``: then a text
+      without one, or one that goes on to "final answer is", is searched as math-verify does.
+
+    What is right:
+
+    - The same text, however LaTeX spaces it. Two plain numbers are compared exactly, without rounding; a decimal
+      beside a number whose decimals do not end must agree to ``decimals`` places, and relative to its size.
+      0.333... and 0.\overline{3} are 1/3.
+    - Any equal closed form: 2^{10}+3 for 1027. Not one that leaves the task undone, a sum, product, integral,
+      limit, derivative, gcd, remainder or determinant that the gold has not.
+    - A list asks for all its members, in any order. A set is not a tuple, an interval not a set: (1, 2) is neither
+      \{1, 2\} nor [1, 2]. For a tuple the bare list 1, 2 will do, in order. A gold that is a JSON list is a list.
+    - x = 5 for 5, and 5 for x = 5, not y = 5 for x = 5. In an equation that answers a number every number must be
+      the answer: not 6 = 5 for 5. Equations are the same up to a factor, or if they have the same solutions,
+      but what is not solved is no answer to a gold that is: 2x = 10 for x = 5.
+    - The number for a percentage (28 or 0.28 for 28%), never a percentage for the number: 5% is 0.05.
+      A unit may be left out, added or converted, not changed. Degrees may be given in radians,
+      with \pi, and radians in degrees, with their sign. 204_7 is a number in base 7, not 204.
+    - No answer is hedged: words of doubt, alternatives, ranges and plus-minus are wrong beside a single gold.
+    - A gold of words asks for the words, in either case. What cannot be read as a whole is ``unparsed``, as is an
+      answer longer than ``longest`` characters; nothing is fished out of it.
+
+    ``same_names=False`` takes any variable for any other; ``relation_for_set=False`` wants a set for a set, not x > 2.
     """
+
+    rules: ClassVar[int] = 2  # to be raised when any verdict changes: results record it, and mix in no table
 
     right: float = 1.0
     wrong: float = 0.0
     longest: int = 2000
+    find: tuple[str, ...] = ("box",)
+    opened: bool = False
+    decimals: int = 6
+    same_names: bool = True
+    relation_for_set: bool = True
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         """Judge one response, in this process and without a time limit.
@@ -120,16 +81,21 @@ class Math:
 
     def extract(self, text: str) -> str | None:
         """Return the part of the response that counts; the verdict depends on nothing else of it."""
-        return boxed(text)
+        answer = boxed(text, self.opened)
+        if len(self.find) > 1 and (answer is None or _FINAL in text[text.rfind(r"\boxed") :]):
+            if boxed(text + r"\boxed{0}", self.opened) is None:  # a thought left open
+                return None
+            return "\n" + text.rpartition("</think>")[2][-self.longest + 1 :]  # no box's content begins with a newline
+        return answer
 
     def is_plain(self, gold: Json, answer: str | None) -> bool:
-        """Say whether :meth:`judge` is cheap here: no math-verify, no bomb."""
+        """Say whether :meth:`judge` is cheap here: no algebra, no bomb."""
         if answer is None or len(answer) > self.longest:
             return True
         golds = _golds(gold)
         if len(golds) == 1:
-            return _shortcut(golds[0], answer) is not None
-        parts = _members(answer)
+            return shortcut(_told(golds[0]), answer) is not None
+        parts = members(answer)
         return len(parts) == len(golds) and all(plain_number(item) is not None for item in golds + parts)
 
     def judge(self, gold: Json, answer: str | None) -> Verdict:
@@ -138,8 +104,33 @@ class Math:
             return self.verdict("no_answer")
         if len(answer) > self.longest:
             return self.verdict("unparsed", answer)
-        golds = _golds(gold)
-        return self.verdict(_reason(golds[0], answer) if len(golds) == 1 else _all(golds, answer), answer)
+        golds = [_told(item) for item in _golds(gold)]
+        if len(golds) == 1 and (equal := shortcut(golds[0], answer)) is not None:
+            return self.verdict("right" if equal else "wrong", answer)
+        return self.verdict(self._reason(golds, answer), answer)
+
+    def _reason(self, golds: list[str], answer: str) -> str:
+        from archer.rewards.mathematics.reading import locate
+
+        if answer.startswith("\n"):
+            bare = len(answer.split()) < 4 and not _DELIMITERS.search(answer)
+            found = (
+                answer
+                if bare and Matcher(self._scale()).reason(golds[0], answer) == "right"
+                else locate(answer, self.find)
+            )
+            if found is None:
+                return "no_answer"
+            answer = found
+            if "latex" not in self.find:
+                golds = [locate(item, self.find) or item for item in golds]
+        matcher = Matcher(self._scale())
+        return matcher.reason(golds[0], answer) if len(golds) == 1 else matcher.all(golds, answer)
+
+    def _scale(self) -> Scale:
+        from archer.rewards.mathematics.equality import Scale
+
+        return Scale(self.decimals, self.same_names, self.relation_for_set)
 
     def verdict(self, reason: str, answer: str = "") -> Verdict:
         """Price a reason; whoever limits the judging (``timeout``, ``memory``) prices it here too."""
@@ -154,92 +145,18 @@ def _golds(gold: Json) -> list[str]:
     return golds
 
 
-def _shortcut(gold: str, answer: str) -> bool | None:
-    """Right or wrong where that is plain to see; None where math-verify has to decide."""
-    return True if answer.strip() == gold.strip() else plain_equal(gold, answer)
+def _told(gold: str) -> str:
+    r"""Return the answer that a gold tells: all of it, or its boxes' content where it is a worked solution."""
+    if r"\boxed" not in gold and len(gold) < 200:
+        return gold
+    from archer.rewards.mathematics.reading import told
+
+    return told(gold)
 
 
-def _reason(gold: str, answer: str) -> str:
-    equal = _shortcut(gold, answer)
-    if equal is None:
-        return symbolic(gold, answer)
-    return "right" if equal else "wrong"
+def load() -> None:
+    """Import the algebra and read something (a second: sympy), so that a worker pays before its first answer."""
+    import archer.rewards.mathematics.equality  # noqa: F401
+    from archer.rewards.mathematics.reading import warm
 
-
-def _all(golds: list[str], answer: str) -> str:
-    """Match every member of the answer with a gold of its own."""
-    parts = _members(answer)
-    if len(parts) != len(golds):  # perhaps a plus-minus, or an interval's comma: only math-verify can tell
-        return symbolic(rf"\{{{', '.join(golds)}\}}", answer)
-    left = list(golds)
-    for part in parts:
-        reasons = [_reason(gold, part) for gold in left]
-        if "right" not in reasons:
-            return "unparsed" if "unparsed" in reasons else "wrong"
-        left.pop(reasons.index("right"))
-    return "right"
-
-
-def _members(answer: str) -> list[str]:
-    """Split at the commas, semicolons and "and" that no bracket encloses."""
-    text = _AND.sub(", ", answer.strip().strip("$"))
-    outer = _OUTER_SET.fullmatch(text.strip())
-    text = outer[1] if outer else text
-    parts, depth, begin = [], 0, 0
-    for index, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if character in ",;" and depth == 0 and text[index - 1 : index] != "\\":  # "\," is a thin space
-            parts.append(text[begin:index])
-            begin = index + 1
-    return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
-
-
-def symbolic(gold: str, answer: str) -> str:
-    """Let math-verify decide: ``right``, ``wrong`` or ``unparsed``. May run for minutes: see the module.
-
-    MemoryError passes through: it says something of the process, not yet of the answer.
-    """
-    _parse, verify = load()
-    truth = _read_gold(gold)
-    try:
-        read = _read(rf"\boxed{{{_standard(answer)}}}")
-        if verify(truth, list(read), timeout_seconds=None, raise_on_error=True):
-            return "right"
-    except MemoryError:
-        raise
-    except Exception:
-        return "unparsed"
-    return "wrong" if any(not isinstance(item, str) for item in read) else "unparsed"
-
-
-def _standard(text: str) -> str:
-    """Write ``4.5e33`` as a power of ten: math-verify would read it as 4.5 times e times 33."""
-    return _SCIENTIFIC.sub(r"\1 \\times 10^{\2}", text.strip().strip("$"), count=1)
-
-
-def _read_gold(gold: str) -> list[Any]:
-    """Read a gold. Raises DataError where math-verify cannot: that is the data's fault, no answer's."""
-    try:
-        read = list(_read(f"${_standard(gold)}$"))
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise DataError(f"gold: {gold!r} cannot be read: {error}") from error
-    if not read:
-        raise DataError(f"gold: {gold!r} cannot be read as mathematics")
-    return read
-
-
-@functools.lru_cache(maxsize=4096)  # the gold of a problem is read once for all its samples
-def _read(text: str) -> tuple[Any, ...]:
-    parse, _verify = load()
-    return tuple(parse(text, parsing_timeout=None, raise_on_error=True))
-
-
-@functools.cache
-def load() -> tuple[Callable[..., list[Any]], Callable[..., bool]]:
-    """Import math-verify (a second: sympy), so that a worker can pay for it before its first answer."""
-    from math_verify import parse, verify
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, as meant
-    return parse, verify
+    warm()

@@ -1,0 +1,148 @@
+r"""One value and what is written after it: percent, degrees, units, a number's base, an ellipsis. Pure text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from archer.rewards.mathematics.plain import fraction, plain_number, repeated
+from archer.rewards.mathematics.units import factor
+from archer.rewards.mathematics.wording import FUNCTIONS, TEXT, TRIGONOMETRY, dots
+from archer.rewards.mathematics.wording import TEXT_COMMAND as _TEXT
+
+_POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
+_UNIT = re.compile(
+    rf"(?:\s|/|\\cdot(?![a-zA-Z])|\*|\.)*(?:{TEXT.pattern}{_POWER}|(?<![\\a-zA-Z_{{])([a-zA-Z]{{2,}}\.?){_POWER}"
+    rf"|(?<=[0-9\s])([mgshLNJWKVC]){_POWER})\s*$"
+)
+_PERCENT = re.compile(
+    rf"\s*(?:\\?%|(?:{_TEXT}\{{)?\s*(?<![a-zA-Z])(?:percent(?:age)?|per cent|pct)\b\.?\s*\}}?)\s*$", re.IGNORECASE
+)
+_ARC = re.compile(r"(?<=[0-9}])\s*\^\s*\{?\s*(?:\\prime\s*)+\}?$")
+_DEGREES = re.compile(
+    rf"\s*(?:\^\\circ\s*(?:{_TEXT}\{{\s*)?(?P<scale>[CF]?)\s*\}}?|(?:{_TEXT}\{{)?\s*(?<![a-zA-Z])deg(?:ree)?s?\b\.?\s*\}}?)\s*$",
+    re.IGNORECASE,
+)
+_BASE = re.compile(
+    rf"^(?P<number>[0-9A-Za-z ]+|\\overline\s*\{{[0-9A-Za-z ]+\}}|\([0-9A-Za-z ]+\)|{_TEXT}\{{[0-9A-Za-z ]+\}})\s*(?:"
+    rf"_\s*\{{?\s*(?:{_TEXT}\{{)?\s*(?:base\s*)?(?P<low>[0-9]+|[a-z]+)\s*\}}?\s*\}}?"
+    rf"|\(?\s*(?:{_TEXT}\{{)?\s*\(?\s*(?:in\s+)?base[\s-]*(?P<word>[0-9]+|[a-z]+)\s*\)?\s*\}}?\s*\)?)$"
+)
+_BASES = [
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
+_INNER_BASE = re.compile(r"(?:(?<![a-zA-Z\\}_{0-9])[0-9]+|\)|\{[0-9]+\})\s*_\s*\{?\s*(?:[0-9]|\\text)")
+_REPEATING = re.compile(r"([+-]?[0-9]*\.[0-9]*)(?:\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?)$")
+_ENDLESS = re.compile(r"([+-]?[0-9]*\.)([0-9]{3,})\s*(?:\\[a-z]*dots|\.\.\.+)$")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value and what was written after it."""
+
+    text: str
+    percent: bool = False
+    degrees: bool = False
+    unit: str = ""
+    base: int = 0
+
+
+def value(text: str, letters: bool = True) -> Value:
+    """Take a tidy text apart; ``letters`` says whether a single one, the m of 7m, may be a unit."""
+    base = _BASE.match(text)
+    number = _number_base(base["low"] or base["word"]) if base else 0
+    if base and number:
+        return Value(_digits(base["number"]), base=number)
+    bare = _PERCENT.sub("", text)
+    if bare and bare != text:
+        return Value(bare, percent=True)
+    degrees = _DEGREES.search(text)
+    if degrees and degrees.start() and not TRIGONOMETRY.search(text):
+        return Value(text[: degrees.start()], degrees=True, unit=f"deg{degrees['scale']}" if degrees["scale"] else "")
+    if arc := _ARC.search(text):
+        return Value(text[: arc.start()], unit=f"arc{arc[0].count('prime')}")
+    bare, unit = _without_unit(text, letters)
+    return Value(bare, unit=unit)
+
+
+def _without_unit(text: str, letters: bool) -> tuple[str, str]:
+    rest, unit = text, ""
+    for _ in range(4):
+        match = _UNIT.search(rest)
+        if match is None or (match[3] and not letters) or (match[2] or "").lower().strip(".") in FUNCTIONS:
+            break
+        rest, unit = rest[: match.start()].rstrip(), rest[match.start() :].strip() + unit
+    if not re.search(r"[0-9})]$|\\pi$", rest):  # words alone, or a name
+        return text, ""
+    return rest, re.sub(rf"{_TEXT}|[{{}}\s]|\\cdot", "", unit)
+
+
+def _number_base(name: str) -> int:
+    if name.isdigit():
+        return int(name) if 2 <= int(name) <= 36 else 0
+    return _BASES.index(name) + 2 if name in _BASES else 0
+
+
+def _digits(text: str) -> str:
+    return re.sub(rf"{_TEXT}|\\overline|[(){{}}\s]", "", text)
+
+
+def has_base(text: str) -> bool:
+    """Say whether a number with a base is somewhere in the text."""
+    return _INNER_BASE.search(text) is not None
+
+
+def readings(gold: str, answer: str) -> list[tuple[str, str]]:
+    """Return the gold and the answer on the same footing, in every way they may be meant; none if they cannot be."""
+    ours = value(gold, letters=False)
+    theirs = value(answer, letters=not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]", gold))
+    if ours.percent and not theirs.percent:  # 28 and 0.28 for 28%
+        return [(ours.text, theirs.text), (scaled(ours.text, r"\frac{1}{100}"), answer)]
+    if theirs.percent and not ours.percent:  # 50% for 0.5, and not for 50
+        return [(gold, scaled(theirs.text, r"\frac{1}{100}"))]
+    if ours.degrees and not theirs.degrees and r"\pi" in answer and r"\pi" not in gold:
+        return [(ours.text, scaled(answer, r"\frac{180}{\pi}"))]
+    if theirs.degrees and not ours.degrees and r"\pi" in gold and r"\pi" not in answer:
+        return [(gold, scaled(theirs.text, r"\frac{\pi}{180}"))]
+    times = factor(ours.unit, theirs.unit)
+    if times is None:
+        return []
+    return [(ours.text, theirs.text if times == 1 else scaled(theirs.text, fraction(times)))]
+
+
+def scaled(text: str, by: str) -> str:
+    """Write a value times another."""
+    number, times = plain_number(text), plain_number(by)
+    return fraction(number * times) if number is not None and times is not None else rf"{by}\cdot({text})"
+
+
+def endless(text: str) -> list[str] | None:
+    r"""Return the numbers that ``0.333\ldots`` or ``0.\overline{3}`` may be; None for a text without an ellipsis.
+
+    The digits at the end are taken to repeat if they do so already: 333, 1616.
+    """
+    if match := _REPEATING.match(text):
+        return [repeated(match[1], match[2])]
+    if not dots(text):
+        return None
+    match = _ENDLESS.match(text)
+    if match is None:
+        return []
+    start, digits = match.groups()
+    blocks = [digits[-length:] for length in range(1, len(digits) // 2 + 1)]
+    blocks = [block for block in blocks if digits.endswith(block * (3 if len(block) == 1 else 2))]
+    return [repeated(start + digits[: -2 * len(block)], block) for block in blocks] + [start + digits]

@@ -1,0 +1,151 @@
+r"""What is written around a value: spaces and sizes, percent, degrees, units, number bases, words. Pure text."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+_UNICODE = {
+    "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
+    "√": r"\sqrt ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
+    "°": r"^\circ",
+    "∅": r"\emptyset ", "±": r"\pm ", "≈": r"\approx ", "…": r"\ldots ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}", "\u200b": "", "\ufeff": "",
+}  # fmt: skip
+TEXT_COMMAND = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|rm|bf)\s*"
+_SAME = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|mathstrut|nolimits)(?![a-zA-Z])\.?", ""),
+        (r"\{,\}|,\\!\s*", ","),
+        (r"\\!", ""),
+        (r"\\\$|\$|\\[()](?!\w)|\\\(|\\\)", ""),
+        (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\q(?:uad)?(?=x_)", " "),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\(?:lbrace|lcurly)(?![a-zA-Z])", r"\\{"),
+        (r"\\(?:rbrace|rcurly)(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:text|mathrm|textrm|mbox|operatorname|mathit)\s*\{\s*([ei])\s*\}|\\(?:mathrm|rm)\s+([ei])(?![a-zA-Z])",
+         r"{\1\2}"),
+        (r"\\(?:leq?slant|leq)(?![a-zA-Z])|<=", r"\\le "),
+        (r"\\(?:geq?slant|geq)(?![a-zA-Z])|>=", r"\\ge "),
+        (r"\\varnothing(?![a-zA-Z])", r"\\emptyset "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\neq(?![a-zA-Z])|!=", r"\\ne "),
+        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])", r"^\\circ "),
+        (r"(?<=[0-9])\.(?=\s*[/*+)^}-])", ""),
+        (rf"^{TEXT_COMMAND}\{{\s*\(?([^{{}}]*[0-9][^{{}}a-zA-Z]*?)\)?\s*\}}$", r"\1"),
+        (r"\\(?:text)?color\s*\{[a-zA-Z]+\}|\\(?:underline|boldsymbol|bm|mathbf)(?=\s*\{[0-9])", ""),
+        (r"\*\*", "^"),
+        (r"(?<![\\a-zA-Z{])(pi|sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan|sinh|cosh|tanh)(?![a-zA-Z])",
+         r"\\\1 "),
+    )
+]  # fmt: skip
+_LINE = re.compile(r"\\\\(?=[a-zA-Z])")
+_RAISED, _LOWERED = re.compile("[⁰¹²³⁴-⁹]"), re.compile("[₀-₉]")
+_SPACES = re.compile(r"\s+")
+_IDLE_SPACE = re.compile(r"(?<![a-zA-Z0-9,;]) | (?![a-zA-Z0-9])|(?<=[0-9]) (?=[a-zA-Z])")
+TEXT = re.compile(rf"{TEXT_COMMAND}\{{([^{{}}]*)\}}")
+TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]+(?:'[a-z]+)?")
+_MARKS = re.compile(r"[^\w\s]|_")
+
+# Words that say that a value is not, or not certainly, the answer.
+DOUBT = frozenset({
+    "not", "no", "maybe", "perhaps", "possibly", "probably", "likely", "unless", "except", "than", "least", "most",
+    "so", "thereabouts", "think",
+    "wrong", "incorrect", "false", "neither", "nor", "but", "if", "any", "anything", "alternatively", "guess",
+    "unsure", "could", "might", "ignore", "never", "isn't", "other", "more", "less", "fewer", "above", "below",
+    "between",
+})  # fmt: skip
+_LEAD = (
+    r"(?:(?:the|my|our|final|correct|answer|result|solution|value|is|are|equals?|exactly|only|about|approximately|roughly"
+    r"|either|total|of|so|thus|therefore|hence|and)\b[\s:,]*)+"
+)
+_LEADS = re.compile(_LEAD + r"(?=[^\sa-zA-Z])", re.IGNORECASE)
+_ABOUT = re.compile(r"^\s*(?:\\(?:approx|sim|simeq)(?![a-zA-Z])|=|:)\s*")
+FUNCTIONS = frozenset({
+    "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln",
+    "exp", "sqrt", "max", "min", "gcd", "lcm", "mod", "pi", "inf", "infty", "oo", "infinity", "and", "or", "det",
+    "lim", "floor", "ceil", "frac", "cdot", "times",
+})  # fmt: skip
+_POSED = re.compile(
+    r"\\(?:sum|prod|i*nt|oint|lim|gcd|lcm|det|bmod|pmod|mod|frac\s*\{\s*d\s*\}\s*\{\s*d\w\s*\}|(?:max|min|sup|inf)(?=\s*(?:\(|\\?\{))"
+    r"|[hv]?phantom|[bx]?cancel|sout|operatorname\s*\{\s*(?:gcd|lcm|mod|rank|tr|det)\s*\})(?![a-zA-Z])"
+)
+_DOTS = re.compile(r"\\(?:[lcv]|d|dots[bcmio])?dots(?![a-zA-Z])|\.\.\.+")
+
+
+@functools.lru_cache(maxsize=4096)
+def tidy(text: str) -> str:
+    """Write equal things equally: one space, one way to write a fraction, no dollars, no sizes of brackets."""
+    for old, new in _UNICODE.items():
+        text = text.replace(old, new)
+    text = _RAISED.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
+    text = _LOWERED.sub(lambda match: "_" + unicodedata.normalize("NFKC", match[0]), text)
+    text = unicodedata.normalize("NFKC", text).strip(' *`"\n\t')
+    if "begin" not in text:  # in a matrix a line's end may stand before a letter
+        text = _LINE.sub(r"\\", text)
+    for pattern, replacement in _SAME:
+        text = pattern.sub(replacement, text)
+    text = _SPACES.sub(" ", text).strip(' *`"')
+    text = _IDLE_SPACE.sub("", text) if "text" not in text else text
+    text = re.sub(r"(?<!\.)[.,;:]$", "", text)
+    while text.startswith("{") and text.endswith("}") and "}" not in text[1:-1] and "{" not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+@functools.lru_cache(maxsize=4096)
+def squeezed(text: str) -> str:
+    """Write it with no space or brace that LaTeX would not miss, to find texts identical."""
+    text = tidy(text)
+    if "text" in text:
+        return text
+    text = re.sub(r"(?<![\\a-zA-Z])([a-zA-Z]) (?=[a-zA-Z](?![a-zA-Z]))", r"\1", text)
+    return re.sub(r"([_^])\{(\w)\}", r"\1\2", re.sub(r"(?<![a-zA-Z0-9]) | (?![a-zA-Z0-9])", "", text))
+
+
+def without_lead(text: str) -> str:
+    """Leave out "the answer is", "approximately" and the like before a value."""
+    text = _ABOUT.sub("", text)
+    opened = TEXT.match(text)
+    if opened and re.fullmatch(_LEAD, opened[1].strip(), re.IGNORECASE):
+        text = text[opened.end() :]
+    return _ABOUT.sub("", _LEADS.sub("", text, count=1) if _LEADS.match(text) else text).strip()
+
+
+def words(text: str) -> list[str]:
+    r"""Return the words of a text, lower-case; not its \commands."""
+    return [word.lower() for word in _WORDS.findall(TEXT.sub(r" \1 ", text))]
+
+
+def phrase(text: str) -> str:
+    """Return what a text says when it is words and not mathematics, else the empty string.
+
+    A single letter keeps its case: it may be a choice or a name.
+    """
+    inner = TEXT.sub(r" \1 ", text)
+    if re.search(r"[0-9\\^=<>+*/|{}]", inner) or not re.search(r"[A-Za-z]", inner):
+        return ""
+    plain = _SPACES.sub(" ", _MARKS.sub(" ", inner)).strip()
+    if len(plain) == 1:
+        return plain if inner.strip(" ().:") == plain else ""  # not y' for y
+    return re.sub(r"^(?:an?|the) (?=\w)", "", plain.lower())
+
+
+def is_phrase(text: str) -> bool:
+    """Say whether a gold is to be compared as words: it is written as text, or has more than one of them."""
+    said = phrase(text)
+    return bool(said) and (TEXT.search(text) is not None or (" " in said and len(said.replace(" ", "")) > 3))
+
+
+def poses(text: str) -> frozenset[str]:
+    """Return the operators of a text that ask for work, or hide some: sums, integrals, limits, remainders, phantoms."""
+    return frozenset(match.group() for match in _POSED.finditer(text))
+
+
+def dots(text: str) -> re.Match[str] | None:
+    """Find an ellipsis."""
+    return _DOTS.search(text)

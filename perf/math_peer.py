@@ -1,7 +1,8 @@
 """Answers judged a second, archer (worker processes included) beside bare math-verify; and where they differ.
 
-    python perf/math_peer.py --data ../shared/data --record
-    python perf/math_peer.py --disagree RESPONSES.jsonl      # or a folder that has samples/*.jsonl
+    python perf/math_peer.py --data DATA --record
+    python perf/math_peer.py --disagree OUT/samples/aime24.jsonl --rows aime24=AIME24.jsonl    # of `archer eval`
+    python perf/math_peer.py --disagree RESPONSES.jsonl                                      # rows with their gold
 
 Responses are made of real ones: worked solutions and golds of the benchmarks, each also put to another problem's gold.
 """
@@ -14,13 +15,14 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from archer.exams import open_exam, read_data
 from archer.grading import Grader
 from archer.machine import cores, provenance
 from archer.rewards.math import Math, boxed
@@ -34,8 +36,10 @@ def main() -> None:
     """Measure, or report disagreements."""
     options = read_options()
     if options.disagree:
-        print(disagreements(list(stored(Path(options.disagree))), options.examples))
+        print(disagreements(list(stored(options.disagree, golds(options.rows))), options.examples))
         return
+    if not options.data:
+        raise SystemExit("name the folder with math/ and verdicts/ by --data")
     record = measure(options)
     print(page(record))
     if options.record:
@@ -47,12 +51,15 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="../shared/data", help="the folder that has math/ and verdicts/")
+    parser.add_argument("--data", help="the folder that has math/ and verdicts/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--count", type=int, default=1500, help="responses a round; no round repeats one")
     parser.add_argument("--record", action="store_true", help="write leaderboards/perf/")
-    parser.add_argument("--disagree", help="stored responses: rows with gold, and text or answer")
+    parser.add_argument("--disagree", type=Path, help="stored samples, or rows with gold and text or answer")
+    parser.add_argument(
+        "--rows", action="append", default=[], help="NAME=PATH, or NAME of the lab: the problems that samples are of"
+    )
     parser.add_argument("--examples", type=int, default=3, help="of each kind of disagreement")
     return parser.parse_args()
 
@@ -172,14 +179,26 @@ def page(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def stored(path: Path) -> Iterator[Pair]:
-    """Yield golds and responses of stored rows; an ``answer`` without a text is put in a box."""
-    files = sorted((path / "samples").glob("*.jsonl") or path.glob("*.jsonl")) if path.is_dir() else [path]
-    for file in files:
-        for row in rows(file):
-            text = row.get("text", row.get("response", row.get("pred")))
-            if "gold" in row and (text is not None or "answer" in row):
-                yield row["gold"], text if text is not None else f"\\boxed{{{row['answer']}}}"
+def golds(rows: Sequence[str]) -> dict[str, Any]:
+    """Return the golds of benchmarks' problems by their ids; those of the lab need no path."""
+    data = read_data([row for row in rows if "=" in row])
+    names = [row.partition("=")[0] for row in rows]
+    return {problem.id: problem.gold for name in names for problem in open_exam(name, data=data).problems}
+
+
+def stored(path: Path, known: Mapping[str, Any]) -> Iterator[Pair]:
+    """Yield golds and responses of stored rows; an ``answer`` without a text is put in a box.
+
+    A sample of `archer eval` names its problem, whose gold is known. Exits where a row has no gold.
+    """
+    for number, row in enumerate(rows(path), 1):
+        if "problem" not in row and "gold" not in row:
+            continue  # the line that says what drew the samples after it
+        if "gold" not in row and row["problem"] not in known:
+            raise SystemExit(f"{path}: row {number}: no gold of {row['problem']}; name its rows by --rows NAME=PATH")
+        text = row.get("text", row.get("response", row.get("pred")))
+        gold = row["gold"] if "gold" in row else known[row["problem"]]
+        yield gold, text if text is not None else f"\\boxed{{{row['answer']}}}"
 
 
 def disagreements(pairs: list[Pair], examples: int) -> str:

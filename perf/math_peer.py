@@ -58,7 +58,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="write leaderboards/perf/")
     parser.add_argument("--disagree", type=Path, help="stored samples, or rows with gold and text or answer")
     parser.add_argument(
-        "--rows", action="append", default=[], help="NAME=PATH, or NAME of the lab: the problems that samples are of"
+        "--rows", action="append", default=[], help="what samples are of: NAME=PATH, or a lab NAME"
     )
     parser.add_argument("--examples", type=int, default=3, help="of each kind of disagreement")
     return parser.parse_args()

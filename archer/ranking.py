@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from archer.resampling import grouped
 from archer.statistics import Array, Clusters, Difference, Interval, holm, mean_interval, paired_difference
 
 METRICS = ("avg", "pass")
@@ -194,7 +195,7 @@ def legend(standings: Standings) -> list[str]:
     else:
         over = "One training seed; the mean over problems with its 95% interval"
         noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
-    drawn = [one.name for one in standings.benchmarks if any(one.clusters)]
+    drawn = [one.name for one in standings.benchmarks if grouped(one.clusters, one.problems) is not None]
     noise += f" Problems of one contest are drawn together: {', '.join(drawn)}." if drawn else ""
     bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
     differences = (

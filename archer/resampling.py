@@ -7,7 +7,8 @@ training seeds were run. Both are resampled, independently of each other, each c
 with the product of its row's and its column's weight: the "pigeonhole" bootstrap for crossed factors
 (Owen, Annals of Applied Statistics 1(2), 2007, doi 10.1214/07-AOAS122), mildly conservative. Where problems
 come in contests, whole contests are drawn, with all their problems, and a resample's mean is a ratio: its
-sum over its number of problems. A benchmark has tens of problems or contests but a study has two to five
+sum over its number of problems. Below :data:`FEWEST` contests (AIME's two, AMC's) nothing can be told of the
+spread between them, and problems are drawn as if each were its own. A benchmark has tens of problems or contests but a study has two to five
 seeds, which calls for two corrections:
 
 - S - 1 of the S seeds are drawn, and C - 1 of the C contests, so that their share of the variance is not
@@ -36,6 +37,7 @@ Index = NDArray[np.intp]
 
 RESAMPLES = 9_999  # with the observed value 10,000, so that 2.5 % is a rank and not between two
 TAIL = 0.025
+FEWEST = 5  # contests: with 4, Student's quantile alone would stretch an interval by 1.6, with 2 by 6.5
 SEED = 20_070_386  # of the resamples: a table made twice is the same table
 
 
@@ -74,7 +76,7 @@ class Study:
 
 
 def grouped(names: Sequence[str], problems: int) -> Index | None:
-    """Return the number of each problem's cluster, (P,), None where no two problems share one.
+    """Return the number of each problem's cluster, (P,), None where no two share one or there are too few.
 
     A problem without a name is a cluster of its own. Raises ValueError unless there is a name for each problem.
     """
@@ -84,7 +86,7 @@ def grouped(names: Sequence[str], problems: int) -> Index | None:
         raise ValueError(f"{len(names)} names of clusters for {problems} problems")
     numbers: dict[object, int] = {}
     group_P = np.array([numbers.setdefault(name or place, len(numbers)) for place, name in enumerate(names)])
-    return group_P if len(numbers) < problems else None
+    return group_P if FEWEST <= len(numbers) < problems else None
 
 
 def alike(study: Study, least: float) -> tuple[float, float]:

@@ -40,7 +40,7 @@ Clusters = Sequence[Sequence[str]]  # a matrix's names of its problems' contests
 class Interval:
     """A mean with its 95 % interval, over ``problems`` and, when ``seeds`` is 2 or more, over seeds.
 
-    The bounds are NaN where a benchmark has fewer than two problems, or contests: nothing is known of its spread.
+    The bounds are NaN where a benchmark has fewer than two problems: nothing is known of its spread.
     """
 
     value: float

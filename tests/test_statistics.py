@@ -94,8 +94,9 @@ def test_rerun_sd_by_hand_and_by_sampling_anew() -> None:
     assert told == pytest.approx(seen, rel=0.03)
 
 
-def test_contests_whose_problems_agree_count_as_one_problem_each() -> None:
+def test_contests_whose_problems_agree_count_as_one_problem_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three contests of two equal problems each: as wide as three problems, of which two are drawn."""
+    monkeypatch.setattr("archer.resampling.FEWEST", 3)
     value_SP, names = np.array([[0.0, 0.0, 0.5, 0.5, 1.0, 1.0]]), list("aabbcc")
     found = mean_interval(value_SP, clusters=[names])
     assert (found.value, found.problems) == (0.5, 6)
@@ -113,18 +114,17 @@ def test_names_that_no_two_problems_share_change_nothing() -> None:
     assert mean_interval(value_SP, clusters=[[]]) == own
 
 
-def test_one_contest_has_no_interval_and_missing_names_are_refused() -> None:
-    found = paired_difference([np.array([[0.5, 0.7]])], [np.array([[0.1, 0.4]])], [["a", "a"]])
-    assert found.value == pytest.approx(0.35)
-    assert np.isnan(found.low)
-    assert found.p == 1.0
+def test_four_contests_are_too_few_and_missing_names_are_refused() -> None:
+    value_SP = np.random.default_rng(7).random((2, 12))
+    assert mean_interval(value_SP, clusters=[list("abcd") * 3]) == mean_interval(value_SP)
+    assert mean_interval(value_SP, clusters=[[*"abcd", *"abcde", *"abc"]]) != mean_interval(value_SP)
     with pytest.raises(ValueError, match="1 names of clusters for 2 problems"):
         mean_interval(np.array([[0.5, 0.7]]), clusters=[["a"]])
 
 
 def test_contests_that_all_score_alike_do_not_claim_more_than_their_number() -> None:
-    solved = mean_interval(np.ones((1, 20)), clusters=[["a"] * 10 + ["b"] * 10])
-    assert solved.low == pytest.approx(0.025**0.5)
+    solved = mean_interval(np.ones((1, 20)), clusters=[list("abcdefghij") * 2])
+    assert solved.low == pytest.approx(0.025**0.1)
 
 
 @pytest.mark.parametrize(

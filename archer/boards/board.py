@@ -48,15 +48,18 @@ def benchmarks_of(parts: Sequence[Chapter]) -> list[str]:
     return list(dict.fromkeys(column.key for column in columns))
 
 
-def open_board(name: str, results: Sequence[Path]) -> Board:
-    """Read a table and the results that belong to it. Raises DataError for what does not belong."""
+def open_board(name: str, results: Sequence[Path], lenient: bool = False) -> Board:
+    """Read a table and the results that belong to it. Raises DataError for what does not belong.
+
+    ``lenient`` shows, with a mark, results drawn otherwise than their benchmark says.
+    """
     spec = read_spec(name)
-    return assemble(spec, chapters(spec), results)
+    return assemble(spec, chapters(spec), results, lenient)
 
 
-def assemble(spec: Spec, parts: Sequence[Chapter], results: Sequence[Path]) -> Board:
+def assemble(spec: Spec, parts: Sequence[Chapter], results: Sequence[Path], lenient: bool = False) -> Board:
     """Put results beside the printed chapters. Raises DataError for results that do not belong."""
-    rows = sort_out(collect(results), benchmarks_of(parts), spec.sampling == "any")
+    rows = sort_out(collect(results), benchmarks_of(parts), lenient)
     return Board(spec, tuple(parts), known_spreads(), measure(rows))
 
 

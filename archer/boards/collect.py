@@ -76,8 +76,8 @@ def each(ones: Sequence[Found], benchmark: Benchmark, lenient: bool) -> Iterator
             yield f"{one.path}: {result.samples} samples a problem, {benchmark.name} asks for {benchmark.samples}"
         if result.sampling != benchmark.sampling and not lenient:
             yield (
-                f"{one.path}: drawn with {result.sampling}, {benchmark.name} says {benchmark.sampling}; a table with "
-                "`sampling: any` shows it with a mark"
+                f"{one.path}: drawn with {result.sampling}, {benchmark.name} says {benchmark.sampling}; "
+                "`--any-sampling` shows it with a mark"
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import with_config
 
@@ -27,12 +26,11 @@ class Part:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Spec:
-    """A table of ours. ``sampling: any`` shows, with a mark, results drawn otherwise than the benchmark says."""
+    """A table of ours."""
 
     name: str
     title: str
     parts: tuple[Part, ...]
-    sampling: Literal["benchmark", "any"] = "benchmark"
     notes: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from archer.boards.board import Board, open_board
 from archer.boards.collect import Found, collect, sort_out
 from archer.boards.lines import table_csv
 from archer.boards.pages import page
-from archer.boards.specs import read_spec, spec_names
+from archer.boards.specs import spec_names
 from archer.errors import DataError, RecipeError
 from archer.home import PACKAGE, suite
 from archer.journal import write_aside
@@ -92,9 +92,8 @@ def misplaced(found: Sequence[Found]) -> Iterator[str]:
 
 def stale(folder: Path, found: Sequence[Found]) -> Iterator[str]:
     """Yield what does not belong among these results, whatever table shows them."""
-    lenient = any(read_spec(name).sampling == "any" for name in spec_names())
     try:
-        sort_out(found, [one.result.benchmark for one in found], lenient)
+        sort_out(found, [one.result.benchmark for one in found])
     except DataError as error:
         yield f"{folder}: {error}"
 

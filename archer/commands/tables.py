@@ -28,6 +28,7 @@ def table(
     what: Annotated[str, typer.Argument(help="A folder that `archer compare` wrote, or a table: paper-math.")] = "",
     form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
     results: Annotated[Path | None, typer.Option(help="Results to show; default: the committed and ./results.")] = None,
+    any_sampling: Annotated[bool, typer.Option(help="Show results drawn otherwise too, with a mark.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Make every committed table anew.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check every committed table against its outcomes.")] = False,
 ) -> None:
@@ -41,7 +42,7 @@ def table(
     if what and (Path(what) / "manifest.json").is_file():
         show(Path(what), report=False, form=form)
     elif what:
-        show_board(what, results, form)
+        show_board(what, results, form, any_sampling)
 
 
 def report(out: Annotated[Path, typer.Argument(help="A folder that `archer compare` wrote.")]) -> None:
@@ -61,13 +62,13 @@ def keep(*, write: bool, verify: bool) -> None:
         typer.echo("\n".join(upkeep.verify(root)))
 
 
-def show_board(name: str, results: Path | None, form: Format) -> None:
+def show_board(name: str, results: Path | None, form: Format, any_sampling: bool) -> None:
     """Print a table of published and measured numbers."""
     from archer.boards.board import open_board, results_folders
     from archer.boards.lines import table_csv
     from archer.boards.pages import page
 
-    board = open_board(name, results_folders(results))
+    board = open_board(name, results_folders(results), any_sampling)
     if form is Format.csv:
         typer.echo(table_csv(board), nl=False)
     else:

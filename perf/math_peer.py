@@ -57,9 +57,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1500, help="responses a round; no round repeats one")
     parser.add_argument("--record", action="store_true", help="write leaderboards/perf/")
     parser.add_argument("--disagree", type=Path, help="stored samples, or rows with gold and text or answer")
-    parser.add_argument(
-        "--rows", action="append", default=[], help="what samples are of: NAME=PATH, or a lab NAME"
-    )
+    parser.add_argument("--rows", action="append", default=[], help="what samples are of: NAME=PATH, or a lab NAME")
     parser.add_argument("--examples", type=int, default=3, help="of each kind of disagreement")
     return parser.parse_args()
 
@@ -76,6 +74,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "peer": f"math-verify {version('math-verify')}, one process", "provenance": provenance(), "cores": cores(),
         "measurements": [],
     }  # fmt: skip
+    record["kills"] = kills()
     with Grader(options.workers, seconds=3) as grader, ProcessPoolExecutor(1) as peer:
         for work, rounds in works.items():
             for number, pairs in enumerate(rounds):
@@ -88,6 +87,26 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                         record["measurements"].append(one)
                         print(json.dumps(one), flush=True)
     return record
+
+
+def kills(count: int = 100, limit: float = 0.2) -> dict[str, float]:
+    """Return how long after its limit an answer's worker is dead and another has judged the next answer, in seconds."""
+    late = []
+    with Grader(1, limit) as grader:
+        grader([rollout("x", "\\boxed{x+0}")])
+        for number in range(count):
+            begin = time.perf_counter()
+            bomb = grader([rollout("7", f"\\boxed{{\\binom{{{10**8 + number}}}{{{5 * 10**7}}}}}")])
+            after = grader([rollout("x+1", f"\\boxed{{x+{number + 2}-{number + 1}}}")])
+            assert (bomb[0].reason, after[0].reason) == ("timeout", "right"), (bomb, after)
+            late.append(time.perf_counter() - begin - limit)
+    late.sort()
+    return {"count": count, "median": statistics.median(late), "p99": late[-2], "worst": late[-1]}
+
+
+def rollout(gold: Any, text: str) -> Rollout:
+    """Return a response as an engine would."""
+    return Rollout(Problem("p", "s", "", "math", gold), 0, (), (), (), (), text, "end")
 
 
 def parts(pairs: list[Pair], options: argparse.Namespace) -> list[list[Pair]]:
@@ -138,7 +157,7 @@ def is_plain(pair: Pair) -> bool:
 
 def ours(grader: Grader, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Judge as training does."""
-    rollouts = [Rollout(Problem("p", "s", "", "math", gold), 0, (), (), (), (), text, "end") for gold, text in pairs]
+    rollouts = [rollout(gold, text) for gold, text in pairs]
     begin = time.perf_counter()
     verdicts = grader(rollouts)
     took = time.perf_counter() - begin
@@ -163,7 +182,9 @@ def bare(gold: Any, text: str) -> bool:
 
 def page(record: dict[str, Any]) -> str:
     """Return medians over rounds, as markdown."""
+    late = record["kills"]
     lines = [
+        f"{late['count']} kills: median {late['median']:.2f} s, p99 {late['p99']:.2f} s, worst {late['worst']:.2f} s",
         "",
         "| work | archer/s (range) | math-verify/s (range) | right of judged: archer, math-verify |",
         "|---|---|---|---|",

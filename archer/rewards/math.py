@@ -46,6 +46,8 @@ class Math:
       0.333... and 0.\overline{3} are 1/3.
     - Any equal closed form: 2^{10}+3 for 1027. Not one that leaves the task undone, a sum, product, integral,
       limit, derivative, gcd, remainder or determinant that the gold has not.
+      A whole number before a fraction is a mixed number; all else side by side is a product: 2(3) is 6.
+    - For which variables it holds is no part of an answer: "for all x", k \in \mathbb{Z} after a comma.
     - A list asks for all its members, in any order. A set is not a tuple, an interval not a set: (1, 2) is neither
       \{1, 2\} nor [1, 2]. For a tuple the bare list 1, 2 will do, in order. A gold that is a JSON list is a list.
     - x = 5 for 5, and 5 for x = 5, not y = 5 for x = 5. In an equation that answers a number every number must be

@@ -122,7 +122,8 @@ def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
     if isinstance(left, Eq) and isinstance(right, Eq):
         if is_multiple(left.lhs - left.rhs, right.lhs - right.rhs):
             return True
-        if scale.same_names and plainly(left).free_symbols != plainly(right).free_symbols:
+        left, right = plainly(left), plainly(right)  # else dx/dt, x and t being mere names, is 0
+        if scale.same_names and left.free_symbols != right.free_symbols:
             return False
         try:
             some = sympy.solve(left, left.free_symbols) and sympy.solve(right, right.free_symbols)

@@ -10,6 +10,7 @@ from archer.rewards.mathematics.answers import enclosed, members, sides, split
 from archer.rewards.mathematics.plain import plain_equal
 from archer.rewards.mathematics.statements import (
     THOUSANDS,
+    aligned,
     bare_name,
     in_radians,
     is_closed,
@@ -18,9 +19,10 @@ from archer.rewards.mathematics.statements import (
     numbered,
     refused,
     stated,
+    unqualified,
 )
 from archer.rewards.mathematics.values import Value, endless, has_base, readings, value
-from archer.rewards.mathematics.wording import is_phrase, phrase, squeezed, tidy, without_lead
+from archer.rewards.mathematics.wording import TEXT, is_phrase, phrase, spoken, squeezed, tidy, without_lead
 
 if TYPE_CHECKING:
     from archer.rewards.mathematics.equality import Scale
@@ -57,11 +59,13 @@ class Matcher:
         if refused(gold, answer):
             return "wrong"
         if said := phrase(gold):
-            if said == phrase(answer):
+            if said == spoken(answer):
                 return "right"
             if is_phrase(gold):
                 return "wrong"
-        return self._layout(gold, answer)
+        if squeezed(TEXT.sub(r"\1", answer)) == squeezed(gold):
+            return "right"
+        return self._layout(*aligned(*unqualified(gold, answer)))
 
     def all(self, golds: list[str], answer: str) -> Reason:
         """Compare an answer with a list of golds, of which it must name each; a gold may hold several values."""
@@ -192,8 +196,9 @@ class Matcher:
         if equal is not None:
             return "right" if equal else "wrong"
         if (numbers := endless(answer)) is not None:
-            reasons = [self._bare(gold, number) for number in numbers]
-            return "right" if "right" in reasons else "wrong"
+            return "right" if any(self._bare(gold, number) == "right" for number in numbers) else "wrong"
+        if numbers := endless(gold):
+            return "right" if any(self._bare(number, answer) == "right" for number in numbers) else "wrong"
         ours, theirs = enclosed(gold), enclosed(answer)
         if ours and theirs and len(split(ours[1], ",;")) > 1:
             same = ours[0] == theirs[0] or {ours[0], theirs[0]} <= {"()", "{}"}

@@ -5,10 +5,11 @@ Only in a worker (``archer.workers``): evaluating may run for minutes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
-from sympy import Add, Basic, Float, Pow, Rational, Symbol, factorial, nan, oo, zoo
+from sympy import Add, Basic, Float, Pow, Rational, Symbol, ceiling, factorial, floor, nan, oo, zoo
 from sympy.core.function import AppliedUndef  # type: ignore[import-untyped]
 
 _COUNT = 12  # variables at most, for which there are points
@@ -88,12 +89,17 @@ def _hides(number: Basic) -> bool:
 
 
 def same_at_points(left: Basic, right: Basic) -> bool | None:
-    """Compare at three points; None where that decides nothing."""
+    """Compare at three points; None where that decides nothing.
+
+    Where numbers are rounded down or up, three small ones tell little: then at as many as 40, i to n being whole.
+    """
     names = sorted(left.free_symbols | right.free_symbols, key=str)
     if len(names) > _COUNT:
         return None
     decided = None
-    for point in _POINTS:
+    steps = left.has(floor, ceiling) or right.has(floor, ceiling)
+    whole = ["i" <= str(name).lower()[0] <= "n" for name in names]
+    for point in _steps(whole) if steps else _POINTS:
         one, other = _at(left, names, point), _at(right, names, point)
         if not (one.is_number and other.is_number) or one.has(nan, zoo, oo) or other.has(nan, zoo, oo):
             continue
@@ -103,6 +109,12 @@ def same_at_points(left: Basic, right: Basic) -> bool | None:
             return False
         decided = True
     return decided
+
+
+def _steps(whole: list[bool]) -> Iterator[tuple[float, ...]]:
+    for count in range(1, 41):
+        sizes = [1 + (count * (2 * place + 1) * 7) % 41 for place in range(len(whole))]
+        yield tuple(size if is_whole else size / 4 for size, is_whole in zip(sizes, whole, strict=True))
 
 
 def _at(expression: Basic, names: list[Any], point: tuple[float, ...]) -> Any:

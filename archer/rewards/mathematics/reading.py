@@ -17,21 +17,32 @@ from latex2sympy2_extended import NormalizationConfig, normalize_latex
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 from latex2sympy2_extended.math_normalization import extract_boxed_content
 from math_verify.parser import ExprExtractionConfig, LatexExtractionConfig, parse
-from sympy import Basic, MatrixBase, nan, zoo  # type: ignore[import-untyped]
+from sympy import Basic, Derivative, MatrixBase, nan, zoo  # type: ignore[import-untyped]
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, as meant
 
 _CONFIG = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
 _PRIMES = re.compile(r"(?<=[a-zA-Z}])(?:\^\s*\{?\s*((?:\\prime\s*)+)\}?|('+))")
 _SCIENTIFIC = re.compile(r"(?<![a-zA-Z0-9.\\])([0-9]+\.?[0-9]*|\.[0-9]+)[eE]([+-]?[0-9]{1,4})(?![a-zA-Z0-9.])")
+# What would multiply a mixed number: then it is a product, as written.
+_NO_FACTOR = r"(?![0-9])(?!\s*(?:[a-zA-Z({|!^]|\\(?!cdot|times|div|text|[ ,;])))"
 _REPAIRS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (  # what the grammar lacks
         (r"(?<=[{(])([0-9]{1,3}(?:,[0-9]{3})+)(?=[})])", lambda match: match[1].replace(",", "")),
         (r"([a-zA-Z0-9]+|\([^()]*\))!(?=\s*\^)", r"(\1!)"),
         (r"\\(odot|oplus|star|hbar|ell|mho|wp|Re|Im)(?![a-zA-Z])", r"{\\text{\1}}"),
-        (r"(?<![\\a-zA-Z])([EeIi])_\s*\{?\s*([a-zA-Z0-9]+)\s*\}?", r"\\text{\1\2}"),
+        (r"(?<![\\a-zA-Z])([EeIi])_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))", r"\\text{\1\2\3}"),
         (r"\\frac\s*(\\[a-zA-Z]+)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
+        # A whole number before a fraction is a mixed number; every other juxtaposition is a product.
+        (
+            rf"(?<![\^_0-9.])([0-9]+)\s*\\frac\s*(?:\{{([0-9]+)\}}\s*\{{([0-9]+)\}}|([0-9])\s*([0-9])){_NO_FACTOR}",
+            r"(\1+\\frac{\2\4}{\3\5})",
+        ),
+        (rf"(?<![\^_0-9.])([0-9]+) ([0-9]+)\s*/\s*([0-9]+){_NO_FACTOR}", r"(\1+\\frac{\2}{\3})"),
+        (r"(\\frac\s*\{[^{}]*\}\s*\{[^{}]*\})\s*(?=[0-9.])", r"\1\\cdot "),
+        (r"\\binom\s*([0-9a-z])\s*([0-9a-z])", r"\\binom{\1}{\2}"),
+        (r"\\log\s*_\s*\{?\s*e\s*\}?(?![a-zA-Z])", r"\\ln "),
         (r"\^\s*\{\s*\\text\{(odot|star)\}\s*\}", r"_{\1}"),
         (r"_\s*\{\s*\{?\\text\{(\w+)\}\}?\s*\}", r"_{\1}"),
         (r"\\(sin|cos|tan|cot|sec|csc)\s*\^\s*\{?2\}?\s*(\\[a-zA-Z]+|[a-zA-Z0-9]+)", r"(\\\1{\2})^2"),
@@ -90,10 +101,24 @@ x^2+y^2-4=0
 a b c"""
 
 
-_CASED = ConversionConfig(lowercase_symbols=False)
+_CONVERSIONS = {cased: ConversionConfig(lowercase_symbols=not cased) for cased in (False, True)}
 
 
 class _Converter(_Latex2Sympy):  # type: ignore[misc]
+    """Takes what stands side by side for a product, where latex2sympy takes 2(3) for the mixed number 2+3."""
+
+    def convert_postfix_list(self, arr: Any, i: int = 0) -> Any:
+        first = self.convert_postfix(arr[i])
+        if i == len(arr) - 1 and not isinstance(first, list):
+            return first
+        rest = self.convert_postfix_list(arr, i + 1)
+        if isinstance(first, list):
+            return Derivative(rest, first[0])
+        matrices = any(getattr(factor, "is_Matrix", False) for factor in (first, rest))
+        return self.mat_mul_flat(first, rest) if matrices else self.mul_flat(first, rest)
+
+
+class _Quick(_Converter):
     """Predicts by the short way first, which is several times faster: it gives the same tree or fails (ANTLR's SLL)."""
 
     def create_parser(self, latex_str: str) -> Any:
@@ -119,12 +144,11 @@ def read(text: str, cased: bool = False) -> Basic | MatrixBase:
     latex = normalize_latex(text, _CONFIG)
     try:
         try:
-            expression = _Converter(is_real=True, config=_CASED if cased else ConversionConfig()).parse(latex)
+            expression = _Quick(is_real=True, config=_CONVERSIONS[cased]).parse(latex)
         except MemoryError:
             raise
         except Exception:
-            converter = _Latex2Sympy(is_real=True, config=_CASED if cased else ConversionConfig())
-            expression = converter.parse(latex)
+            expression = _Converter(is_real=True, config=_CONVERSIONS[cased]).parse(latex)
     except MemoryError:
         raise
     except Exception as error:  # the parser's own, RecursionError, sympy's of many kinds
@@ -147,6 +171,8 @@ def told(solution: str) -> str:
     if r"\boxed" in solution:
         inside = str(extract_boxed_content(solution, mode="last"))
         inside = inside.removeprefix("{") if inside.count("{") > inside.count("}") else inside
+        if not inside.strip():
+            return solution
         return inside + (r"\%" if re.match(r"[\s$}]*(?:\\?%|percent)", solution.rpartition(inside)[2]) else "")
     return locate(solution, ("latex", "expr")) or solution
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from archer.rewards.mathematics.answers import outside
+from archer.rewards.mathematics.answers import enclosed, outside, sides, split
 from archer.rewards.mathematics.values import value
-from archer.rewards.mathematics.wording import DOUBT, TEXT, TRIGONOMETRY, poses, words
+from archer.rewards.mathematics.wording import DOUBT, TEXT, TEXT_COMMAND, TRIGONOMETRY, poses, words
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9,])")
 _NAME = re.compile(
-    r"(?:\\?[a-zA-Z]+|'|_\s*\{[^{}]*\}|_\s*\w|[(){}|:,\s]|/|(?<=[({,])-?[0-9]+(?=[)},])|\^\{?\\circ\}?)+"
+    r"(?:\\?[a-zA-Z]|'|_\s*\{[^{}]*\}|_\s*\w|[(){}|:,\s]|/|\^\{?-1\}?(?=\()|(?<=[({,])-?[0-9]+(?=[)},])|\^\{?\\circ)+"
 )
 _CONSTANTS = re.compile(
     r"\\(?:pi|infty|times|cdot|frac|sqrt|binom|left|right|div|ln|log|sin|cos|tan|exp)(?![a-zA-Z])"
@@ -18,6 +18,14 @@ _CONSTANTS = re.compile(
 )
 _APPROX = re.compile(r"\\(?:approx|simeq|doteq)(?![a-zA-Z])")
 _IN = re.compile(r"^([^\\]+|\\[a-zA-Z]+)\\in(?![a-zA-Z])")
+_BUILT = re.compile(r"\\\{\s*[a-zA-Z]\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\||\\mid(?![a-zA-Z]))([^{}|]+)\\\}")
+# For which variables a formula holds: it is no part of the answer.
+_QUALIFIER = re.compile(
+    rf"[\s,(]*(?:{TEXT_COMMAND}\{{[\s,]*(?:where|for|for all|for every|for each|for any)\s*\}}[^=]*"
+    rf"|{TEXT_COMMAND}\{{[\s,]*(?:where|for all|for every|for each)\s[^=]*"
+    r"|\\forall(?![a-zA-Z])[^=]*|,\s*[a-zA-Z](?:,[a-zA-Z])*\s*\\in\s*\\mathbb[^=]*)$"
+)
+_NUMBERS = re.compile(r"\\mathbb\s*\{?\s*(\w.*)$")
 
 
 def refused(gold: str, answer: str) -> bool:
@@ -35,9 +43,47 @@ def joined(text: str) -> str:
 def stated(text: str) -> str:
     r"""Return what is stated: not the rounded value after it, not the "x \in" before it."""
     parts = _APPROX.split(text)
-    text = parts[0].strip() if len(parts) > 1 and not is_name(parts[0]) else parts[-1].strip()
+    rounded = len(parts) > 1 and (is_closed(parts[0]) or not is_name(parts[0]))  # not x \approx 5
+    return _within(parts[0 if rounded else -1].strip())
+
+
+def _within(text: str) -> str:
     within = _IN.match(text)
-    return text[within.end() :].strip() if within and is_name(within[1]) else text
+    text = text[within.end() :].strip() if within and is_name(within[1]) else text
+    built = _BUILT.fullmatch(text)
+    return built[1].strip() if built else text
+
+
+def unqualified(gold: str, answer: str) -> tuple[str, str]:
+    r"""Leave out "for all x" and ", k \in \mathbb{Z}" at the end, unless they speak of different numbers."""
+    found = [_QUALIFIER.search(text) for text in (gold, answer)]
+    numbers = [_NUMBERS.findall(match[0]) for match in found if match]
+    if all(found) and numbers[0] != numbers[1]:
+        return gold, answer
+    gold, answer = (
+        text[: match.start()] if match and match.start() else text
+        for text, match in zip((gold, answer), found, strict=True)
+    )
+    return _within(gold), _within(answer)
+
+
+def aligned(gold: str, answer: str) -> tuple[str, str]:
+    """Write (x, y) = (1, 2) as x = 1, y = 2 where the other is written so."""
+    spread = [_spread(text) for text in (gold, answer)]
+    if spread[0] and not spread[1] and len(sides(answer)) > 2:
+        return spread[0], answer
+    if spread[1] and not spread[0] and len(sides(gold)) > 2:
+        return gold, spread[1]
+    return gold, answer
+
+
+def _spread(text: str) -> str:
+    equation = sides(text)
+    tuples = [enclosed(side) for side in equation]
+    if len(equation) != 2 or not all(found and found[0] == "()" for found in tuples):
+        return ""
+    names, values = (split(found[1], ",") for found in tuples if found)
+    return ",".join(map("=".join, zip(names, values, strict=False))) if len(names) == len(values) else ""
 
 
 def is_name(text: str) -> bool:

@@ -12,6 +12,7 @@ _NAMES = {
     "W": "watt", "V": "volt", "Pa": "pascal", "Hz": "hertz", "mph": "", "gal": "gallon", "quart": "",
     "km": "kilometer kilometre", "acre": "", "cm": "centimeter centimetre", "mm": "millimeter millimetre",
     "kg": "kilogram", "mL": "milliliter millilitre ml", "month": "", "K": "kelvin", "degC": "", "degF": "",
+    "am": "a.m", "pm": "p.m",
 }  # fmt: skip
 _SIZES = {
     "length": {"m": "1", "km": "1000", "cm": "1/100", "mm": "1/1000", "in": "127/5000", "ft": "381/1250",
@@ -27,7 +28,7 @@ _SIZES = {
 }  # fmt: skip
 _KNOWN = {name: (kind, Fraction(size)) for kind, sizes in _SIZES.items() for name, size in sizes.items()}
 _ALIASES = {other: name for name, others in _NAMES.items() for other in [name, *others.split()]}
-_POWER = re.compile(r"(?:(square|sq|cubic|cu)\.?)?([A-Za-z]+?)\.?\^?([23])?(squared|cubed)?$", re.IGNORECASE)
+_POWER = re.compile(r"(?:(square|sq|cubic|cu)\.?)?([A-Za-z]+?|[ap]\.m)\.?\^?([23])?(squared|cubed)?$", re.IGNORECASE)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 

@@ -6,6 +6,8 @@ import functools
 import re
 import unicodedata
 
+from archer.rewards.mathematics.answers import enclosed
+
 _UNICODE = {
     "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
     "√": r"\sqrt ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
@@ -14,6 +16,7 @@ _UNICODE = {
     "¾": r"\frac{3}{4}", "\u200b": "", "\ufeff": "",
 }  # fmt: skip
 TEXT_COMMAND = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|rm|bf)\s*"
+_EXPONENT = r"(?:\^\s*\{?[0-9]\}?)?"
 _SAME = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -22,7 +25,10 @@ _SAME = [
         (r"\\!", ""),
         (r"\\\$|\$|\\[()](?!\w)|\\\(|\\\)", ""),
         (r"(?<!\\)\\[,;: ]|~|\\q?quad(?![a-zA-Z])|\\q(?:uad)?(?=x_)", " "),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dtc](frac|binom)(?![a-zA-Z])", r"\\\1"),
+        (rf"({TEXT_COMMAND}\{{[^{{}}]*\^)\{{(-?[0-9])\}}", r"\1\2"),
+        (rf"\\frac\s*\{{\s*({TEXT_COMMAND}\{{[^{{}}]*\}})\s*\}}\s*\{{\s*({TEXT_COMMAND}\{{[^{{}}]*\}}{_EXPONENT})\s*\}}",
+         r"\1/\2"),
         (r"\\(?:lbrace|lcurly)(?![a-zA-Z])", r"\\{"),
         (r"\\(?:rbrace|rcurly)(?![a-zA-Z])", r"\\}"),
         (r"\\(?:text|mathrm|textrm|mbox|operatorname|mathit)\s*\{\s*([ei])\s*\}|\\(?:mathrm|rm)\s+([ei])(?![a-zA-Z])",
@@ -35,7 +41,12 @@ _SAME = [
         (r"\\neq(?![a-zA-Z])|!=", r"\\ne "),
         (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])", r"^\\circ "),
         (r"(?<=[0-9])\.(?=\s*[/*+)^}-])", ""),
-        (rf"^{TEXT_COMMAND}\{{\s*\(?([^{{}}]*[0-9][^{{}}a-zA-Z]*?)\)?\s*\}}$", r"\1"),
+        (rf"^{TEXT_COMMAND}\{{(?=[^{{}}]*\}}$)\s*\(?([^{{}}]*[0-9][^{{}}a-zA-Z]*?)\)?\s*\}}$", r"\1"),
+        (rf"^{TEXT_COMMAND}\{{\s*([+-]?[0-9][0-9.,:/]*)(\s+[a-zA-Z][^{{}}0-9]*)\}}$", r"\1\\text{\2}"),
+        (rf"^{TEXT_COMMAND}\{{\s*[aA]ll real(?: numbers?| values)?\s*\}}$", r"\\mathbb{R}"),
+        (r"\\\{\s*\\\}", r"\\emptyset "),
+        (r":=", "="),
+        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\(?:text)?color\s*\{[a-zA-Z]+\}|\\(?:underline|boldsymbol|bm|mathbf)(?=\s*\{[0-9])", ""),
         (r"\*\*", "^"),
         (r"(?<![\\a-zA-Z{])(pi|sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan|sinh|cosh|tanh)(?![a-zA-Z])",
@@ -50,6 +61,10 @@ TEXT = re.compile(rf"{TEXT_COMMAND}\{{([^{{}}]*)\}}")
 TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]+(?:'[a-z]+)?")
 _MARKS = re.compile(r"[^\w\s]|_")
+_HYPHEN = re.compile(r"(?<=[a-zA-Z]{3})-(?=[a-zA-Z])|(?<=[a-zA-Z])-(?=[a-zA-Z]{3})")
+_NO_WORDS = re.compile(r"[0-9\\^=<>+*/|{}_!\[\]%&-]|'(?![a-z])")
+_PRODUCT = re.compile(r"[a-zA-Z)]\(|\)[a-zA-Z]")
+_MIXED_CASE = re.compile(r"\b[a-zA-Z]*[a-z][A-Z]|\b[A-Z]{2,}[a-z]")
 
 # Words that say that a value is not, or not certainly, the answer.
 DOUBT = frozenset({
@@ -64,6 +79,7 @@ _LEAD = (
     r"|either|total|of|so|thus|therefore|hence|and)\b[\s:,]*)+"
 )
 _LEADS = re.compile(_LEAD + r"(?=[^\sa-zA-Z])", re.IGNORECASE)
+_INTRODUCES = re.compile(r"[^0-9]*(?:\b(?:is|are|equals|be)\s*|[:=]\s*)")
 _ABOUT = re.compile(r"^\s*(?:\\(?:approx|sim|simeq)(?![a-zA-Z])|=|:)\s*")
 FUNCTIONS = frozenset({
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "ln",
@@ -72,7 +88,7 @@ FUNCTIONS = frozenset({
 })  # fmt: skip
 _POSED = re.compile(
     r"\\(?:sum|prod|i*nt|oint|lim|gcd|lcm|det|bmod|pmod|mod|frac\s*\{\s*d\s*\}\s*\{\s*d\w\s*\}|(?:max|min|sup|inf)(?=\s*(?:\(|\\?\{))"
-    r"|[hv]?phantom|[bx]?cancel|sout|operatorname\s*\{\s*(?:gcd|lcm|mod|rank|tr|det)\s*\})(?![a-zA-Z])"
+    r"|[hv]?phantom|[bx]?cancel|sout|begin\s*\{[vV]matrix\}|operatorname\s*\{\s*(?:gcd|lcm|mod|rank|tr|det)\s*\})(?![a-zA-Z])|\|\s*\\begin"
 )
 _DOTS = re.compile(r"\\(?:[lcv]|d|dots[bcmio])?dots(?![a-zA-Z])|\.\.\.+")
 
@@ -92,8 +108,9 @@ def tidy(text: str) -> str:
     text = _SPACES.sub(" ", text).strip(' *`"')
     text = _IDLE_SPACE.sub("", text) if "text" not in text else text
     text = re.sub(r"(?<!\.)[.,;:]$", "", text)
-    while text.startswith("{") and text.endswith("}") and "}" not in text[1:-1] and "{" not in text[1:-1]:
-        text = text[1:-1].strip()
+    for _ in range(3):
+        braces = enclosed(text)
+        text = braces[1] if braces and braces[0] == "{}" else text
     return text
 
 
@@ -111,7 +128,7 @@ def without_lead(text: str) -> str:
     """Leave out "the answer is", "approximately" and the like before a value."""
     text = _ABOUT.sub("", text)
     opened = TEXT.match(text)
-    if opened and re.fullmatch(_LEAD, opened[1].strip(), re.IGNORECASE):
+    if opened and (re.fullmatch(_LEAD, opened[1].strip(), re.IGNORECASE) or _INTRODUCES.fullmatch(opened[1])):
         text = text[opened.end() :]
     return _ABOUT.sub("", _LEADS.sub("", text, count=1) if _LEADS.match(text) else text).strip()
 
@@ -122,23 +139,30 @@ def words(text: str) -> list[str]:
 
 
 def phrase(text: str) -> str:
-    """Return what a text says when it is words and not mathematics, else the empty string.
+    """Return what a text says when it is words and not mathematics, xy or a-b, else the empty string."""
+    said = spoken(text)
+    mathematical = _PRODUCT.search(text) or not re.search(r"[a-zA-Z]{3}|^no$", said)
+    return "" if len(said) > 1 and mathematical and not TEXT.search(text) else said
+
+
+def spoken(text: str) -> str:
+    """Return the words of a text that may be words, else the empty string.
 
     A single letter keeps its case: it may be a choice or a name.
     """
-    inner = TEXT.sub(r" \1 ", text)
-    if re.search(r"[0-9\\^=<>+*/|{}]", inner) or not re.search(r"[A-Za-z]", inner):
+    inner = _HYPHEN.sub(" ", TEXT.sub(r" \1 ", text))
+    if _NO_WORDS.search(inner) or not re.search(r"[A-Za-z]", inner):
         return ""
     plain = _SPACES.sub(" ", _MARKS.sub(" ", inner)).strip()
     if len(plain) == 1:
         return plain if inner.strip(" ().:") == plain else ""  # not y' for y
-    return re.sub(r"^(?:an?|the) (?=\w)", "", plain.lower())
+    return re.sub(r"^(?:an?|the) (?=\w)", "", plain if _MIXED_CASE.search(plain) else plain.lower())
 
 
 def is_phrase(text: str) -> bool:
     """Say whether a gold is to be compared as words: it is written as text, or has more than one of them."""
     said = phrase(text)
-    return bool(said) and (TEXT.search(text) is not None or (" " in said and len(said.replace(" ", "")) > 3))
+    return bool(said) and (TEXT.search(text) is not None or " " in said)
 
 
 def poses(text: str) -> frozenset[str]:

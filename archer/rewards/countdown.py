@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import ClassVar
 
 from archer.errors import DataError
-from archer.rewards.math import boxed, plain_equal
+from archer.rewards.math import plain_equal
+from archer.rewards.mathematics.answers import last_boxed
 from archer.types import Json, Problem, Verdict
 
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -50,7 +51,7 @@ class Countdown:
 
     def extract(self, text: str) -> str | None:
         """Return the part of the response that counts; the verdict depends on nothing else of it."""
-        return boxed(text)
+        return last_boxed(text)
 
     def is_plain(self, gold: Json, answer: str | None) -> bool:
         """Always cheap: short answers, whole numbers, four operators."""

@@ -13,7 +13,6 @@ _GAP = r"(?:[ \t$&]|\n(?!\s*\n)|\\[()\[\],;: ]|\\q?quad\b)*"
 _JOIN = re.compile(
     rf"{_GAP}(?:[A-Za-z]+{_GAP})?(?:[,;]{_GAP}(?:\\text\s*\{{[^{{}}]*\}}|and|or)?|and|or"
     rf"|\\text\s*\{{[^{{}}]*\b(?:and|or)\b[^{{}}]*\}}){_GAP}(?:[A-Za-z](?:_\{{?\w+\}}?)?(?:\(\w+\))?\s*={_GAP})?"
-    rf"|[ \t$]*"
 )
 _LONGEST_JOIN = 80
 _AND = re.compile(
@@ -29,15 +28,11 @@ def boxed(text: str, opened: bool = False) -> str | None:
     Boxes joined by a comma, "and" or "or" are one answer, a list. None where no box closes, or where a
     ``<think>`` is open at the end; ``opened`` says that the prompt opened one. One pass, linear in the text.
     """
-    marks = list(_THINK.finditer(text))
-    if marks[-1].group() == "<think>" if marks else opened:
-        return None
-    boxes = _boxes(text, marks[-1].end() if marks else 0)
+    boxes = _boxes(text, opened)
     if not boxes:
         return None
-    _begin, inside, end = boxes[-1]
+    first, inside, end = boxes[-1]
     found = [_trimmed(text[inside:end])]
-    first = boxes[-1][0]
     for begin, inside, end in reversed(boxes[:-1]):
         if end >= first:  # the last one lies within it
             continue
@@ -48,8 +43,18 @@ def boxed(text: str, opened: bool = False) -> str | None:
     return ", ".join(dict.fromkeys(reversed(found)))
 
 
-def _boxes(text: str, start: int) -> list[tuple[int, int, int]]:
+def last_boxed(text: str) -> str | None:
+    """Return what the last box holds, whatever it is joined to; None as :func:`boxed`."""
+    boxes = _boxes(text, opened=False)
+    return _trimmed(text[boxes[-1][1] : boxes[-1][2]]) if boxes else None
+
+
+def _boxes(text: str, opened: bool) -> list[tuple[int, int, int]]:
     """Return where each closed box begins, where its content does and where that ends, in order of begin."""
+    marks = list(_THINK.finditer(text))
+    if marks[-1].group() == "<think>" if marks else opened:
+        return []
+    start = marks[-1].end() if marks else 0
     open_braces: list[tuple[int, int]] = []
     found = []
     for match in _BRACES.finditer(text, start):

@@ -11,7 +11,7 @@ import typer
 
 from archer.commands import benchmarks
 from archer.commands.evaluate import evaluate
-from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe
+from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe, split
 from archer.commands.tables import report, show, table
 from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
@@ -53,8 +53,7 @@ def compare(
     if not recipe and not allow_unisolated:
         chosen, note = comparing.without_programs(chosen)
         typer.echo(note, err=True, nl=bool(note))
-    named = [part.strip() for part in algorithms.split(",")] if algorithms else list(chosen.algorithms)
-    names = tuple(dict.fromkeys(named))
+    names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
     side, each = comparing.schedule(len(names) * count, parallel, cores(), gpus() > 0)
     folder = out or Path("runs") / chosen.name

@@ -106,6 +106,15 @@ def read_benchmark(name: str) -> Benchmark:
     return benchmark
 
 
+def unconfirmed(benchmark: Benchmark) -> list[str]:
+    """Return a sentence for each pin that nobody has compared with the hub; they belong beside every number."""
+    told = {
+        "revision": "the hub's revision is not known: the rows are those of a local copy",
+        "sha256": "sha256 is that of a local copy, not yet compared with the hub",
+    }
+    return [f"{benchmark.name}: {told[pin]}" for pin in benchmark.confirm if pin != "sha256" or benchmark.sha256]
+
+
 def fingerprint(problems: Sequence[Problem]) -> str:
     """Return the sha256 of the normalised rows: id, prompt, system, reward and gold of every problem."""
     digest = hashlib.sha256()

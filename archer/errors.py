@@ -65,6 +65,11 @@ class EngineError(OurError):
     """A rollout engine failed; says nothing about the model."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the closest known word, else the list of known words."""
     names = sorted(known)

@@ -22,13 +22,17 @@ LONGEST_ANSWER = 100  # characters of an answer that a result keeps: enough to v
 
 @dataclass(frozen=True)
 class Examinee:
-    """Who is examined: a table's row, the training seed, the steps behind the weights, their sha256 and origin."""
+    """Who is examined: a table's row, the training seed, the steps behind the weights, their sha256 and origin.
+
+    ``doubt`` is what to say where stored samples are taken that may be another's.
+    """
 
     label: str
     seed: int
     step: int
     provenance: Mapping[str, Json]
     weights: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def evaluate(
     """
     started = grader.begin()
     slots = slots_of(engine, exam, who)
-    kept = draw(engine, exam, who.seed, slots, store, Hear(started, watch or Unwatched()))
+    kept = draw(engine, exam, who, slots, store, Hear(started, watch or Unwatched()))
     answers = [
         Answer(slot.problem, slot.sample, one.seed, one.text, one.tokens, one.stop)
         for slot, one in zip(slots, kept, strict=True)
@@ -119,10 +123,13 @@ def slots_of(engine: Respondent, exam: Exam, who: Examinee) -> list[Slot]:
     return found
 
 
-def draw(engine: Respondent, exam: Exam, seed: int, slots: Sequence[Slot], store: Samples, hear: Hear) -> list[Kept]:
+def draw(
+    engine: Respondent, exam: Exam, who: Examinee, slots: Sequence[Slot], store: Samples, hear: Hear
+) -> list[Kept]:
     """Return the samples of ``slots`` in order: those of ``store`` as they are, the rest drawn and put there."""
     kept = store.recall({slot.key for slot in slots})
     hear.watch.begin(exam.benchmark.name, len(kept), len(slots))
+    hear.watch.say(who.doubt if kept else "")
     names = {(slot.problem.id, slot.sample): slot.key for slot in slots}
 
     def keep(answer: Answer) -> None:
@@ -131,7 +138,7 @@ def draw(engine: Respondent, exam: Exam, seed: int, slots: Sequence[Slot], store
         hear.started.put(answer)
         hear.watch.see(kept[name])
 
-    engine.answer(asks([slot for slot in slots if slot.key not in kept], seed), exam.benchmark.sampling, keep)
+    engine.answer(asks([slot for slot in slots if slot.key not in kept], who.seed), exam.benchmark.sampling, keep)
     return [kept[slot.key] for slot in slots]
 
 

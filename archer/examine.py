@@ -13,11 +13,8 @@ import torch
 
 from archer.benchmark import fingerprint
 from archer.config import merged
-from archer.engines import open_engine
 from archer.engines.base import Respondent
-from archer.engines.native import described
-from archer.engines.recall import Recall
-from archer.errors import DataError, MissingError, RunFolderError
+from archer.errors import MissingError, RunFolderError
 from archer.evaluate import Examinee, Watch, evaluate, prompts_digest
 from archer.exams import Exam, open_exam
 from archer.execution import Sandbox, open_executor
@@ -25,12 +22,11 @@ from archer.execution.base import Executor
 from archer.grading import Grader, where_programs_ran
 from archer.journal import Journal, read_manifest
 from archer.machine import provenance
-from archer.policies.load import load_model, load_tokenizer, weights_digest
 from archer.problems import judges_programs
-from archer.prompts import Prompts
 from archer.recipe import Recipe, Source
 from archer.result import Result, read_result
 from archer.store import Store
+from archer.subject import Subject, open_subject, recalled
 from archer.types import Json
 
 
@@ -54,32 +50,28 @@ class Exams:
     regrade: bool = False
 
 
-@dataclass(frozen=True)
-class Subject:
-    """Who answers, the name of its weights, and what a server said of itself."""
-
-    engine: Respondent
-    weights: str
-    server: Mapping[str, Json] | None = None
-
-
 def examine(asked: Exams, watch: Watch) -> list[Result]:
     """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
 
-    Raises RunFolderError when ``out`` holds the evaluation of another model, label or seed.
+    A result of fewer samples than are asked for now is replaced by one of all, its own samples the first of them.
+    Raises RunFolderError when ``out`` holds the evaluation of another model, label or seed, and for ``regrade`` when
+    there are no samples.
     """
     recipe = asked.recipe
     with ExitStack() as stack:
         if asked.threads:
             torch.set_num_threads(asked.threads)
         exams = open_exams(recipe, asked.data)
+        if asked.regrade:
+            refuse_without_samples(asked, exams)
         executor = open_sandbox(recipe, [exam.benchmark.data for exam in exams], asked.unisolated, stack)
-        subject = open_subject(asked)
+        subject = recalled(recipe, asked.out) if asked.regrade else open_subject(recipe)
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
         from_where = {**origin(recipe, executor), "server": subject.server}
         journal = Journal(asked.out, manifest(asked, subject, from_where))
         stack.callback(journal.close)
-        who = Examinee(asked.label, asked.seed, 0, from_where, subject.weights)
+        doubt = "" if asked.regrade else subject.doubt
+        who = Examinee(asked.label, asked.seed, 0, from_where, subject.weights, doubt)
         hall = Hall(subject.engine, grader, journal, watch)
         return [
             one(asked, exam, replace(who, provenance={**from_where, "notes": list(exam.notes)}), hall) for exam in exams
@@ -103,12 +95,12 @@ def one(asked: Exams, exam: Exam, who: Examinee, hall: Hall) -> Result:
     path = hall.journal.final(exam.benchmark.name)
     before = read_result(path) if path.exists() else None
     if before is not None:
-        refuse_other(path, before, exam, who, prompts_digest(hall.engine, exam))
-        if not asked.regrade:
+        refuse_other(path, before, exam, who, hall.engine)
+        if not asked.regrade and before.samples == exam.benchmark.samples:
             hall.watch.say(other_versions(before, hall.grader, exam))
             return before
     made = {**provenance(), "engine": hall.engine.describe(), "server": who.provenance["server"]}
-    with Store((asked.store or asked.out / "samples") / f"{name}.jsonl", made) as store:
+    with Store(store_of(asked, name), made) as store:
         result = evaluate(hall.engine, hall.grader, exam, who, store, hall.watch)
     hall.journal.result(result, final=True)
     if before is not None:
@@ -125,13 +117,28 @@ def first(exam: Exam, problems: int) -> Exam:
     return replace(part, benchmark=replace(part.benchmark, name=name, problems=problems, sha256=sha256))
 
 
-def refuse_other(path: Path, before: Result, exam: Exam, who: Examinee, prompts: str) -> None:
-    """Raise RunFolderError when a result is of another evaluation than the one asked for."""
+def store_of(asked: Exams, name: str) -> Path:
+    """Return the file of a benchmark's samples."""
+    return (asked.store or asked.out / "samples") / f"{name}.jsonl"
+
+
+def refuse_without_samples(asked: Exams, exams: Sequence[Exam]) -> None:
+    """Raise RunFolderError, before anything is written, where there is nothing to grade again."""
+    for exam in exams:
+        path = store_of(asked, exam.benchmark.name)
+        if not path.is_file():
+            raise RunFolderError(f"--regrade: {path}: no such file of samples; give the --out (or --store) they are in")
+
+
+def refuse_other(path: Path, before: Result, exam: Exam, who: Examinee, engine: Respondent) -> None:
+    """Raise RunFolderError when a result is of another evaluation than the one asked for, or of more samples."""
     benchmark = exam.benchmark
     pairs = {
-        "sha256": (before.sha256, benchmark.sha256), "samples": (before.samples, benchmark.samples),
+        "sha256": (before.sha256, benchmark.sha256),
+        "samples": (max(before.samples, benchmark.samples), benchmark.samples),  # more are added to fewer
         "sampling": (before.sampling, benchmark.sampling), "weights": (before.weights, who.weights),
-        "prompts": (before.prompts, prompts),
+        "prompts": (before.prompts, prompts_digest(engine, exam)),
+        "engine": (before.provenance.get("engine"), engine.describe()),
     }  # fmt: skip
     for key, (old, new) in pairs.items():
         if old != new:
@@ -150,50 +157,11 @@ def other_versions(before: Result, grader: Grader, exam: Exam) -> str:
 
 
 def changes(before: Result, after: Result) -> str:
-    """Return how many verdicts grading again has changed."""
-    flat = [[right for row in result.outcomes for right in row] for result in (before, after)]
+    """Return how many verdicts grading again has changed, of the samples that were graded before."""
+    flat = [[right for row in result.outcomes for right in row[: before.samples]] for result in (before, after)]
     pairs = list(zip(*flat, strict=True))
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
     return f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
-
-
-def open_subject(asked: Exams) -> Subject:
-    """Return who answers: the model loaded here, or a server, or only the store.
-
-    Raises ModelError where there is no such model, MissingError without a server's client.
-    """
-    recipe = asked.recipe
-    if recipe.evaluate.server:
-        return open_recalled_server(asked) if asked.regrade else open_server(recipe)
-    weights = weights_digest(recipe.model)
-    if asked.regrade:
-        prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
-        return Subject(Recall(lambda problem: list(prompts.encode(problem)), described(recipe.update.bf16)), weights)
-    model, tokenizer = load_model(recipe.model)
-    return Subject(open_engine(recipe, model, tokenizer), weights)
-
-
-def open_server(recipe: Recipe) -> Subject:
-    """Return the server that a recipe names."""
-    try:
-        from archer.engines.openai import OpenAI, find_served
-    except ImportError as error:
-        raise MissingError("evaluate.server: needs `pip install 'archer-rlvr[openai]'`") from error
-    served = find_served(recipe.evaluate.server, recipe.model.path)
-    return Subject(OpenAI(served, recipe.model.template, recipe.rollout.slots), served.weights, asdict(served))
-
-
-def open_recalled_server(asked: Exams) -> Subject:
-    """Return what a server was, from the manifest of its evaluation: it need not be there any more."""
-    from archer.engines.openai import said
-
-    before = read_manifest(asked.out)
-    if before is None or "weights" not in before:
-        raise DataError(f"--regrade: {asked.out} holds no evaluation of {asked.recipe.model.path}; give its --out")
-    switches = asked.recipe.model.template
-    return Subject(
-        Recall(lambda problem: said(problem, switches), before["engine"]), before["weights"], before["server"]
-    )
 
 
 def manifest(asked: Exams, subject: Subject, from_where: Mapping[str, Json]) -> dict[str, Json]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archer.benchmark import Benchmark, benchmark_names, fingerprint, read_benchmark, verify
+from archer.benchmark import Benchmark, benchmark_names, fingerprint, read_benchmark, unconfirmed, verify
 from archer.errors import DataError, did_you_mean
 from archer.problems import read_problems
 from archer.rows import SUFFIXES, local_files
@@ -37,33 +37,29 @@ def open_exam(name: str, samples: int | None = None, data: Mapping[str, Path] | 
     while any pin of theirs is unconfirmed.
     """
     benchmark = located(name, data)
-    if benchmark.confirm and not _is_given(name, data):
+    if benchmark.confirm and name not in (data or {}):
         raise DataError(
             f"benchmarks: {name}: {' and '.join(benchmark.confirm)} not yet compared with {benchmark.data.path} on the "
             f"hub; run `archer benchmarks pin {name}` first, or name a copy with --data {name}=PATH"
         )
     problems = tuple(read_problems(benchmark.data, benchmark.problems))
     verify(benchmark, problems)
-    notes: tuple[str, ...] = ()
+    notes = tuple(unconfirmed(benchmark))
     if not benchmark.sha256:
         benchmark = replace(benchmark, sha256=fingerprint(problems))
         note = f"{name}: no checksum is pinned: the rows of {benchmark.data.path} are taken as they are"
         warnings.warn(note, stacklevel=2)
-        notes = (note,)
+        notes = (*notes, note)
     return Exam(replace(benchmark, samples=samples or benchmark.samples), problems, notes)
 
 
 def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:
-    """Return a benchmark whose rows lie where ``data`` says, if it says so."""
+    """Return a benchmark whose rows lie where ``data`` says, if it says so, else on the hub at a revision."""
     benchmark = read_benchmark(name)
-    if not _is_given(name, data):
-        return benchmark
-    assert data is not None
-    return replace(benchmark, data=replace(benchmark.data, path=str(data[name])))
-
-
-def _is_given(name: str, data: Mapping[str, Path] | None) -> bool:
-    return data is not None and name in data
+    if data is not None and name in data:
+        return replace(benchmark, data=replace(benchmark.data, path=str(data[name].absolute())))
+    revision = (benchmark.data.revision or "main") if benchmark.data.path else None
+    return replace(benchmark, data=replace(benchmark.data, revision=revision))
 
 
 def read_data(options: Sequence[str]) -> dict[str, Path]:

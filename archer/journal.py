@@ -14,11 +14,11 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from archer.aside import write_aside
 from archer.errors import RunFolderError
 from archer.result import Result
 from archer.types import Json, Rollout, Verdict
@@ -111,11 +111,8 @@ class Journal:
             }  # fmt: skip
             lines.append(json.dumps(row) + "\n")
         path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"
-        path.parent.mkdir(exist_ok=True)
-        aside = path.with_suffix(".tmp")
         # No time stamp inside, so that a rerun writes the same bytes.
-        aside.write_bytes(gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
-        aside.replace(path)
+        write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
 
 
 def take(lock: TextIO, folder: Path) -> None:
@@ -132,10 +129,12 @@ def read_manifest(folder: Path) -> dict[str, Json] | None:
     if not path.exists():
         return None
     try:
-        manifest: dict[str, Json] = json.loads(path.read_text())
-        return manifest
-    except json.JSONDecodeError as error:
+        manifest: Json = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
         raise RunFolderError(f"{path}: damaged ({error}); choose another --out") from error
+    if not isinstance(manifest, dict):
+        raise RunFolderError(f"{path}: damaged (expected an object, found {manifest!r:.40}); choose another --out")
+    return manifest
 
 
 def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
@@ -175,13 +174,3 @@ def append(path: Path, row: Mapping[str, Json]) -> None:
     """Append one JSON line."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a whole file: aside, flushed to disk, renamed."""
-    aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 GAP = 2  # between a terminal's columns
 TEMPLATES = Path(__file__).parent / "report" / "templates"
+MARKDOWN = str.maketrans({"|": "\\|", "<": "&lt;", "_": "\\_", "*": "\\*"})
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -56,8 +57,7 @@ def markdown(page: Page) -> str:
     lines = [f"# {escape(page.title)}"]
     for grid in page.grids:
         lines += ["", f"## {escape(grid.title)}"] if grid.title else []
-        rows = [[f"**{text}**" if bold else text for text, bold in cells] for cells in flat(grid)]
-        lines += ["", *pipes(grid.header, rows), *remarks(grid.notes)]
+        lines += ["", *pipes(grid), *remarks(grid.notes)]
     lines += ["", "## Notes", *remarks(page.notes)] if page.notes else []
     return "\n".join(lines) + "\n"
 
@@ -78,15 +78,16 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def pipes(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def pipes(grid: Grid) -> list[str]:
     """Return a GitHub table."""
-    lines = [[one_line(cell) for cell in header], ["---"] * len(header), *rows]
-    return ["| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines]
+    rows = [[f"**{escape(text)}**" if bold else escape(text) for text, bold in cells] for cells in flat(grid)]
+    lines = [[escape(one_line(cell)) for cell in grid.header], ["---"] * len(grid.header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is and that stays in its cell."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("_", "\\_")
+    return text.translate(MARKDOWN)
 
 
 def latex(page: Page) -> str:

@@ -38,17 +38,18 @@ COMMON = 0.02  # a phrase in more than three problems and this share of a benchm
 WORD = re.compile(r"[^\W_]+")
 TEXTS = ("problem", "question", "prompt", "query", "text", "instruction", "question_content")
 ANSWERS = ("answer", "expected_answer", "final_answer", "gold", "solution", "completion", "response")
-KEYS = ("problem", "row", "alike", "same_answer", "shared")
+KEYS = ("problem", "file", "row", "alike", "same_answer", "shared")
 Gram = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a training file: its number, its words, and its answer (empty where it has none)."""
+    """One row of training data: its number in its file, its words, its answer (empty where there is none), the file."""
 
     number: int
     words: tuple[str, ...]
     answer: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Pair:
     shared: str
     alike: float
     same_answer: bool
+    file: str = ""
 
     @property
     def near(self) -> bool:
@@ -94,11 +96,13 @@ def read_training(path: Path, text: str = "", answer: str = "") -> list[Row]:
     """
     rows = list[Row]()
     for file in local_files(path):
-        for number, row in enumerate(read_json(file), len(rows) + 1):
+        for number, row in enumerate(read_json(file), 1):
+            if not isinstance(row, Mapping):
+                raise DataError(f"{file}: row {number}: expected columns and values, found {str(row)[:80]!r}")
             try:
                 found = column(row, (text,) if text else TEXTS)
-                rows.append(Row(number, words_of(_asked(found)), _answer(row, answer)))
-            except (DataError, AttributeError) as error:
+                rows.append(Row(number, words_of(_asked(found)), _answer(row, answer), file.name))
+            except DataError as error:
                 raise DataError(f"{file}: row {number}: {error}; name its column with --text") from error
     if not rows:
         raise DataError(f"{path}: no rows")
@@ -107,6 +111,8 @@ def read_training(path: Path, text: str = "", answer: str = "") -> list[Row]:
 
 def _asked(found: Any) -> str:
     if isinstance(found, list):
+        if not all(isinstance(one, Mapping) for one in found):
+            raise DataError(f"expected a text or a chat's messages, found {str(found)[:80]!r}")
         return "\n".join(str(one.get("content", "")) for one in found if one.get("role") == "user")
     return str(found)
 
@@ -136,7 +142,7 @@ def compare(name: str, problems: Sequence[Problem], rows: Sequence[Row], n: int 
         for place, gram in _hits(row.words, index).items():
             alike = SequenceMatcher(None, texts[place], row.words, autojunk=False).ratio()
             same = _same_answer(problems[place].gold, row.answer)
-            pairs.append(Pair(problems[place].id, row.number, " ".join(gram), round(alike, 3), same))
+            pairs.append(Pair(problems[place].id, row.number, " ".join(gram), round(alike, 3), same, row.file))
     return Overlap(name, len(problems), short, tuple(sorted(pairs, key=lambda pair: (pair.problem, -pair.alike))))
 
 
@@ -195,14 +201,21 @@ def as_rows(found: Iterable[Overlap]) -> list[dict[str, Json]]:
     ]
 
 
+def check_out(path: Path | None) -> None:
+    """Raise DataError for a file that :func:`write` would not write: of another ending, or in no folder."""
+    if path is not None and path.suffix not in (".json", ".csv"):
+        raise DataError(f"--out {path}: expected .json or .csv")
+    if path is not None and not path.parent.is_dir():
+        raise DataError(f"--out {path}: no folder {path.parent}; make it first")
+
+
 def write(found: Iterable[Overlap], path: Path) -> None:
-    """Write every pair as JSON or CSV. Raises DataError for another ending."""
+    """Write every pair as JSON or CSV. Raises DataError as :func:`check_out`."""
+    check_out(path)
     rows = as_rows(found)
     if path.suffix == ".json":
         path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return
-    if path.suffix != ".csv":
-        raise DataError(f"--out {path}: expected .json or .csv")
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ("benchmark", *KEYS, "near"))
         table.writeheader()

@@ -21,7 +21,7 @@ from statsmodels.stats.power import NormalIndPower, TTestIndPower, TTestPower
 
 from archer.benchmark import Benchmark, expand, read_benchmark
 from archer.boards.board import known_spreads
-from archer.boards.collect import collect, sort_out
+from archer.boards.collect import fitting, gather
 from archer.boards.noise import CORRELATION, POINTS, Z
 from archer.difficulty import Difficulty, correlation, from_outcomes
 from archer.errors import UserError
@@ -38,7 +38,10 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """A benchmark's size, how hard it is for the models, and how much their chances correlate."""
+    """A benchmark's size, how hard it is for the models, and how much their chances correlate.
+
+    ``source`` says what that rests on, ``left_out`` which results it could not rest on.
+    """
 
     name: str
     problems: int
@@ -46,6 +49,7 @@ class Setting:
     difficulty: Difficulty
     alike: float
     source: str
+    left_out: tuple[str, ...] = ()
 
     def deviation(self, way: str, samples: float) -> float:
         """Return the SD that one problem adds: of the difference when paired, else of a score."""
@@ -60,22 +64,29 @@ class Setting:
 
     def problems_for(self, way: str, difference: float) -> float:
         """Return the number of problems needed at the benchmark's K."""
-        size = difference / self.deviation(way, self.samples)
+        deviation = self.deviation(way, self.samples)
+        size = difference / deviation if deviation > 0 else math.inf
         if effect(way, 2) <= size:
             return 2
-        return math.ceil(float(SOLVERS[way].solve_power(effect_size=size, alpha=LEVEL, power=POWER)))
+        return math.ceil(solved(SOLVERS[way].solve_power(effect_size=size, alpha=LEVEL, power=POWER)))
 
     def samples_for(self, way: str, difference: float) -> float:
         """Return the K needed on the benchmark's problems; infinite where these are too few for any."""
         room = (difference / effect(way, self.problems)) ** 2
         spare = room - self.deviation(way, math.inf) ** 2
-        return math.ceil(self.difficulty.within * (2 if way == "paired" else 1) / spare) if spare > 0 else math.inf
+        needed = self.difficulty.within * (2 if way == "paired" else 1) / spare if spare > 0 else math.inf
+        return max(math.ceil(needed), 1) if math.isfinite(needed) else math.inf
 
 
 def effect(way: str, problems: int) -> float:
     """Return the smallest difference seen by that many problems (on either side), in their SD."""
     place = {"nobs": problems} if way == "paired" else {"nobs1": problems}
-    return float(SOLVERS[way].solve_power(effect_size=None, alpha=LEVEL, power=POWER, **place))
+    return solved(SOLVERS[way].solve_power(effect_size=None, alpha=LEVEL, power=POWER, **place))
+
+
+def solved(found: object) -> float:
+    """Return what statsmodels found: a number, or an array of one where its first solver failed."""
+    return float(np.asarray(found, dtype=float).item())
 
 
 def report(difference: float, benchmarks: Sequence[str]) -> str:
@@ -98,7 +109,8 @@ def report(difference: float, benchmarks: Sequence[str]) -> str:
     rows += [mean_row(settings, way) for way in WAYS] if len(settings) > 1 else []
     title = f"To tell two models apart that differ by {POINTS * difference:g} points (power 80 %, level 5 %)"
     console = Console(width=WIDTH, file=io.StringIO(), record=True)
-    console.print(Terminal(Page(title, (Grid(header, tuple(rows), notes=tuple(map(basis, settings))),), NOTES)))
+    told = dict.fromkeys(line for one in settings for line in (basis(one), *one.left_out))
+    console.print(Terminal(Page(title, (Grid(header, tuple(rows), notes=tuple(told)),), NOTES)))
     return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
@@ -142,24 +154,30 @@ def basis(one: Setting) -> str:
 def setting(benchmark: Benchmark) -> Setting:
     """Return what is known of a benchmark: from stored results, else from print, else assumed."""
     place = (benchmark.name, benchmark.problems, benchmark.samples)
-    results = stored(benchmark.name)
-    if results:
-        right = [(one.label, np.asarray(one.outcomes, dtype=bool)) for one in results]
-        ones = [from_outcomes(outcomes_PK) for _, outcomes_PK in right]
-        pairs = [correlation(left, other) for (a, left), (b, other) in combinations(right, 2) if a != b]
+    results, left_out = stored(benchmark.name)
+    right = [(one.label, np.asarray(one.outcomes, dtype=bool)) for one in results]
+    telling = [(label, right_PK) for label, right_PK in right if right_PK.any() and not right_PK.all()]
+    blank = f"; of {len(results)} stored results {len(results) - len(telling)} are all right or all wrong: nothing told"
+    blank = blank if len(telling) < len(results) else ""
+    if telling:
+        ones = [from_outcomes(right_PK) for _, right_PK in telling]
+        pairs = [correlation(left, other) for (a, left), (b, other) in combinations(telling, 2) if a != b]
         known = Difficulty(fmean(one.mean for one in ones), fmean(one.between for one in ones))
-        source = f"{len(results)} stored results" + ("" if pairs else "; r assumed")
-        return Setting(*place, known, median(pairs) if pairs else CORRELATION, source)
+        source = f"{len(telling)} stored results" + ("" if pairs else "; r assumed") + blank
+        return Setting(*place, known, median(pairs) if pairs else CORRELATION, source, left_out)
     spread = known_spreads().get(benchmark.name)
     if spread is not None:
-        return Setting(*place, spread.difficulty, CORRELATION, "published scores; r assumed")
-    return Setting(*place, DEFAULT, CORRELATION, "assumed")
+        return Setting(*place, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
+    return Setting(*place, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
 
 
-def stored(benchmark: str) -> list[Result]:
-    """Return the results of a benchmark that are at hand: committed ones, those of comparisons, ``./results``."""
+def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:
+    """Return the results of a benchmark at hand (committed, of comparisons, ``./results``), and what was left out."""
     root = suite("leaderboards")
     folders = [root / "results", *(path.parent for path in sorted(root.glob("*/manifest.json"))), Path("results")]
-    found = collect([folder for folder in folders if folder.is_dir()])
-    rows = sort_out(found, [benchmark])
-    return [one for results in rows.values() for one in results if one.samples > 1]
+    gathered = gather([folder for folder in folders if folder.is_dir()])
+    fit, complaints = fitting(gathered.found, benchmark)
+    told = [f"{benchmark}: {len(complaints)} stored results left out; {complaints[0]}"] if complaints else []
+    if gathered.damaged:
+        told.append(f"{len(gathered.damaged)} files are no results; {gathered.damaged[0].splitlines()[0]}")
+    return [one for one in fit if one.samples > 1], tuple(told)

@@ -137,7 +137,7 @@ def _is_kept(row: Mapping[str, Any], source: Source, number: int) -> bool:
     if not isinstance(row, Mapping):
         return True  # what is no row at all is told when it is read
     try:
-        if source.format in SPLITS and is_local(source.path) and not SPLITS[source.format](row, source.split):
+        if source.format in SPLITS and is_local(source) and not SPLITS[source.format](row, source.split):
             return False
         dated = source.since or source.until
         return not dated or in_window(row, DATES[source.format], source.since, source.until)

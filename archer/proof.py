@@ -62,9 +62,17 @@ class Proof:
         return found
 
     @property
+    def lacking(self) -> list[str]:
+        """What there is to prove and was not: a checksum to compare with, golds to try."""
+        found = [] if self.benchmark.sha256 else ["no checksum is pinned"]
+        untried = self.problems - self.graded
+        how = "no gold was tried" if not self.graded else f"{untried} golds were not tried"
+        return [*found, f"{how}: the data set has no reference program"] if untried else found
+
+    @property
     def ok(self) -> bool:
-        """Whether nothing is amiss."""
-        return not self.faults and not self.unexpected
+        """Whether all is proved and nothing amiss."""
+        return not self.faults and not self.unexpected and not self.lacking
 
 
 def prove(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: Open) -> Proof:

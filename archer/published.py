@@ -98,10 +98,6 @@ class Paper:
             raise DataError(f"{self.paper}: no table {key!r}{did_you_mean(key, found)}")
         return found[key]
 
-    def address(self, table: PaperTable, group: Group, row: Row, column: str) -> str:
-        """Return where a number stands: ``arXiv 2507.15778 v2, Table 1, Qwen3-4B: GRPO, AIME24``."""
-        return f"{self.paper} {self.version}, {table.place}, {group.name}: {row.name}, {column}"
-
 
 @dataclass(frozen=True)
 class Printed:

@@ -4,12 +4,12 @@ Axes: S training seeds, P problems, C clusters of problems (contests), R resampl
 
 An interval covers two sources of chance: which problems were asked, and, with two seeds or more, which
 training seeds were run. Both are resampled, independently of each other, each cell of the matrix counting
-with the product of its row's and its column's weight: the "pigeonhole" bootstrap for crossed factors
-(Owen, Annals of Applied Statistics 1(2), 2007, doi 10.1214/07-AOAS122), mildly conservative. Where problems
-come in contests, whole contests are drawn, with all their problems, and a resample's mean is a ratio: its
-sum over its number of problems. Below :data:`FEWEST` contests (AIME's two, AMC's) nothing can be told of the
-spread between them, and problems are drawn as if each were its own. A benchmark has tens of problems or contests but a study has two to five
-seeds, which calls for two corrections:
+with the product of its row's and its column's weight: the "pigeonhole" bootstrap for crossed factors (Owen,
+Annals of Applied Statistics 1(2), 2007, doi 10.1214/07-AOAS122), mildly conservative. Where problems come in
+contests, whole contests are drawn, with all their problems, and a resample's mean is a ratio: its sum over
+its number of problems. Below :data:`FEWEST` contests (AIME's two, AMC's) nothing can be told of the spread
+between them, and problems are drawn as if each were its own. A benchmark has tens of problems or contests but
+a study has two to five seeds, which calls for two corrections:
 
 - S - 1 of the S seeds are drawn, and C - 1 of the C contests, so that their share of the variance is not
   (S - 1) / S of what it should be (Rao and Wu, JASA 83, 1988: the rescaling bootstrap, in which n - 1 draws
@@ -71,8 +71,16 @@ class Study:
 
     @property
     def constant(self) -> bool:
-        """Whether nothing varies, so that resampling would claim certainty."""
-        return min(self.units) > 1 and all(float(np.ptp(one)) < 1e-12 for one in self.value_SP)
+        """Whether nothing varies between what is drawn, so that resampling would claim certainty."""
+        pairs = zip(self.value_SP, self.groups, strict=True)
+        return min(self.units) > 1 and all(float(np.ptp(drawn(*pair))) < 1e-12 for pair in pairs)
+
+
+def drawn(one_SP: Array, group_P: Index | None) -> Array:
+    """Return the means of what is drawn: problems (S, P), or clusters of them (S, C)."""
+    if group_P is None:
+        return one_SP
+    return np.array([np.bincount(group_P, weights=row_P) for row_P in one_SP]) / np.bincount(group_P)
 
 
 def grouped(names: Sequence[str], problems: int) -> Index | None:
@@ -129,8 +137,8 @@ def by_cluster(seed_weights_RS: Array, one_SP: Array, group_P: Index | None, str
 @lru_cache(maxsize=8)
 def weights(units: int, draws: int, stream: int) -> Array:
     """Return how much each unit counts in each resample, (R, units); rows sum to one."""
-    drawn = np.random.default_rng([SEED, units, stream]).multinomial(draws, np.full(units, 1 / units), RESAMPLES)
-    shares: Array = drawn / draws
+    counts = np.random.default_rng([SEED, units, stream]).multinomial(draws, np.full(units, 1 / units), RESAMPLES)
+    shares: Array = counts / draws
     return shares
 
 

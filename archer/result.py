@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from archer.aside import write_aside
 from archer.errors import DataError
 from archer.types import Json, Sampling
 
@@ -21,8 +22,8 @@ class Result:
     """One model on one benchmark: P problems x K samples.
 
     ``label`` names the row of a table (an algorithm, or ``base``), ``seed`` its training seed. ``outcomes``
-    (P, K) are right or not; ``reasons``, ``stops`` and ``tokens`` (lengths of the responses) have the same
-    shape; so have ``answers``, what the verifier took for the answer (cut short, empty where there is none),
+    (P, K) are right or not, as ``reasons`` say; these, ``stops`` and ``tokens`` (lengths of the responses) have
+    the same shape; so have ``answers``, what the verifier took for the answer (cut short, empty where there is none),
     unless empty. ``clusters`` and ``dates`` (P,) name each problem's contest and day, empty strings where the
     data has none; nothing where it has none at all. ``weights`` is the sha256 of the model's weights (a server's
     name for them; empty for a point of a curve, which no file stands behind), ``prompts`` that of all that the model
@@ -61,6 +62,8 @@ class Result:
                 raise DataError(
                     f"{self.benchmark}: {name} are not {len(self.problems)} problems x {self.samples} samples"
                 )
+        if self.outcomes != tuple(tuple(reason == "right" for reason in row) for row in self.reasons):
+            raise DataError(f"{self.benchmark}: outcomes and reasons contradict each other: only 'right' is right")
         if self.answers and [len(row) for row in self.answers] != [self.samples] * len(self.problems):
             raise DataError(f"{self.benchmark}: answers are not {len(self.problems)} problems x {self.samples} samples")
         for name in ("clusters", "dates"):
@@ -73,16 +76,18 @@ class Result:
         return len(self.outcomes[0])
 
     def write(self, path: Path) -> None:
-        """Write the result as JSON: aside first, then renamed, so that no half file is ever read."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        aside.replace(path)
+        """Write the result as JSON."""
+        write_aside(path, json.dumps(asdict(self)) + "\n")
 
 
 def read_result(path: Path) -> Result:
-    """Read one result. Raises DataError naming the file when it is damaged."""
+    """Read one result. Raises DataError naming the file when it is damaged, with the first of what is wrong."""
     try:
         return TypeAdapter(Result).validate_python(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        why = f"{where}: {first['msg']}, found {first['input']!r:.60}" if where else first["msg"]
+        raise DataError(f"{path}: not a result of `archer`: {why}") from error
+    except (ValueError, DataError) as error:  # no JSON, no text; a wrong shape
         raise DataError(f"{path}: not a result of `archer`: {error}") from error

@@ -7,22 +7,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from archer.errors import DataError, MissingError
+from archer.errors import DataError, MissingError, first_line
 from archer.recipe import Source
 
 Row = Mapping[str, Any]
 SUFFIXES = (".json", ".jsonl")
 
 
-def is_local(path: str | None) -> bool:
-    """Say whether a source's path is a file or folder of ours, not a hub data set."""
-    return path is not None and (Path(path).suffix in SUFFIXES or Path(path).is_dir())
+def is_local(source: Source) -> bool:
+    """Say whether a source is a file or folder of ours, not a hub data set.
+
+    With a revision it is the hub's, also where a folder here is called as the repository is.
+    """
+    path = Path(source.path or "")
+    ours = path.is_absolute() or (source.revision is None and path.is_dir())
+    return source.path is not None and (path.suffix in SUFFIXES or ours)
 
 
 def read_rows(source: Source) -> Iterator[Row]:
     """Yield the rows of local JSON files, or of a hub data set at its revision. Raises DataError."""
     path = str(source.path)
-    if is_local(source.path):
+    if is_local(source):
         for file in local_files(Path(path), source.files):
             yield from read_json(file)
     elif source.files:
@@ -103,5 +108,4 @@ def _data_set(source: Source) -> Iterator[Row]:
 
 
 def _not_to_be_had(what: str, error: Exception) -> DataError:
-    why = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"{what}: the hub did not give it: {why}; a local copy is named by its path")
+    return DataError(f"{what}: the hub did not give it: {first_line(error)}; a local copy is named by its path")

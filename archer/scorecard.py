@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -12,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from archer.result import Result
-from archer.statistics import avg_at_k, maj_at_k, mean_interval, pass_at_k
+from archer.statistics import avg_at_k, maj_at_k, mean_interval, pass_at_k, votable
 from archer.types import Json
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def cells(result: Result) -> list[str]:
     return [
         f"{result.benchmark} ({len(result.problems)} x {result.samples})",
         f"{avg.value:.3f}",
-        f"[{avg.low:.3f}, {avg.high:.3f}]",
+        "unknown" if math.isnan(avg.low) else f"[{avg.low:.3f}, {avg.high:.3f}]",
         f"{pass_at_k(result.outcomes, result.samples).mean():.3f}",
         majority(result),
         f"{share(result.stops, 'length'):.1%}",
@@ -50,10 +51,7 @@ def cells(result: Result) -> list[str]:
 
 def majority(result: Result) -> str:
     """Return maj@K; a dash for one sample a problem, and where right answers have no text to vote with: programs."""
-    texts = zip(flat(result.outcomes), flat(result.answers), strict=True) if result.answers else []
-    if result.samples < 2 or not result.answers or not any(flat(result.answers)):
-        return "-"
-    if any(right and not text.strip() for right, text in texts):
+    if not votable(result.outcomes, result.answers):
         return "-"
     return f"{maj_at_k(result.outcomes, result.answers).mean():.3f}"
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from archer.aside import write_aside
 from archer.errors import DataError, RunFolderError
-from archer.journal import read_lines, read_manifest, write_aside
+from archer.journal import read_lines, read_manifest
 from archer.layouts import markdown
 from archer.ranking import BASE, Cost, Detail, Entry, Scores, Standings, rank
 from archer.result import Result, read_result
@@ -40,7 +41,10 @@ def read_standings(out: Path) -> Standings:
     if manifest is None or not {"algorithms", "seeds", "recipe"} <= manifest.keys():
         raise RunFolderError(f"{out}: no manifest.json of a comparison; run `archer compare --out {out}` first")
     algorithms, seeds = list(manifest["algorithms"]), list(manifest["seeds"])
-    benchmarks = list(manifest["recipe"]["evaluate"]["benchmarks"])
+    try:
+        benchmarks = list(manifest["recipe"]["evaluate"]["benchmarks"])
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{out}/manifest.json: recipe: evaluate: benchmarks is missing; compare anew") from error
     if not benchmarks:
         raise DataError(f"{out}/manifest.json: recipe: evaluate: benchmarks is empty, so there is nothing to compare")
     results = {name: read_row(out, name, seeds, benchmarks) for name in algorithms}

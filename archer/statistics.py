@@ -49,11 +49,6 @@ class Interval:
     seeds: int
     problems: int
 
-    @property
-    def covers_seeds(self) -> bool:
-        """Whether training noise is part of the interval: one seed shows none of it."""
-        return self.seeds > 1
-
 
 @dataclass(frozen=True)
 class Difference(Interval):
@@ -108,6 +103,17 @@ def maj_at_k(outcomes_PK: Outcomes, answers_PK: Sequence[Sequence[str]]) -> Arra
     maj@k of fewer samples is another quantity. Raises ValueError where a right sample's answer is not recorded.
     """
     return np.array([majority(*row) for row in zip(outcomes_PK, answers_PK, strict=True)])
+
+
+def votable(outcomes_PK: Outcomes, answers_PK: Sequence[Sequence[str]]) -> bool:
+    """Say whether maj@K can be told: of two samples or more, with answers, those of all right samples among them.
+
+    Programs have no answers to vote with.
+    """
+    if not answers_PK or len(answers_PK[0]) < 2 or not any(map(any, answers_PK)):
+        return False
+    rows = zip(outcomes_PK, answers_PK, strict=True)
+    return all(text.strip() for row in rows for right, text in zip(*row, strict=True) if right)
 
 
 def majority(outcomes_K: Sequence[bool] | NDArray[np.bool_], answers_K: Sequence[str]) -> float:

@@ -19,10 +19,11 @@ from typing import BinaryIO, Protocol, Self
 from pydantic import TypeAdapter
 
 from archer.engines.base import Answer
-from archer.errors import DataError, RunFolderError
+from archer.errors import DataError, EngineError, RunFolderError
 from archer.types import Json, Sampling, Stop
 
 SYNC_SECONDS = 5.0
+FIRST = b'{"drawn_by"'  # how the line that begins a sitting, and so a store, begins
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Store:
 
     A line is handed to the kernel at once, so that killing this process loses none, and flushed to the disk every
     five seconds: after a power cut the last few are drawn again. Raises RunFolderError when the file is another
-    process's or cannot be written, DataError naming the line that is damaged.
+    process's, cannot be written or is no store (then nothing of it is touched), DataError naming the line that is
+    damaged.
     """
 
     def __init__(self, path: Path, made: Mapping[str, Json]) -> None:
@@ -106,6 +108,12 @@ class Store:
             raise RunFolderError(f"{path}: another process adds samples to it; wait for it, or stop it") from error
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}; choose another --store") from error
+        if not is_store(self._file):
+            self._file.close()
+            raise RunFolderError(
+                f"{path}: not a store of samples, and left as it is: its first line does not begin with "
+                f"{FIRST.decode()}; choose another --store, or another --out"
+            )
         cut_tail(self._file)
 
     def __enter__(self) -> Self:
@@ -128,7 +136,7 @@ class Store:
         return found
 
     def put(self, name: str, answer: Answer) -> Kept:
-        """Append one answer."""
+        """Append one answer. Raises EngineError for one that could not be read again."""
         if self._sittings is None:
             self.recall(())
         sittings = self._sittings or []
@@ -138,7 +146,12 @@ class Store:
             self._sittings, self._opened = sittings, True
         now = time.perf_counter()
         kept = kept_of(name, answer, round(now - self._start, 3), len(sittings))
-        self._append({field: value for field, value in asdict(kept).items() if field != "sitting"})
+        row = {field: value for field, value in asdict(kept).items() if field != "sitting"}
+        try:
+            READER.validate_json(json.dumps(row), strict=True)
+        except ValueError as error:
+            raise EngineError(f"problem {kept.problem}, sample {kept.sample}: not an answer: {why(error)}") from error
+        self._append(row)
         if now - self._synced > SYNC_SECONDS:
             os.fsync(self._file.fileno())
             self._synced = now
@@ -166,16 +179,13 @@ class Store:
     def _read(self, number: int, line: bytes, sittings: list[Json]) -> Kept | None:
         """Return a line's sample, None for a sitting's line. Raises DataError."""
         try:
-            if line.startswith(b'{"drawn_by"'):
+            if line.startswith(FIRST):
                 sittings.append(json.loads(line)["drawn_by"])
                 return None
-            if not sittings:
-                raise ValueError("a sample before the line that says what drew it")
             return replace(READER.validate_json(line, strict=True), sitting=len(sittings))
         except ValueError as error:  # json's and pydantic's too
-            why = " ".join(str(error).splitlines()[:3])
             raise DataError(
-                f"{self.path}: line {number}: not a sample: {why}; mend it, or delete it and it is drawn again"
+                f"{self.path}: line {number}: not a sample: {why(error)}; mend it, or delete it and it is drawn again"
             ) from error
 
 
@@ -192,6 +202,18 @@ def seconds(kept: Iterable[Kept]) -> float:
     for one in kept:
         last[one.sitting] = max(one.at, last.get(one.sitting, 0.0))
     return sum(last.values())
+
+
+def why(error: ValueError) -> str:
+    """Return the first of what json or pydantic say."""
+    return " ".join(str(error).splitlines()[:3])
+
+
+def is_store(file: BinaryIO) -> bool:
+    """Say whether a file may be added to, and its cut tail dropped: a store, the beginning of one, or empty."""
+    file.seek(0)
+    start = file.read(len(FIRST))
+    return FIRST.startswith(start)
 
 
 def cut_tail(file: BinaryIO) -> None:

@@ -9,22 +9,26 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from archer import benchmark as module
+from archer import home
 from archer.__main__ import app
-from archer.benchmark import Benchmark, benchmark_names, expand, faults, fingerprint, read_benchmark
+from archer.benchmark import Benchmark, benchmark_names, expand, faults, fingerprint, read_benchmark, unconfirmed
 from archer.errors import DataError
 from archer.exams import located, open_exam, read_data
 from archer.execution.pool import Pool
 from archer.grading import Grader
-from archer.pinning import pin, rewritten
+from archer.harness import export as exporting
+from archer.pinning import Pinned, pin, rewritten
 from archer.problems import read_problems
 from archer.proof import Proof, answered, prove
 from archer.recipe import Source
+from archer.rows import is_local
 from archer.types import Problem
 
 PAPER = {
@@ -122,7 +126,7 @@ def test_real_rows_are_as_pinned(shared: Path, name: str) -> None:
     exam = open_exam(name, data=where(shared, name))
     assert len(exam.problems) == exam.benchmark.problems
     assert exam.benchmark.sha256 == fingerprint(exam.problems)
-    assert exam.notes == ()
+    assert exam.notes == tuple(unconfirmed(read_benchmark(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("humaneval", "mbpp")])
@@ -252,6 +256,31 @@ def test_ids_must_differ() -> None:
     assert found == ["2 problems have 1 different ids"]
 
 
+def test_every_unconfirmed_pin_is_told(shared: Path) -> None:
+    one = Benchmark(**{**BASE, "confirm": ("revision", "sha256")})  # type: ignore[arg-type]
+    assert unconfirmed(one) == [
+        "b: the hub's revision is not known: the rows are those of a local copy",
+        "b: sha256 is that of a local copy, not yet compared with the hub",
+    ]
+    assert unconfirmed(Benchmark(**{**BASE, "sha256": "", "confirm": ("sha256",)})) == []  # type: ignore[arg-type]
+    if read_benchmark("minerva").confirm:
+        assert len(open_exam("minerva", data=where(shared, "minerva")).notes) == len(read_benchmark("minerva").confirm)
+
+
+def test_a_folder_called_as_the_repository_is_not_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("minerva", "aime24"):  # without and with a pinned revision
+        path = str(read_benchmark(name).data.path)
+        (tmp_path / path).mkdir(parents=True)
+        written(tmp_path / path, {"rows.jsonl": [{"problem": "a", "answer": "1", "solution": "\\boxed{1}"}]})
+    monkeypatch.chdir(tmp_path)
+    for name in ("minerva", "aime24"):
+        assert not is_local(located(name).data)
+        given = located(name, {name: Path(str(read_benchmark(name).data.path))}).data
+        assert is_local(given)
+        assert len(read_problems(given, 0)) == 1
+    assert is_local(Source("b", path=str(read_benchmark("aime24").data.path)))  # a recipe's own rows, of no revision
+
+
 # ---- golds that fail
 
 
@@ -262,6 +291,16 @@ def test_failing_golds_are_named_and_known_ones_told_with_their_reason() -> None
     assert proof.known == [("b/2", "unparsed: 'x='", "cut off")]
     assert proof.unexpected == ["b/1: wrong: 'x'", "b/3: its gold is graded right; take it out of `known`"]
     assert not proof.ok
+
+
+def test_what_there_is_nothing_to_prove_with_is_not_proved() -> None:
+    whole = Proof(Benchmark(**{**BASE, "problems": 3}), 3, "a" * 64, (), 3, (), 0.1)  # type: ignore[arg-type]
+    assert (whole.lacking, whole.ok) == ([], True)
+    untried = replace(whole, graded=0)
+    assert (untried.lacking, untried.ok) == (["no gold was tried: the data set has no reference program"], False)
+    assert replace(whole, graded=1).lacking == ["2 golds were not tried: the data set has no reference program"]
+    open_ = replace(whole, benchmark=replace(whole.benchmark, sha256="", confirm=("sha256",)))
+    assert (open_.lacking, open_.ok) == (["no checksum is pinned"], False)
 
 
 def test_a_gold_that_cannot_be_graded_is_found_among_others(grader: Grader) -> None:
@@ -301,7 +340,8 @@ def test_check_exits_with_1_where_anything_is_amiss(shared: Path) -> None:
     path = shared / "data/code/livecodebench_v5_public_tests.jsonl"
     code, text = command("check", "lcb-v5", "--data", f"lcb-v5={path}", "--workers", "1")
     assert code == 1
-    assert "NOT as pinned; no gold tried" in text
+    assert "NOT as pinned\n" in text
+    assert "  NOT PROVED: no gold was tried: the data set has no reference program" in text
     assert "1 of 1 benchmarks are not proved" in text
 
 
@@ -350,8 +390,6 @@ def test_pins_are_written_and_all_else_stays(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_confirmed_pin_loses_its_confirm() -> None:
-    from archer.pinning import Pinned
-
     text = rewritten(YAML, Pinned("c" * 40, 2, "d" * 64, "", True))
     assert text == YAML.replace(
         "  path: org/aime  # not the hub", f"  path: org/aime  # not the hub\n  revision: {'c' * 40}"
@@ -359,3 +397,49 @@ def test_a_confirmed_pin_loses_its_confirm() -> None:
     again = rewritten(text, Pinned("e" * 40, 2, "f" * 64, "", True))
     assert f"  revision: {'e' * 40}\n" in again
     assert f"sha256: {'f' * 64}  # nobody knows" in again
+
+
+def test_other_rows_of_a_file_are_to_be_confirmed_again() -> None:
+    kept = YAML.replace('sha256: ""', f"sha256: {'a' * 64}").replace("confirm: [revision, sha256]\n", "")
+    same = rewritten(kept, Pinned(None, 2, "a" * 64, "a" * 64, False))
+    assert same == kept  # confirmed it was, and is
+    other = rewritten(kept, Pinned(None, 2, "d" * 64, "a" * 64, False))
+    assert other == kept.replace("a" * 64, "d" * 64) + "confirm: [sha256]\n"
+    half = rewritten(kept + "confirm: [revision]\n", Pinned(None, 2, "d" * 64, "a" * 64, False))
+    assert half == kept.replace("a" * 64, "d" * 64) + "confirm: [revision, sha256]\n"
+
+
+@pytest.mark.parametrize(
+    "layout", ["confirm:\n  - revision\n  - sha256\n", "confirm:\n- sha256\n", "confirm: [\n  sha256]\n"]
+)
+def test_confirm_is_taken_out_in_any_layout(layout: str) -> None:
+    text = YAML.replace("confirm: [revision, sha256]\n", f"{layout}known: {{}}\n")
+    found = rewritten(text, Pinned("c" * 40, 2, "d" * 64, "", True))
+    assert "confirm" not in found
+    assert found.endswith("source: s\nknown: {}\n")
+
+
+def test_a_layout_that_cannot_be_written_is_refused() -> None:
+    begin, end = YAML.index("data:"), YAML.index("problems:")
+    text = f"{YAML[:begin]}data: {{name: aime24, path: org/aime, format: aime}}\n{YAML[end:]}"
+    with pytest.raises(DataError, match="put `path` and `revision` on lines of their own below `data:`"):
+        rewritten(text, Pinned("c" * 40, 2, "d" * 64, "", True))
+
+
+def test_nothing_is_written_into_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "benchmarks" / "lm_eval").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "aime24.yaml").write_text(YAML)
+    (tmp_path / "benchmarks" / "suites.yaml").write_text("paper: [aime24]\n")
+    for one in (module, exporting):
+        monkeypatch.setattr(one, "suite", lambda name: tmp_path / name)
+    foreign = tmp_path / "benchmarks" / "lm_eval" / "mine.yaml"
+    foreign.write_text("task: mine\n")
+    gone = foreign.with_name("archer_gone.yaml")
+    gone.write_text(exporting.HEAD.format(source="gone.yaml") + "task: archer_gone\n")
+    exporting.export()
+    assert (foreign.exists(), gone.exists()) == (True, False)
+    monkeypatch.setattr(home, "PACKAGE", tmp_path)
+    with pytest.raises(DataError, match=r"aime24.yaml: part of an installed package; `pin` writes the benchmarks of a"):
+        pin("aime24", {"aime24": tmp_path / "rows.jsonl"})
+    with pytest.raises(DataError, match="part of an installed package; tasks are exported from the benchmarks of a"):
+        exporting.export()

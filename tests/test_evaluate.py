@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from archer.__main__ import app
+from archer.aside import write_aside
 from archer.benchmark import Benchmark
 from archer.engines.base import Answered
 from archer.engines.recall import Recall
@@ -23,14 +30,17 @@ from archer.evaluate import Examinee, Unwatched, evaluate
 from archer.examine import Exams, examine, first
 from archer.exams import Exam
 from archer.grading import Grader
-from archer.policies.load import digest_of, weights_digest
+from archer.journal import read_manifest
+from archer.policies.load import digest_of, files_digests, weights_digest
 from archer.recipe import Model, Recipe, Source, read_recipe
 from archer.result import Result, read_result
 from archer.scorecard import cells, majority, under
 from archer.store import Scratch, Store
+from archer.subject import Subject
 from archer.train import Run, preflight, train
 from archer.types import Ask, Problem, Sampling
 
+ROOT = Path(__file__).parent.parent
 PROBLEMS = (
     Problem("q/1", "q", "1+1=", "math", "2", meta={"cluster": "AIME I", "date": "2024-01-31"}),
     Problem("q/2", "q", "2+2=", "math", "4"),
@@ -204,7 +214,10 @@ def without_seconds(text: str) -> str:
 def test_a_verdict_of_an_older_verifier_is_mended_without_the_model(tmp_path: Path, recipe: Recipe) -> None:
     asked = Exams(recipe, "model", 0, tmp_path)
     (result,) = examine(asked, Unwatched())
-    old = replace(result, outcomes=((True, True), *result.outcomes[1:]), verifier={"math": {"rules": 1}})
+    old = replace(
+        result, outcomes=((True, True), *result.outcomes[1:]), reasons=(("right", "right"), *result.reasons[1:]),
+        verifier={"math": {"rules": 1}},
+    )  # fmt: skip
     old.write(tmp_path / "results" / "lab-arithmetic.json")
 
     class Listening(Unwatched):
@@ -248,6 +261,211 @@ def test_a_shared_store_serves_several_runs(tmp_path: Path, recipe: Recipe) -> N
     (other,) = examine(replace(asked, out=tmp_path / "two", label="again"), Unwatched())
     assert other == replace(one, label="again", seconds=other.seconds)
     assert len((store / "lab-arithmetic.jsonl").read_text().splitlines()) == 1 + 6
+
+
+def test_more_samples_are_added_to_a_finished_result(tmp_path: Path, recipe: Recipe) -> None:
+    asked = Exams(recipe, "model", 0, tmp_path, problems=3)
+    (two,) = examine(asked, Unwatched())
+    more = replace(asked, recipe=replace(recipe, evaluate=replace(recipe.evaluate, samples=4)))
+    (four,) = examine(more, Unwatched())
+    assert (two.samples, four.samples) == (2, 4)
+    for name in ("outcomes", "reasons", "stops", "tokens", "answers"):
+        assert tuple(row[:2] for row in getattr(four, name)) == getattr(two, name)
+    assert len({row["key"] for row in stored(tmp_path)}) == len(stored(tmp_path)) == 12  # 6 of them drawn before
+    assert read_result(tmp_path / "results" / "lab-arithmetic-first-3.json") == four
+    assert examine(more, Unwatched()) == [four]
+    with pytest.raises(RunFolderError, match="holds a result with samples 4, this one has 2"):
+        examine(asked, Unwatched())
+
+
+def test_regrading_where_there_is_nothing_leaves_nothing(tmp_path: Path, recipe: Recipe) -> None:
+    asked = Exams(recipe, "model", 0, tmp_path / "typo", regrade=True)
+    with pytest.raises(
+        RunFolderError, match=r"--regrade: .*typo/samples/lab-arithmetic\.jsonl: no such file of samples"
+    ):
+        examine(asked, Unwatched())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_belongs_to_configuration_and_tokenizer_too(tmp_path: Path, tiny: Path) -> None:
+    whole = files_digests(Model(str(tiny)))
+    changed = {}
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja", "README.md"):
+        shutil.copytree(tiny, folder := tmp_path / name)
+        (folder / name).open("a").write(" ")
+        changed[name] = [kind for kind, one in files_digests(Model(str(folder))).items() if one != whole[kind]]
+    assert changed == {
+        "config.json": ["config"], "generation_config.json": ["generation"], "tokenizer_config.json": ["tokenizer"],
+        "chat_template.jinja": [], "README.md": [],  # the template shows in the prompts
+    }  # fmt: skip
+
+
+def test_samples_drawn_with_another_end_token_are_not_taken(tmp_path: Path, tiny: Path, recipe: Recipe) -> None:
+    shutil.copytree(tiny, folder := tmp_path / "model")
+    own = replace(recipe, model=replace(recipe.model, path=str(folder)))
+    store = tmp_path / "store"
+    examine(Exams(own, "model", 0, tmp_path / "one", store=store, problems=2), Unwatched())
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": [config["eos_token_id"], 65]}))
+    with pytest.raises(RunFolderError, match="holds a result with engine .*generation.*choose another --out"):
+        examine(Exams(own, "model", 0, tmp_path / "one", store=store, problems=2), Unwatched())
+    again = Exams(own, "model", 0, tmp_path / "two", store=store, problems=2)
+    (drawn,) = examine(again, Unwatched())
+    assert len((store / "lab-arithmetic.jsonl").read_text().splitlines()) == 2 * (1 + 4)
+    assert same(examine(replace(again, regrade=True), Unwatched())[0], drawn)
+
+
+def test_a_model_of_the_hub_is_fetched_and_found_again_without_it(tmp_path: Path, tiny: Path) -> None:
+    arguments = ["me/tiny", "--benchmarks", "lab-arithmetic", "--problems", "2", "--max-tokens", "8", "--out", "out"]
+    command = [sys.executable, "-m", "archer", "eval", *arguments]
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+
+    def run(*more: str, **change: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more], env={**environment, **change}, cwd=tmp_path, capture_output=True, text=True
+        )
+
+    with hub(tiny) as url:
+        first = run(HF_ENDPOINT=url, HF_HUB_OFFLINE="0")
+    assert first.returncode == 0, first.stderr
+    result = read_result(tmp_path / "out" / "results" / "lab-arithmetic-first-2.json")
+    assert result.weights == weights_digest(Model(str(tiny)))
+    again = run("--regrade", HF_HUB_OFFLINE="1")
+    assert "graded again: 0 of " in again.stderr
+    shutil.rmtree(tmp_path / "cache")
+    gone = run("--regrade", HF_HUB_OFFLINE="1")
+    assert gone.returncode == 2
+    assert "--regrade: model.path: me/tiny: cannot be loaded" in gone.stderr
+    assert "it needs the model's files on disk" in gone.stderr
+
+
+@contextmanager
+def hub(folder: Path) -> Iterator[str]:
+    """A hub of one model, ``me/tiny``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            path = folder / self.path.rpartition("/")[2]
+            found = self.path.startswith("/me/tiny/resolve/main/") and path.is_file()
+            data = path.read_bytes() if found else b""
+            self.send_response(200 if found else 404)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{len(data)}-{path.name}"')
+            self.send_header("Content-Length", str(len(data)))
+            if not found:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_GET = do_HEAD
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("localhost", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://localhost:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Path) -> None:
+    class Listening(Unwatched):
+        heard = ""
+
+        def say(self, text: str) -> None:
+            self.heard += text
+
+    def served(root: str) -> Subject:
+        return Subject(Scripted(script), "served: m", {"url": "http://u/v1", "model": "m", "root": root})
+
+    assert served("/models/m").doubt == ""
+    assert Subject(Scripted(script), "w").doubt == ""
+    who, watch = replace(WHO, doubt=served("").doubt), Listening()
+    for heard in ("", "http://u/v1 does not say which weights 'm' are"):
+        with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {}) as store:
+            evaluate(Scripted(script), grader, EXAM, who, store, watch)
+        assert watch.heard.startswith(heard)
+        assert bool(watch.heard) == bool(heard)
+
+
+# ---- results and manifests that are none
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outcomes": [[True, True, False], [True, False, False]]}, "q: outcomes and reasons contradict each other"),
+        ({"stops": [["end"], ["end"]]}, "q: stops are not 2 problems x 3 samples"),
+        ({"tokens": [[9, "x", 7], [9, 9, 7]]}, "tokens.0.1: Input should be a valid integer.*, found 'x'$"),
+        (None, "Input should be"),
+    ],
+)
+def test_a_result_that_is_none_is_named(tmp_path: Path, change: dict | None, message: str) -> None:
+    run(Scripted(script)).write(path := tmp_path / "q.json")
+    path.write_text(json.dumps(change and {**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=rf"q\.json: not a result of `archer`: {message}") as caught:
+        read_result(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", "{", "\udcff"])
+def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(RunFolderError, match=r"manifest\.json: damaged \(.*choose another --out"):
+        read_manifest(tmp_path)
+
+
+def test_what_is_written_replaces_the_file_whole(tmp_path: Path) -> None:
+    for content in ("one: \u2028", b"two"):
+        write_aside(tmp_path / "new" / "a.json", content)
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.json", b"two")]
+
+
+# ---- options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--power", "0.02", "--samples", "4"], "--samples: --power counts with each benchmark's own K"),
+        (["--power", "0.02", "--temperature", "1"], "--temperature: --power counts"),
+        (["--power", "0.02", "--max-tokens", "9"], "--max-tokens: --power counts"),
+        (["lab", "--lm-eval", "mmlu", "--regrade"], "--regrade: --lm-eval asks for tasks"),
+        (["lab", "--lm-eval", "mmlu", "--benchmarks", "aime24"], "--benchmarks: --lm-eval asks"),
+        (["lab", "--lm-eval", "mmlu", "--label", "x"], "--label: --lm-eval asks"),
+        (["lab", "--lm-eval", "mmlu", "--store", "x"], "--store: --lm-eval asks"),
+        (["lab", "--no-chat"], "--chat: it goes with --lm-eval alone"),
+        (["lab", "--truncate"], "--truncate: it goes with --lm-eval alone"),
+        (["lab", "--shots", "0"], "--shots: it goes with --lm-eval alone"),
+        (["lab", "--include", "x"], "--include: it goes with --lm-eval alone"),
+        (["m", "--server", "http://u/v1", "--context", "9"], "--context: what --server serves has its own"),
+        (["lab", "--label", "a/b"], "--label 'a/b': expected a plain name"),
+        (["lab", "--label", ""], "--label '': expected a plain name"),
+        (["lab", "--label", ".."], r"--label '\.\.': expected a plain name"),
+        (["lab", "--label", "a|b"], r"--label 'a\|b': expected a plain name"),
+        (["lab", "--temperature", "inf"], "--temperature inf: expected a number"),
+        (["lab", "--data", f"aime24={__file__}l"], "--data aime24=.*: no such file"),
+        (["m1/../nothere"], "model.path: m1/../nothere: cannot be loaded"),
+    ],
+)
+def test_what_would_be_ignored_or_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(app, ["eval", *arguments], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_a_benchmark_not_asked_for_are_refused(tmp_path: Path) -> None:
+    (rows := tmp_path / "rows.jsonl").write_text("")
+    arguments = ["eval", "lab", "--data", f"aime24={rows}", "--benchmarks", "lab-code", "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"--data aime24: not among the benchmarks asked for \(lab-code\)"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_are_named_by_what_sha256sum_says(tiny: Path) -> None:
@@ -300,6 +518,10 @@ def test_the_scorecard_by_hand() -> None:
     text = under(result)
     assert text.startswith("q: right 2, wrong 2, no_answer 2; 81 tokens\n  verifier: math (rules ")
     assert text.endswith("\n  note: no checksum")
+
+
+def test_nothing_is_known_of_the_spread_of_one_problem() -> None:
+    assert cells(run(Scripted(script), exam=replace(EXAM, problems=PROBLEMS[:1])))[2] == "unknown"
 
 
 def test_no_majority_where_right_answers_have_no_text() -> None:

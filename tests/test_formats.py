@@ -20,6 +20,7 @@ from archer.drill.real import Real, judge
 from archer.errors import DataError
 from archer.execution.pool import Pool
 from archer.formats import FORMATS, REFERENCES, kinds
+from archer.formats.mathematics import minerva_order
 from archer.formats.sealed import unseal
 from archer.problems import open_source, read_problems, to_problem
 from archer.recipe import Source
@@ -291,7 +292,17 @@ def test_malformed_evalplus_rows(test: str, message: str) -> None:
         FORMATS["mbppplus"]({**MBPP_PLUS, "test": test})
 
 
+def test_an_evalplus_check_without_its_argument_is_refused() -> None:
+    test = "def check():\n    inputs = [[3]]\n    results = [4]\n    for i, inp in enumerate(inputs):\n        pass\n"
+    with pytest.raises(DataError, match="test: expected `check` to take the function, found 'def check"):
+        FORMATS["humanevalplus"]({**HUMAN_PLUS, "test": test})
+
+
 # ---- mathematics
+
+
+def test_minerva_s_numbers_are_decimal() -> None:
+    assert [minerva_order({"idx": one}) for one in ("7", 7, "\u00b2", "", None)] == [7, 7, None, None, None]
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,10 @@ def test_what_cannot_be_had_is_told(tmp_path: Path) -> None:
         open_catalogue(["mmluu"], None, {})
     with pytest.raises(DataError, match="no such folder"):
         open_catalogue(["mmlu"], tmp_path / "missing", {})
+    with pytest.raises(UserError, match="--data aime25: none of the tasks is of that benchmark.* archer_aime25"):
+        run_lm_eval(
+            read_recipe("lab"), ["archer_lab_arithmetic"], tmp_path, how=How(data={"aime25": tmp_path}), limit=1
+        )
     with pytest.raises(ArcherError, match="a limit of 0 documents; give 1 or more"):
         run_lm_eval(read_recipe("lab"), ["mmlu"], tmp_path, limit=0)
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from transformers import GPT2Config
 
+from archer.engines import open_engine
 from archer.engines.base import Answer, sample_seed, stream_key
 from archer.engines.native import Native, context_of
 from archer.engines.sampling import draw, invert, truncate, uniforms
 from archer.errors import DataError, ModelError
 from archer.lab import TASKS
-from archer.policies.load import load_model
+from archer.policies.load import files_digests, load_model
 from archer.prompts import Prompts
-from archer.recipe import Model
+from archer.recipe import Model, read_recipe
 from archer.types import Ask, Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(3) for name in TASKS]
@@ -118,6 +119,13 @@ def test_the_recorded_seed_names_the_stream_that_is_drawn_from() -> None:
     assert stream_key(5, "p", 2) % 2**53 == sample_seed(5, "p", 2)
     stream = np.random.Generator(np.random.Philox(key=stream_key(5, "p", 2)))
     assert uniforms(5, "p", 2, 4).tolist() == stream.random(4, dtype=np.float32).tolist()
+
+
+def test_the_engine_s_name_holds_the_digests_of_the_model_s_files(tiny: Path, parts: tuple) -> None:
+    recipe = read_recipe("lab", [f"model.path={tiny}", "update.bf16=true"])
+    said = open_engine(recipe, *parts).describe()
+    assert said == {"name": "native", "dtype": "bfloat16", "files": files_digests(Model(str(tiny)))}
+    assert {name: len(one) for name, one in said["files"].items()} == {"config": 64, "generation": 64, "tokenizer": 64}
 
 
 def test_a_tokenizer_without_chat_template_is_refused(parts: tuple, tiny: Path) -> None:

@@ -93,27 +93,29 @@ def test_the_weights_of_a_server_are_its_name_for_them() -> None:
 # ---- what a real server does only on its bad days
 
 
-Reply = Callable[[dict], tuple[int, dict]]
+Reply = Callable[[dict], tuple[int, dict | bytes]]  # bytes: a page, as a proxy answers
 
 
 @contextmanager
-def answering(reply: Reply, models: tuple[str, ...] = ("m",), owner: str = "vllm") -> Iterator[Served]:
-    """A server whose answer to a request's body is ``reply``'s."""
+def answering(
+    reply: Reply, models: tuple[str, ...] = ("m",), owner: str = "vllm", listed: dict | bytes | None = None
+) -> Iterator[Served]:
+    """A server whose answer to a request's body is ``reply``'s, and to the question for its models ``listed``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             cards = [{"id": name, "object": "model", "created": 0, "owned_by": owner, "root": "r"} for name in models]
             found = self.path == "/v1/models"
-            self.send(200 if found else 404, {"object": "list", "data": cards} if found else {})
+            self.send(200 if found else 404, (listed or {"object": "list", "data": cards}) if found else {})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self.send(*reply(body))
 
-        def send(self, status: int, body: dict) -> None:
-            data = json.dumps(body).encode()
+        def send(self, status: int, body: dict | bytes) -> None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/html" if data.startswith(b"<") else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -129,7 +131,7 @@ def answering(reply: Reply, models: tuple[str, ...] = ("m",), owner: str = "vllm
         server.server_close()
 
 
-def completion(text: str | None = "4", finish: str = "stop", **message: str) -> dict:
+def completion(text: object = "4", finish: str = "stop", **message: str) -> dict:
     return {
         "id": "c", "object": "chat.completion", "created": 0, "model": "m",
         "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}],
@@ -151,8 +153,9 @@ def test_the_request_says_all_that_is_drawn_from() -> None:
     }  # fmt: skip
     assert asked[1]["top_k"] == -1
     assert engine.prompt(problem) == {"messages": asked[0]["messages"], "switches": {"enable_thinking": False}}
-    assert engine.describe() == {"name": "openai", "sent": ["min_p", "repetition_penalty", "top_k"]}
-    assert OpenAI(Served("u", "m", "openai")).describe() == {"name": "openai", "sent": []}
+    sent = ["min_p", "repetition_penalty", "top_k"]
+    assert engine.describe() == {"name": "openai", "url": served.url, "sent": sent}
+    assert OpenAI(Served("u", "m", "openai")).describe() == {"name": "openai", "url": "u", "sent": []}
 
 
 def test_a_busy_or_failing_server_is_asked_again() -> None:
@@ -200,13 +203,41 @@ def test_what_a_completion_says(message: dict, finish: str, text: str, stop: str
         ((200, completion(finish="content_filter")), EngineError, "ended with 'content_filter'.*it is not scored"),
         ((200, {**completion(), "usage": None}), EngineError, "does not say how many tokens"),
         ((200, {**completion(), "choices": []}), EngineError, "ended with 'no choice'"),
+        (
+            (200, {**completion(), "choices": [{"finish_reason": "stop"}]}),
+            EngineError,
+            "choices.0.message: Field required",
+        ),
+        (
+            (200, completion([{"type": "text"}])),
+            EngineError,
+            r"choices.0.message.content: Input should be a valid string",
+        ),
+        (
+            (200, {**completion(), "usage": {"completion_tokens": None}}),
+            EngineError,
+            "usage.completion_tokens: Input should",
+        ),
+        (
+            (200, {**completion(), "usage": {"completion_tokens": "7"}}),
+            EngineError,
+            "usage.completion_tokens: Input should",
+        ),
+        ((200, {**completion(), "usage": [7]}), EngineError, "usage: Input should"),
+        ((200, ["?"]), EngineError, r"not a chat completion .*it begins with '\[\"\?\"\]'; check the URL"),
+        (
+            (200, b"<html>log in</html>"),
+            EngineError,
+            "not a chat completion .*it begins with '<html>log in</html>'; check",
+        ),
+        ((200, b'{"choices": [{'), EngineError, "not a chat completion .*it begins with"),
         ((503, {}), EngineError, "no answer.*goes on with what is missing"),
         ((401, {"error": {"message": "who?"}}), UserError, "set OPENAI_API_KEY"),
         ((404, {"error": {"message": "no m"}}), ModelError, "no m.*check model name and URL"),
         ((400, {"error": {"message": "512 tokens at most"}}), DataError, "512 tokens at most.*see --max-tokens"),
     ],
 )
-def test_a_failure_is_never_an_answer(reply: tuple[int, dict], kind: type[ArcherError], message: str) -> None:
+def test_a_failure_is_never_an_answer(reply: tuple[int, dict | bytes], kind: type[ArcherError], message: str) -> None:
     with answering(lambda body: reply) as served, pytest.raises(kind, match=message) as caught:
         drawn(OpenAI(served, retries=1), tuple(range(4)))
     assert f"problem {PROBLEM.id}, sample" in str(caught.value)
@@ -227,6 +258,30 @@ def test_a_server_says_what_it_serves() -> None:
             find_served(served.url, "x")
     with pytest.raises(EngineError, match="no answer: Connection error"):
         find_served(served.url, "m")
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (b"<html>log in</html>", "/v1/models: the reply is not a list of models .*begins with '<html>log in</html>'"),
+        (b"{", "not a list of models .*begins with '{'; check the URL"),
+        ({"data": [{"object": "model"}]}, "data.0.id: Field required"),
+        ({"models": []}, "data: Field required"),
+    ],
+)
+def test_what_is_no_list_of_models_is_told(listed: dict | bytes, message: str) -> None:
+    with answering(lambda body: (200, {}), listed=listed) as served, pytest.raises(EngineError, match=message):
+        find_served(served.url, "m")
+
+
+def test_ctrl_c_is_no_group_of_errors() -> None:
+    class Stopped(BaseException): ...  # as the command's
+
+    def stop(answer: Answer) -> None:
+        raise Stopped
+
+    with answering(lambda body: (200, completion())) as served, pytest.raises(Stopped):
+        OpenAI(served, slots=4).answer([Ask(PROBLEM, tuple(range(8)), 0)], SHORT, stop)
 
 
 @pytest.mark.parametrize(

@@ -119,15 +119,19 @@ def test_training_rows_of_several_shapes(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
     assert read_training(path) == [
-        Row(1, ("a", "b"), "1"),
-        Row(2, ("c", "d"), "2"),
-        Row(3, ("e",), "3"),
-        Row(4, ("f",), ""),
+        Row(1, ("a", "b"), "1", "train.jsonl"),
+        Row(2, ("c", "d"), "2", "train.jsonl"),
+        Row(3, ("e",), "3", "train.jsonl"),
+        Row(4, ("f",), "", "train.jsonl"),
     ]
     path.write_text('{"body": "x"}\n')
     with pytest.raises(DataError, match="train.jsonl: row 1: expected a column 'problem' or .*name its column"):
         read_training(path)
-    assert read_training(path, text="body") == [Row(1, ("x",), "")]
+    assert read_training(path, text="body") == [Row(1, ("x",), "", "train.jsonl")]
+    for bad, message in [("[1]", "row 1: expected columns and values"), ('{"prompt": ["x"]}', "or a chat's messages")]:
+        path.write_text(bad)
+        with pytest.raises(DataError, match=message):
+            read_training(path)
     with pytest.raises(DataError, match="expected 2 or more words, found 1"):
         compare("b", [], [], n=1)
 
@@ -136,13 +140,38 @@ def test_pairs_are_written(tmp_path: Path) -> None:
     text = " ".join(TWENTY)
     found = [compare("b", [problem(1, text)], [row(3, text, "7")])]
     write(found, tmp_path / "a.json")
-    expected = {"benchmark": "b", "problem": "b/1", "row": 3, "alike": 1.0, "same_answer": True, "near": True}
+    expected = {
+        "benchmark": "b",
+        "problem": "b/1",
+        "file": "",
+        "row": 3,
+        "alike": 1.0,
+        "same_answer": True,
+        "near": True,
+    }
     assert json.loads((tmp_path / "a.json").read_text()) == [{**expected, "shared": " ".join(TWENTY[:13])}]
     write(found, tmp_path / "a.csv")
     [line] = csv.DictReader((tmp_path / "a.csv").open())
     assert (line["problem"], line["row"], line["near"]) == ("b/1", "3", "True")
     with pytest.raises(DataError, match="expected .json or .csv"):
         write(found, tmp_path / "a.txt")
+
+
+def test_rows_of_a_folder_are_numbered_by_file(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text('{"problem": "x"}\n' * 2)
+    assert [(one.file, one.number) for one in read_training(tmp_path)] == [
+        ("a.jsonl", 1), ("a.jsonl", 2), ("b.jsonl", 1), ("b.jsonl", 2),
+    ]  # fmt: skip
+    (tmp_path / "b.jsonl").write_text("[]\n")
+    with pytest.raises(DataError, match=r"b\.jsonl: row 1: expected columns and values, found '\[\]'"):
+        read_training(tmp_path)
+
+
+def test_an_ending_that_is_not_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    words = ["benchmarks", "overlap", str(tmp_path / "nowhere.json"), "--out", str(tmp_path / "x.txt")]
+    done = CliRunner().invoke(app, words)
+    assert "x.txt: expected .json or .csv" in str(done.exception)
 
 
 def test_the_command_tells_what_it_could_not_compare(shared: Path, tmp_path: Path) -> None:

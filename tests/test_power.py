@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from archer import power as module
 from archer.benchmark import read_benchmark
 from archer.difficulty import Difficulty
 from archer.errors import DataError, UserError
-from archer.power import Setting, report, setting
+from archer.home import suite
+from archer.power import Setting, effect, report, setting
+from archer.result import Result, read_result
+from archer.types import Sampling
 
 UNIFORM = Difficulty(0.5, 1 / 12)  # beta(1, 1): 1/6 within
 ALIKE = 0.6
@@ -70,6 +76,12 @@ def test_sampling_alone_by_hand() -> None:
     assert one.samples_for("same problems", one.smallest("same problems")) in (16, 17)
 
 
+@pytest.mark.parametrize(("way", "size"), [("paired", 2.80), ("unpaired", 3.96), ("same problems", 3.96)])
+def test_the_smallest_difference_of_many_problems_by_hand(way: str, size: float) -> None:
+    """1.95996 + 0.84162 of the SD of a mean over 1319 problems, or of a difference of two."""
+    assert effect(way, 1319) == pytest.approx(size / math.sqrt(1319), rel=2e-3)
+
+
 def test_a_large_difference_needs_no_fewer_than_two_problems() -> None:
     assert Setting("x", 100, 1000, Difficulty(0.5, 0.001), 0.9, "").problems_for("paired", 0.9) == 2
 
@@ -83,6 +95,53 @@ def test_difficulties_come_from_stored_results_then_from_print() -> None:
     # What is said of AIME24 at avg@64: about 14 points over problems, about 0.7 when sampled anew.
     assert 13 < 196 * aime.difficulty.spread(30, 64) < 15
     assert 0.6 < 100 * aime.difficulty.rerun(30, 64) < 0.8
+
+
+def put(folder: Path, name: str, **changes: object) -> None:
+    """Write a recorded result of lab-code, changed, as ``./results/<name>.json``."""
+    kept = suite("leaderboards") / "lab" / "base" / "results" / "lab-code.json"
+    replace(read_result(kept), **changes).write(folder / "results" / f"{name}.json")  # type: ignore[arg-type]
+
+
+def test_what_does_not_belong_is_left_out_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "judged", label="other", verifier={"code": "of another version"})
+    put(tmp_path, "drawn", label="hot", sampling=Sampling(temperature=0.5, max_tokens=192))
+    put(tmp_path, "mine", label="mine")
+    (tmp_path / "results" / "foreign.json").write_text("{}")
+    found = setting(read_benchmark("lab-code"))
+    assert found.source == "11 stored results"
+    first, second = found.left_out
+    assert "lab-code: 2 stored results left out; results/drawn.json: drawn with Sampling(temperature=0.5" in first
+    assert "1 files are no results; results/foreign.json: not a result" in second
+    assert "2 stored results left out" in report(0.02, ["lab-code"])
+
+
+@pytest.mark.parametrize(("right", "reason"), [(True, "right"), (False, "wrong")])
+def test_results_all_right_or_all_wrong_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool, reason: str
+) -> None:
+    one = read_benchmark("gsm8k")
+    problems, samples = one.problems, 2
+    shaped = {"outcomes": right, "reasons": reason, "stops": "end", "tokens": 1}
+    flat = Result(
+        label="sure", seed=0, step=0, benchmark="gsm8k", sha256=one.sha256, sampling=one.sampling, seconds=1.0,
+        problems=tuple(map(str, range(problems))), provenance={},
+        **{name: ((value,) * samples,) * problems for name, value in shaped.items()},
+    )  # fmt: skip
+    monkeypatch.setattr(module, "stored", lambda name: ([flat], ()))
+    monkeypatch.chdir(tmp_path)
+    found = setting(one)
+    assert found.difficulty == module.DEFAULT
+    assert found.source == "assumed; of 1 stored results 1 are all right or all wrong: nothing told"
+    assert "nothing told" in report(0.02, ["gsm8k"])
+
+
+def test_problems_that_are_solved_always_or_never_need_no_more_samples() -> None:
+    """Nothing within a problem: one sample is enough, and on the same problems any difference is seen."""
+    one = Setting("x", 100, 4, Difficulty(0.5, 0.25), 0.0, "")
+    assert (one.problems_for("same problems", 0.01), one.samples_for("same problems", 0.01)) == (2, 1)
+    assert one.smallest("same problems") == 0
 
 
 def test_the_report_fits_a_terminal_and_names_every_benchmark() -> None:

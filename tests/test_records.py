@@ -95,7 +95,8 @@ def test_a_table_edited_by_hand_is_found(tmp_path: Path) -> None:
         ('"sha256": "14', '"sha256": "00', r"stale or foreign"),
         ('"benchmark": "lab-code"', '"benchmark": "lab-cod"', "no benchmark 'lab-cod'"),
         ('"max_tokens": 192', '"max_tokens": 193', "drawn with .*193"),
-        ("true", "false", "is not what its numbers make"),
+        ("true", "false", "outcomes and reasons contradict each other"),
+        ('"tokens": [[', '"tokens": [[1', "is not what its numbers make"),
     ],
 )
 def test_a_changed_result_is_found(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -51,7 +51,7 @@ def test_means_by_hand(standings: Standings) -> None:
     cell = standings.cells["archer", "lab-sums", "avg"]
     assert (cell.seeds, cell.problems) == (2, 4)
     base = standings.cells["base", "mean", "avg"]
-    assert (base.seeds, base.problems, base.covers_seeds) == (1, 8, False)
+    assert (base.seeds, base.problems) == (1, 8)
 
 
 def test_differences_by_hand_and_in_words(standings: Standings) -> None:
@@ -173,7 +173,7 @@ def test_the_terminal_tables_fit_without_cutting_a_cell(standings: Standings, na
     assert "cannot be told apart" in text
 
 
-THREE = {"reasons": (("x",) * 3,) * 4, "stops": (("end",) * 3,) * 4, "tokens": ((1,) * 3,) * 4}
+THREE = {"reasons": (("right",) * 3,) * 4, "stops": (("end",) * 3,) * 4, "tokens": ((1,) * 3,) * 4}
 REFUSALS = [
     ({"sha256": "b" * 64}, "lab-code: dapo seed 1: sha256 is b"),
     ({"sampling": Sampling(temperature=0.6, max_tokens=64)}, r"sampling is Sampling\(temperature=0.6"),
@@ -248,3 +248,7 @@ def test_a_folder_that_is_no_comparison_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="benchmarks is empty"):
         read_standings(tmp_path)
+    for recipe in ({"evaluate": {}}, {}, None):
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "recipe": recipe}))
+        with pytest.raises(RunFolderError, match=r"manifest\.json: recipe: evaluate: benchmarks is missing"):
+            read_standings(tmp_path)

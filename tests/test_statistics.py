@@ -15,6 +15,7 @@ from archer.statistics import (
     pass_at_k,
     pass_curve,
     rerun_sd,
+    votable,
 )
 
 STUDIES = 400  # the standard error of a coverage of 95 % is 1.1 points
@@ -82,6 +83,21 @@ def test_a_majority_needs_the_answers_of_right_samples() -> None:
         maj_at_k([[True, False]], [["", "3"]])
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "answers", "told"),
+    [
+        ([[True, False]], [["7", "3"]], True),
+        ([[True, False]], [["7", ""]], True),  # no answer has no vote
+        ([[True, False]], [["", "3"]], False),  # which vote the right sample cast is not recorded
+        ([[False, False]], [["", ""]], False),  # programs
+        ([[True]], [["7"]], False),  # of one sample there is no majority
+        ([[True, False]], [], False),
+    ],
+)
+def test_what_votes_can_be_told_of(outcomes: list[list[bool]], answers: list[list[str]], told: bool) -> None:
+    assert votable(outcomes, answers) is told
+
+
 def test_rerun_sd_by_hand_and_by_sampling_anew() -> None:
     # p is 1/2 and 1: sqrt(1/4 / (2 - 1)) / 2
     assert rerun_sd([[True, False], [True, True]]) == pytest.approx(0.25)
@@ -120,6 +136,17 @@ def test_four_contests_are_too_few_and_missing_names_are_refused() -> None:
     assert mean_interval(value_SP, clusters=[[*"abcd", *"abcde", *"abc"]]) != mean_interval(value_SP)
     with pytest.raises(ValueError, match="1 names of clusters for 2 problems"):
         mean_interval(np.array([[0.5, 0.7]]), clusters=[["a"]])
+
+
+def test_contests_that_score_alike_though_their_problems_do_not() -> None:
+    """Five contests, each 3 of 6: what is drawn never varies; 1 - 0.025 ** (1 / 5) = 0.5218 of 0.5 either way."""
+    score_SP = np.array([[1.0, 1, 1, 0, 0, 0] * 5])
+    names = [name for name in "abcde" for _ in range(6)]
+    found = mean_interval(score_SP, clusters=[names])
+    assert (found.low, found.high) == pytest.approx((0.5 - 0.5218 * 0.5, 0.5 + 0.5218 * 0.5), abs=1e-4)
+    gap = paired_difference([score_SP], [np.zeros((1, 30))], [names])
+    assert gap.p == pytest.approx(2 * 1.5**-5)  # and not 0.0002
+    assert not gap.tells_apart
 
 
 def test_contests_that_all_score_alike_do_not_claim_more_than_their_number() -> None:
@@ -221,9 +248,8 @@ def test_two_seeds_widen_by_students_t() -> None:
 
 def test_one_seed_says_nothing_about_seeds() -> None:
     found = mean_interval(np.array([[0.0, 1.0, 0.5, 0.5]]))
-    assert (found.value, found.seeds, found.problems, found.covers_seeds) == (0.5, 1, 4, False)
+    assert (found.value, found.seeds, found.problems) == (0.5, 1, 4)
     assert found.low < 0.5 < found.high
-    assert mean_interval(np.full((2, 4), 0.5)).covers_seeds
 
 
 def test_one_problem_has_no_interval() -> None:

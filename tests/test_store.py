@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from archer.engines.base import Answer, sample_seed
-from archer.errors import DataError, RunFolderError
+from archer.errors import DataError, EngineError, RunFolderError
 from archer.store import Kept, Store, key, seconds
 from archer.types import Problem, Sampling
 
@@ -72,12 +72,25 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str, why: str) -> None:
         store.recall({"key0"})
 
 
-def test_a_sample_of_unknown_origin_is_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", ['{"id": 60, "answer": "204"}\n{"id": 61, "answer": "1', "no newline", '{"key": "k"}\n']
+)
+def test_a_file_of_the_user_s_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "aime24.jsonl"  # the name that a benchmark's own rows have too
+    path.write_text(text)
+    with pytest.raises(RunFolderError, match=r"aime24\.jsonl: not a store of samples, and left as it is: .*--store"):
+        Store(path, MADE)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("tokens", [None, True, "7", 7.5])
+def test_what_could_not_be_read_again_is_not_kept(tmp_path: Path, tokens: object) -> None:
     path = tmp_path / "a.jsonl"
-    filled(path, 1)
-    path.write_text(path.read_text().split("\n", 1)[1])
-    with Store(path, MADE) as store, pytest.raises(DataError, match="line 1: .*before the line that says what drew it"):
-        store.recall({"key0"})
+    with Store(path, MADE) as store:
+        with pytest.raises(EngineError, match="problem p/1, sample 0: not an answer: .*tokens"):
+            store.put("key0", replace(ANSWER, tokens=tokens))
+        kept = store.put("key1", ANSWER)
+        assert store.recall({"key0", "key1"}) == {"key1": kept}
 
 
 def test_two_writers_of_one_store_are_refused(tmp_path: Path) -> None:

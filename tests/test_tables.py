@@ -20,6 +20,7 @@ from archer.boards.beside import Line
 from archer.boards.board import Board, assemble, open_board
 from archer.boards.collect import collect, sort_out
 from archer.boards.lines import table_csv
+from archer.boards.noise import Spread
 from archer.boards.pages import page
 from archer.boards.specs import Chapter, Spec, read_spec, spec_names
 from archer.errors import DataError
@@ -54,8 +55,9 @@ def made(label: str, benchmark: str, counts: list[int], seed: int = 0, **changes
     one = read_benchmark(benchmark)
     problems, samples = one.problems, one.samples
     outcomes = tuple(tuple(k < counts[p % len(counts)] for k in range(samples)) for p in range(problems))
-    same = {"reasons": "x", "stops": "end", "tokens": 1}
+    same = {"stops": "end", "tokens": 1}
     shaped = {name: ((value,) * samples,) * problems for name, value in same.items()}
+    shaped["reasons"] = tuple(tuple("right" if one else "wrong" for one in row) for row in outcomes)
     result = Result(
         label=label, seed=seed, step=0, benchmark=benchmark, sha256=one.sha256, sampling=one.sampling,
         problems=tuple(f"{benchmark}-{n}" for n in range(problems)), outcomes=outcomes, seconds=1.0,
@@ -76,7 +78,7 @@ def board(tmp_path: Path, *results: Result, any_sampling: bool = False) -> Board
     (tmp_path / "paper.yaml").write_text(PAPER)
     paper = read_paper("paper", tmp_path)
     spec = Spec("lab", "A table", ())
-    (tmp_path / "results").mkdir()
+    (tmp_path / "results").mkdir(exist_ok=True)
     return assemble(
         spec, [Chapter(paper, paper.table("lab"), True)], [put(tmp_path / "results", *results)], any_sampling
     )
@@ -118,6 +120,12 @@ def test_words_beside_print(printed: float | None, rerun: float | None, words: s
     assert Line("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, 1, 30), printed, rerun).words == words
 
 
+@pytest.mark.parametrize(("seeds", "words"), [(1, "inside, rerun noise"), (4, "inside, beyond rerun noise")])
+def test_the_mean_of_seeds_varies_less_than_the_printed_run(seeds: int, words: str) -> None:
+    """2.5 points; 1.96 x 1 x sqrt(1 + 1/1) = 2.77, with four seeds 1.96 x sqrt(1 + 1/4) = 2.19."""
+    assert Line("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, seeds, 30), 47.5, 0.01).words == words
+
+
 def test_seeds_of_a_label_combine_and_strangers_have_a_table_of_their_own(tmp_path: Path) -> None:
     mine = [made("mine", "lab-code", counts, seed) for seed, counts in enumerate([[16, 0], [16, 16], [0, 0]])]
     found = board(tmp_path, *mine, made("ours", "lab-code", HALF))
@@ -147,7 +155,9 @@ def test_rows_of_other_seeds_are_not_paired_and_it_is_said(tmp_path: Path) -> No
     found = board(tmp_path, *(made(label, "lab-code", HALF, seed) for label, seeds in pairs for seed in seeds))
     rows = {row[0]: row[1] for row in grid(found, "Differences between").rows}
     assert set(rows) == {"theirs\nminus third", "ours\nminus third"}
-    assert "theirs and ours are not compared on lab-code: other seeds." in grid(found, "Differences between").notes
+    notes = grid(found, "Differences between").notes
+    assert "theirs and ours are not compared on lab-code: other seeds." in notes
+    assert "third has one seed, set against each of the others': its training noise is in no interval." in notes
 
 
 def test_months_and_curves(tmp_path: Path) -> None:
@@ -193,7 +203,7 @@ def test_a_benchmark_that_pins_no_checksum_has_one_data_set_a_table(tmp_path: Pa
         pytest.skip("every benchmark pins its checksum")
     one, other = made("one", unpinned[0], [1]), made("other", unpinned[0], [1], sha256="b" * 64)
     with pytest.raises(DataError, match=r"its problems' sha256 is bbbbbbbbbbbb\.\.\., not that of"):
-        sort_out(collect([put(tmp_path, one, other)]), unpinned[:1])
+        sort_out(collect([put(tmp_path, one, other)]).found, unpinned[:1])
 
 
 def test_a_part_of_the_problems_or_samples_is_refused(tmp_path: Path) -> None:
@@ -221,18 +231,65 @@ def test_another_sampling_is_shown_with_a_mark_where_asked_for(tmp_path: Path) -
 
 
 def test_results_are_found_anywhere_below_but_curve_points_and_manifests_are_none(tmp_path: Path) -> None:
-    put(tmp_path / "a" / "results", made("ours", "lab-code", HALF))
+    made("ours", "lab-code", HALF).write(tmp_path / "a" / "results" / "lab-code.json")
     (tmp_path / "a" / "manifest.json").write_text("{}")
     (tmp_path / "a" / "results" / "step-000010").mkdir()
     (tmp_path / "a" / "results" / "step-000010" / "lab-code.json").write_text("a part")
-    found = collect([tmp_path, tmp_path / "a"])
+    found = collect([tmp_path, tmp_path / "a"]).found
     assert [one.result.label for one in found] == ["ours"]  # once, though two folders hold it
+    assert collect([tmp_path / "a" / "results"]).found == found
     assert list(sort_out(found, ["lab-arithmetic"])) == []
-    (tmp_path / "stray.json").write_text("{}")
+    (tmp_path / "a" / "results" / "stray.json").write_text("{}")
     with pytest.raises(DataError, match=r"stray\.json: not a result"):
         collect([tmp_path])
     with pytest.raises(DataError, match="no such folder of results"):
         collect([tmp_path / "nowhere"])
+
+
+def test_a_checkpoint_s_own_folder_is_shown_and_what_is_not_is_told(tmp_path: Path) -> None:
+    runs = tmp_path / "results"  # as `archer eval` writes for a checkpoint; points are below `results` alone
+    made("ours", "lab-code", HALF).write(runs / "eval" / "step-000100-model-0" / "results" / "lab-code.json")
+    replace(made("ours", "lab-code", HALF), benchmark="lab-code-first-5").write(runs / "part" / "results" / "x.json")
+    (runs / "eval" / "lm-eval").mkdir()
+    (runs / "eval" / "lm-eval" / "gsm8k.json").write_text("{}")
+    (runs / "checkpoints").mkdir()
+    (runs / "checkpoints" / "config.json").write_text("{}")
+    notes = page(board(tmp_path)).notes
+    assert "No result of ours yet: printed numbers only." not in notes
+    assert [note for note in notes if note.startswith("Left out")] == [
+        f"Left out, no results of `archer eval`: {runs}/eval/lm-eval/gsm8k.json.",
+        f"Left out, of what is no benchmark (lab-code-first-5): {runs}/part/results/x.json.",
+    ]
+
+
+def test_one_model_drawn_twice_is_no_second_training_run(tmp_path: Path) -> None:
+    twice = [made("ours", "lab-code", HALF, seed, weights="a" * 64) for seed in (0, 1)]
+    with pytest.raises(DataError, match=r"seed 1 of ours has the weights of .*, seed 0: the same model drawn twice"):
+        board(tmp_path, *twice)
+
+
+def test_unconfirmed_pins_are_told_beside_scores(tmp_path: Path) -> None:
+    unsure = [name for name in benchmark_names() if read_benchmark(name).confirm == ("sha256",)]
+    if "aime24" not in unsure:
+        pytest.skip("aime24 is confirmed")
+    put(tmp_path, made("archer-math-1.5b", "aime24", [64, 32, 0]))
+    notes = page(open_board("paper-math", [tmp_path])).notes
+    assert "aime24: sha256 is that of a local copy, not yet compared with the hub" in notes
+
+
+def test_valid_cells_that_no_beta_has_borrow_the_spread_of_the_others(tmp_path: Path) -> None:
+    cells = "50.0/60.0, lab-arithmetic: 50.0/60.0"
+    for own in ("100.0/100.0", "0.0/0.0", "40.0/40.0", "25.0/68.5"):
+        text = PAPER.replace("lab-code: 52.0/62.0", f"lab-code: {own}")
+        assert cells in text
+        (tmp_path / "paper.yaml").write_text(text.replace("samples: 16", "samples: 4"))
+        paper = read_paper("paper", tmp_path)
+        chapter = Chapter(paper, paper.table("lab"), False)
+        known = {"lab-code": Spread(0.5, 0.6)}
+        found = page(Board(Spec("lab", "A table", ()), (chapter,), known, {}))
+        noise = next(one for one in found.grids if one.title.startswith("Noise: Ours"))
+        assert noise.rows[0][1].startswith(f"{float(own.split('/')[0]) - 50:+.1f}"), own
+        assert any("no beta distribution has both numbers" in note for note in noise.notes)
 
 
 def test_the_csv_holds_every_number(tmp_path: Path) -> None:
@@ -252,7 +309,7 @@ def test_the_csv_holds_every_number(tmp_path: Path) -> None:
 
 SAMPLE = Page(
     "A_title & <b>",
-    (Grid(("", "x_y%"), (("a|b", "1.0\n< 3 $"), ("c", "2")), "grid #1", ("50% one",), frozenset({(0, 1)})),),
+    (Grid(("", "x_y%"), (("a|b", "1.0\n< 3 $"), ("c *", "2")), "grid #1", ("50% one",), frozenset({(0, 1)})),),
     ("last",),
 )
 
@@ -260,7 +317,7 @@ SAMPLE = Page(
 def test_markdown_escapes_and_puts_a_cell_on_one_line() -> None:
     assert markdown(SAMPLE).splitlines() == [
         "# A\\_title & &lt;b>", "", "## grid #1", "", "|  | x\\_y% |", "| --- | --- |", "| a\\|b | **1.0 &lt; 3 $** |",
-        "| c | 2 |", "", "50% one", "", "## Notes", "", "last",
+        "| c \\* | 2 |", "", "50% one", "", "## Notes", "", "last",
     ]  # fmt: skip
 
 
@@ -268,7 +325,7 @@ def test_latex_is_a_booktabs_table() -> None:
     text = latex(SAMPLE)
     for part in (
         r"\caption{grid \#1. 50\% one.}", r"\begin{tabular}{lr}", r"\toprule", r"\midrule", r"\bottomrule",
-        r" & x\_y\% \\", r"\textbf{1.0 < 3 \$}", r"c & 2 \\",
+        r" & x\_y\% \\", r"\textbf{1.0 < 3 \$}", r"c * & 2 \\",
     ):  # fmt: skip
         assert part in text
 

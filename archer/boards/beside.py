@@ -10,7 +10,6 @@ from itertools import combinations
 from archer.boards.board import Board
 from archer.boards.measured import (
     POINTS,
-    RERUNS,
     Measured,
     compared,
     mean_of,
@@ -18,6 +17,7 @@ from archer.boards.measured import (
     pairable,
     together,
 )
+from archer.boards.noise import Z
 from archer.boards.specs import Chapter
 from archer.layouts import Grid
 from archer.published import NONE, Column, Group, Row, scored
@@ -60,13 +60,14 @@ class Line:
 
     @property
     def words(self) -> str:
-        """Where the printed value lies. Both scores vary when sampled anew, the printed one taken to vary alike."""
+        """Where the printed value lies: one run, taken to vary as each of the S seeds does whose mean is measured."""
         if self.inside is None or self.difference is None:
             return NONE
         place = "inside" if self.inside else "outside"
         if self.rerun is None or math.isnan(self.rerun):
             return place
-        close = abs(self.difference) <= RERUNS * POINTS * self.rerun
+        width = Z * POINTS * self.rerun * math.sqrt(1 + 1 / self.measured.seeds)
+        close = abs(self.difference) <= width
         return f"{place}, {'rerun noise' if close else 'beyond rerun noise'}"
 
     def cells(self) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ def comparisons(board: Board) -> list[Comparison]:
 def comparison_grids(board: Board) -> Iterator[Grid]:
     """Yield the differences between measured rows, and say which could not be paired."""
     found = {(one.row, one.against, one.column): one for one in comparisons(board)}
-    lacking = list(unpaired(board))
+    lacking = [*unpaired(board), *lonely(board)]
     columns = [name for name in [*board.benchmarks, MEAN] if any(name == key[2] for key in found)]
     rows = [
         (f"{row}\nminus {against}", *(difference(found.get((row, against, name))) for name in columns))
@@ -146,6 +147,17 @@ def unpaired(board: Board) -> Iterator[str]:
         for left, right in combinations(here, 2):
             if not pairable(board.measured[left, name], board.measured[right, name]):
                 yield f"{left} and {right} are not compared on {name}: other seeds."
+
+
+def lonely(board: Board) -> Iterator[str]:
+    """Yield, for each row of one seed that is set against rows of several, what no interval holds."""
+    for label in board.labels:
+        for name in board.benchmarks:
+            mine = board.measured.get((label, name))
+            others = [len(board.measured[key].seeds) for key in board.measured if key[1] == name and key[0] != label]
+            if mine and len(mine.seeds) == 1 and max(others, default=1) > 1:
+                yield f"{label} has one seed, set against each of the others': its training noise is in no interval."
+                break
 
 
 def difference(one: Comparison | None) -> str:

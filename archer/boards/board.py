@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from archer.boards.collect import Key, collect, sort_out
+from archer.boards.collect import Key, collect, left_out, sort_out
 from archer.boards.measured import Measured, measure
 from archer.boards.noise import Spread, spreads
 from archer.boards.specs import Chapter, Spec, chapters, read_spec
@@ -16,12 +16,16 @@ from archer.published import paper_names, read_paper
 
 @dataclass(frozen=True)
 class Board:
-    """``known`` holds each benchmark's spread in print, ``measured`` the results by label and benchmark."""
+    """``known`` holds each benchmark's spread in print, ``measured`` the results by label and benchmark.
+
+    ``left_out`` tells of files among the results that are not shown.
+    """
 
     spec: Spec
     chapters: tuple[Chapter, ...]
     known: Mapping[str, Spread]
     measured: Mapping[Key, Measured]
+    left_out: tuple[str, ...] = ()
 
     @property
     def benchmarks(self) -> list[str]:
@@ -59,8 +63,9 @@ def open_board(name: str, results: Sequence[Path], lenient: bool = False) -> Boa
 
 def assemble(spec: Spec, parts: Sequence[Chapter], results: Sequence[Path], lenient: bool = False) -> Board:
     """Put results beside the printed chapters. Raises DataError for results that do not belong."""
-    rows = sort_out(collect(results), benchmarks_of(parts), lenient)
-    return Board(spec, tuple(parts), known_spreads(), measure(rows))
+    gathered = collect(results)
+    rows = sort_out(gathered.found, benchmarks_of(parts), lenient)
+    return Board(spec, tuple(parts), known_spreads(), measure(rows), tuple(left_out(gathered)))
 
 
 def known_spreads() -> dict[str, Spread]:

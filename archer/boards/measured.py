@@ -25,38 +25,10 @@ from archer.statistics import (
     pass_at_k,
     pass_curve,
     rerun_sd,
+    votable,
 )
 
 POINTS = 100
-RERUNS = 1.96 * 2**0.5  # SDs: both the printed and the measured score vary when sampled anew
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A measured score beside the printed one, in points."""
-
-    measured: Interval
-    printed: float
-    rerun: float | None  # SD, where the score is avg@K
-
-    @property
-    def difference(self) -> float:
-        """Measured minus printed."""
-        return POINTS * self.measured.value - self.printed
-
-    @property
-    def inside(self) -> bool:
-        """Whether the printed value lies within the measured interval."""
-        return POINTS * self.measured.low <= self.printed <= POINTS * self.measured.high
-
-    @property
-    def words(self) -> str:
-        """Where the printed value lies: an interval over problems is wide, sampling the same ones anew is not."""
-        place = "inside" if self.inside else "outside"
-        if self.rerun is None or not np.isfinite(self.rerun):
-            return place
-        close = abs(self.difference) <= RERUNS * POINTS * self.rerun
-        return f"{place}, {'rerun noise' if close else 'beyond rerun noise'}"
 
 
 @dataclass(frozen=True)
@@ -94,8 +66,8 @@ class Measured:
 
     @property
     def votes(self) -> bool:
-        """Whether maj@K can be told: answers are recorded, those of right samples too."""
-        return all(one.answers and all(answer.strip() for right, answer in pairs(one) if right) for one in self.results)
+        """Whether maj@K can be told of every seed."""
+        return all(votable(one.outcomes, one.answers) for one in self.results)
 
     @property
     def marked(self) -> bool:
@@ -127,12 +99,6 @@ class Measured:
             )
             for month, places in sorted(by_month.items())
         }
-
-
-def pairs(result: Result) -> list[tuple[bool, str]]:
-    """Return every sample's outcome and answer."""
-    rows = zip(result.outcomes, result.answers, strict=True)
-    return [pair for outcomes_K, answers_K in rows for pair in zip(outcomes_K, answers_K, strict=True)]
 
 
 def measure(rows: Mapping[Key, tuple[Result, ...]]) -> dict[Key, Measured]:

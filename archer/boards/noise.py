@@ -86,11 +86,14 @@ def mean(values: list[float]) -> float:
 
 
 def own_difficulty(column: Column, row: Row) -> Difficulty | None:
-    """Return the difficulty that a cell's own two numbers pin; None where it has not both."""
+    """Return the difficulty that a cell's own two numbers pin; None where it has not both, or no beta has them."""
     cell = scored(row.cells[column.key])
     if cell is None or cell.solved is None or not column.samples or not column.problems:
         return None
-    return from_printed(float(cell.average) / POINTS, float(cell.solved) / POINTS, column.problems, column.samples)
+    try:
+        return from_printed(float(cell.average) / POINTS, float(cell.solved) / POINTS, column.problems, column.samples)
+    except ValueError:  # 100.0/100.0 shows no spread, 40.0/40.0 less than sampling alone would
+        return None
 
 
 def difficulty(column: Column, row: Row, known: Mapping[str, Spread]) -> Difficulty | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archer.benchmark import read_benchmark
+from archer.benchmark import read_benchmark, unconfirmed
 from archer.boards.beside import (
     beside_grid,
     chapter_lines,
@@ -44,7 +44,10 @@ def notes(board: Board, grids: list[Grid]) -> Iterator[str]:
     if any(grid.title.startswith("Noise") for grid in grids):
         yield NOISE
     for name in dict.fromkeys(benchmark for _, benchmark in board.measured):
-        if not read_benchmark(name).sha256:
+        benchmark = read_benchmark(name)
+        yield from unconfirmed(benchmark)
+        if not benchmark.sha256:
             yield f"{name} pins no checksum yet: its results agree with each other, but with nothing else."
+    yield from board.left_out
     if board.benchmarks and not board.measured:
         yield "No result of ours yet: printed numbers only."

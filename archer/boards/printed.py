@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from archer.boards.noise import Gap, Spread, gaps
+from archer.boards.noise import Gap, Spread, gaps, own_difficulty
 from archer.boards.specs import Chapter
 from archer.layouts import Grid
-from archer.published import NONE, Group, Row, odd_counts, recomputed, scored
+from archer.published import NONE, Group, PaperTable, Row, odd_counts, recomputed, scored
 
 NOISE = (
     "Noise of printed gaps, 95 %, modelled from the printed avg@K and pass@K, which pin a beta distribution of "
@@ -16,7 +16,10 @@ NOISE = (
     "but no more than other problems for each model would; clear: more than all three. rerun and inside: cannot be "
     "told apart. One training run each: the noise of training is not printed and comes on top."
 )
-BORROWED = "Without pass@K, difficulty is taken from the benchmark's other printed cells."
+BORROWED = (
+    "Without pass@K, or where no beta distribution has both numbers, difficulty is taken from the benchmark's other "
+    "printed cells."
+)
 KINDS = ("unpaired", "paired", "rerun")
 
 
@@ -61,10 +64,10 @@ def noise_grids(chapter: Chapter, group: Group, known: Mapping[str, Spread]) -> 
         others = [(row, gaps(chapter.table, group, (own, row), known)) for row in group.rows if not row.own]
         found = [(row, by_column) for row, by_column in others if by_column]
         if found:
-            yield noise_grid(chapter, own, found)
+            yield noise_grid(chapter, group, own, found)
 
 
-def noise_grid(chapter: Chapter, own: Row, found: Sequence[tuple[Row, Mapping[str, Gap]]]) -> Grid:
+def noise_grid(chapter: Chapter, group: Group, own: Row, found: Sequence[tuple[Row, Mapping[str, Gap]]]) -> Grid:
     """Return one row's gaps to others, with the half-widths of the gap to the best of them below."""
     table = chapter.table
     names = {one.key: one.name for one in table.columns} | {"": table.average}
@@ -74,13 +77,15 @@ def noise_grid(chapter: Chapter, own: Row, found: Sequence[tuple[Row, Mapping[st
     rows += [(f"± {kind}", *(half_width(widths.get(key), kind) for key in keys)) for kind in KINDS]
     notes = [line for row, one in found if (line := cannot(own, row, one, names))]
     notes.append(f"±: half-widths of the gap to {best.name}.")
-    if any(
-        cell and cell.solved is None
-        for row in (own, *(row for row, _ in found))
-        for cell in map(scored, row.cells.values())
-    ):
+    if any(borrows(chapter.table, group, row) for row in (own, *(row for row, _ in found))):
         notes.append(BORROWED)
     return Grid(("", *(names[key] for key in keys)), tuple(rows), f"Noise: {own.name}, {table.place}", tuple(notes))
+
+
+def borrows(table: PaperTable, group: Group, row: Row) -> bool:
+    """Say whether a row has a cell whose own numbers do not tell how hard its problems are."""
+    columns = [table.column(one.key, group) for one in table.columns if one.samples and scored(row.cells[one.key])]
+    return any(own_difficulty(column, row) is None for column in columns)
 
 
 def level(chapter: Chapter, row: Row) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from archer.aside import write_aside
 from archer.benchmark import read_benchmark
 from archer.boards.board import Board, open_board
 from archer.boards.collect import Found, collect, sort_out
@@ -12,8 +13,7 @@ from archer.boards.lines import table_csv
 from archer.boards.pages import page
 from archer.boards.specs import spec_names
 from archer.errors import DataError, RecipeError
-from archer.home import PACKAGE, suite
-from archer.journal import write_aside
+from archer.home import in_checkout, suite
 from archer.layouts import html, latex, markdown
 from archer.published import paper_names, read_paper
 from archer.standings import read_standings, table_files, write_tables
@@ -27,10 +27,7 @@ def texts(board: Board) -> dict[str, str]:
 
 def checkout() -> Path:
     """Return the checkout's leaderboards. Raises DataError for an installed package, which has no tables to keep."""
-    root = suite("leaderboards")
-    if root.is_relative_to(PACKAGE):
-        raise DataError(f"{root}: part of an installed package; --write and --verify keep the tables of a checkout")
-    return root
+    return in_checkout(suite("leaderboards"), "--write and --verify keep the tables of")
 
 
 def committed(root: Path) -> list[Path]:
@@ -63,9 +60,10 @@ def write_all(root: Path, out: Path) -> list[Path]:
 def verify(root: Path) -> list[str]:
     """Return, in words, what was checked. Raises DataError with everything that is wrong."""
     papers = [read_paper(name) for name in paper_names()]
-    found = collect(committed(root))
-    compared = [(folder, collect([folder])) for folder in comparison_folders(root)]
-    faults = [*misplaced(found), *(line for _, ones in compared for line in misplaced(ones))]
+    kept = collect(committed(root))
+    found, compared = kept.found, [(folder, collect([folder]).found) for folder in comparison_folders(root)]
+    faults = [f"{path}: not a result of `archer`" for path in kept.others]
+    faults += [*misplaced(found), *(line for _, ones in compared for line in misplaced(ones))]
     faults = faults or [line for folder, ones in [(root, found), *compared] for line in stale(folder, ones)]
     faults = faults or list(differing(root))
     if faults:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archer.commands.options import Changes, Unisolated
+from archer.commands.options import Changes, Unisolated, split
 
 if TYPE_CHECKING:
     from archer.benchmark import Benchmark
@@ -114,7 +114,10 @@ def check(
     workers: Annotated[int, typer.Option(help="Graders and sandboxes side by side (0: one a core).")] = 0,
     allow_unisolated: Unisolated = False,
 ) -> None:
-    """Prove count, checksum and that every gold is graded right; name each row that is not."""
+    """Prove count, checksum and that every gold is graded right; name each row that is not, and what is not proved.
+
+    Exits with 1 unless all is proved, also where there is nothing to prove it with.
+    """
     from archer.benchmark import benchmark_names, expand
     from archer.errors import UserError
     from archer.exams import read_data
@@ -161,11 +164,10 @@ def told(proof: Proof) -> str:
     """Return a proof as lines: what holds, then what does not."""
     one = proof.benchmark
     golds = f"{proof.graded - len(proof.failing)} of {proof.graded} golds right in {proof.seconds:.1f} s"
-    golds = golds if proof.graded else "no gold tried: the data set has no reference programs"
-    pinned = (
-        "as pinned" if one.sha256 and not proof.faults else "NOT as pinned" if proof.faults else "NO CHECKSUM PINNED"
-    )
-    lines = [f"{one.name}: {proof.problems} problems, sha256 {proof.sha256[:16]}, {pinned}; {golds}"]
+    golds = f"; {golds}" if proof.graded else ""
+    pinned = ", NOT as pinned" if proof.faults else ", as pinned" if one.sha256 else ""
+    lines = [f"{one.name}: {proof.problems} problems, sha256 {proof.sha256[:16]}{pinned}{golds}"]
+    lines += [f"  NOT PROVED: {text}" for text in proof.lacking]
     lines += [f"  {fault}" for fault in proof.faults]
     lines += [f"  {name}: {why}; known: {reason}" for name, why, reason in proof.known]
     lines += [f"  {text}" for text in proof.unexpected]
@@ -223,10 +225,11 @@ def show_overlap(
     from archer.benchmark import expand
     from archer.errors import UserError
     from archer.exams import located, read_data
-    from archer.overlap import compare, read_training, statements, summary, write
+    from archer.overlap import check_out, compare, read_training, statements, summary, write
 
+    check_out(out)
     rows, where, found, missing = read_training(training, text, answer), read_data(data or []), [], 0
-    wanted = expand([part.strip() for part in benchmarks.split(",")]) if benchmarks else outside()
+    wanted = expand(split(benchmarks)) if benchmarks else outside()
     typer.echo(f"{training}: {len(rows)} rows, {n} words in a row")
     for name in wanted:
         try:

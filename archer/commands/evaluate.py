@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archer.commands.options import Changes, Chat, Include, Shots, Threads, Truncate, Unisolated, chosen_recipe
+from archer.commands.options import Changes, Chat, Include, Shots, Threads, Truncate, Unisolated, chosen_recipe, split
+from archer.commands.together import refuse_ignored, refuse_unused, refuse_values
 from archer.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    options: typer.Context,
     model: Annotated[str, typer.Argument(help="A Hugging Face folder or hub name, `lab`, or a served name.")] = "",
     benchmarks: Annotated[str, typer.Option(help="With suites, comma-separated; default: the recipe's.")] = "",
     recipe: Annotated[str, typer.Option(help="Where engine, rewards and benchmarks are set.")] = "lab",
@@ -46,6 +48,8 @@ def evaluate(
     changes: Changes = None,
 ) -> None:
     """Evaluate a model as it is."""
+    refuse_ignored(options)
+    refuse_values(label, temperature)
     drawn = {"max_tokens": max_tokens, "temperature": temperature}
     chosen = with_options(chosen_recipe(recipe, changes), split(benchmarks), samples, drawn)
     if power is not None:
@@ -59,18 +63,14 @@ def evaluate(
     if lm_eval:
         from archer.harness import How, run_lm_eval
 
-        how = How(chat, truncate, shots, where)
+        how = How(chat, truncate, shots, where, threads)
         typer.echo(run_lm_eval(chosen, split(lm_eval), folder, include, problems, seed, how)["table"])
         return
     from archer.examine import Exams
 
+    refuse_unused(where, chosen.evaluate.benchmarks)
     asked = Exams(chosen, label, seed, folder, threads, allow_unisolated, where, store, problems, regrade)
     say_results(asked)
-
-
-def split(names: str) -> tuple[str, ...]:
-    """Read a comma-separated option."""
-    return tuple(part.strip() for part in names.split(",") if part.strip())
 
 
 def with_options(recipe: Recipe, names: Sequence[str], samples: int | None, drawn: dict[str, float | None]) -> Recipe:

@@ -23,6 +23,11 @@ Truncate = Annotated[bool, typer.Option(help="With --lm-eval: prompts too long l
 Threads = Annotated[int, typer.Option(help="CPU threads of each run (0: chosen for the machine).")]
 
 
+def split(names: str) -> tuple[str, ...]:
+    """Read a comma-separated option."""
+    return tuple(part.strip() for part in names.split(",") if part.strip())
+
+
 def chosen_recipe(name: str, changes: Sequence[str] | None) -> Recipe:
     """Read a recipe with its changes; a suite among its benchmarks stands for its members."""
     from archer.benchmark import expand

@@ -6,6 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from archer.engines.native import Native
+from archer.policies.load import files_digests
 from archer.prompts import Prompts
 from archer.recipe import Recipe
 
@@ -17,4 +18,5 @@ def open_engine(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTok
     engine = ENGINES[recipe.rollout.engine]
     autocast = torch.bfloat16 if recipe.update.bf16 else None
     prompts = Prompts(tokenizer, recipe.model.template)
-    return engine(model, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context)
+    files = files_digests(recipe.model)
+    return engine(model, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context, files)

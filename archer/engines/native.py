@@ -27,12 +27,13 @@ class Native:
     """Samples from ``model`` as it is now; the policy trains the same module, so nothing is copied.
 
     ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
-    ``context`` bounds prompt and response together (None: :func:`context_of` the model).
+    ``context`` bounds prompt and response together (None: :func:`context_of` the model). ``files`` are the digests
+    of what decides draws beside the weights.
     """
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, slots: int,
-        autocast: torch.dtype | None = None, context: int | None = None,
+        autocast: torch.dtype | None = None, context: int | None = None, files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
@@ -42,7 +43,7 @@ class Native:
             )
         self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
         self.autocast = autocast
-        self.context = context_of(model.config, context)
+        self.context, self.files = context_of(model.config, context), dict(files or {})
         self.version = 0
         self.stops = stop_tokens(model, tokenizer)
 
@@ -51,8 +52,8 @@ class Native:
         self.version = version
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the name and the arithmetic of the forward passes."""
-        return described(self.autocast is not None)
+        """Return the name, the arithmetic of the forward passes, and the digests of the model's files."""
+        return described(self.autocast is not None, self.files)
 
     def prompt(self, problem: Problem) -> Json:
         """Return the prompt's token ids."""
@@ -191,9 +192,9 @@ class Native:
             column[hole_S] = column[mover_S]
 
 
-def described(bf16: bool) -> dict[str, Json]:
+def described(bf16: bool, files: Mapping[str, str]) -> dict[str, Json]:
     """Return what :meth:`Native.describe` returns, for readers of stored samples that load no model."""
-    return {"name": "native", "dtype": "bfloat16" if bf16 else "float32"}
+    return {"name": "native", "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
 
 
 def context_of(config: PretrainedConfig, stated: int | None) -> int | None:

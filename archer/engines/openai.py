@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from archer.engines.base import Answer, Answered, sample_seed
+from archer.engines.replies import CARDS, COMPLETION, Completion, shaped
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.prompts import messages
 from archer.types import Ask, Json, Problem, Sampling, Stop
@@ -66,7 +66,7 @@ class OpenAI:
         rows = ((ask.problem, sample, ask.seed) for ask in asks for sample in ask.samples)
         try:
             asyncio.run(self._all(rows, min(self.slots, sum(len(ask.samples) for ask in asks)), sampling, answered))
-        except* ArcherError as group:
+        except BaseExceptionGroup as group:
             raise first(group) from None
 
     def prompt(self, problem: Problem) -> Json:
@@ -74,8 +74,8 @@ class OpenAI:
         return said(problem, self.switches)
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the name, and which parameters go beyond OpenAI's own."""
-        return {"name": "openai", "sent": sorted(self._more(Sampling()))}
+        """Return the name, the server, and which parameters go beyond OpenAI's own."""
+        return {"name": "openai", "url": self.served.url, "sent": sorted(self._more(Sampling()))}
 
     async def _all(
         self, rows: Iterable[tuple[Problem, int, int]], side: int, sampling: Sampling, answered: Answered
@@ -99,13 +99,14 @@ class OpenAI:
         if self.switches:
             more["chat_template_kwargs"] = dict(self.switches)
         try:
-            done = await client.chat.completions.create(
+            reply = await client.chat.completions.with_raw_response.create(
                 model=self.served.model, messages=messages(problem),  # type: ignore[arg-type]
                 temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens,
                 seed=seed, extra_body=more or None,
             )  # fmt: skip
         except openai.APIError as error:
             raise failure(where, error) from error
+        done = shaped(where, reply.text, COMPLETION, "a chat completion")
         return read(where, done, Answer(problem, sample, seed, "", 0, "error"))
 
     def _more(self, sampling: Sampling) -> dict[str, Json]:
@@ -119,48 +120,46 @@ def said(problem: Problem, switches: Mapping[str, Json]) -> Json:
     return {"messages": messages(problem), "switches": dict(switches)}
 
 
-def read(where: str, done: ChatCompletion, asked: Answer) -> Answer:
+def read(where: str, done: Completion, asked: Answer) -> Answer:
     """Return the answer in a completion. Raises EngineError when it is not a whole response, or not counted."""
     choice = done.choices[0] if done.choices else None
-    if choice is None or choice.finish_reason not in STOPS:
+    stop = STOPS.get(choice.finish_reason or "") if choice else None
+    if choice is None or stop is None:
         reason = choice.finish_reason if choice else "no choice"
         raise EngineError(f"{where}: ended with {reason!r}, expected one of {', '.join(STOPS)}: it is not scored")
     if done.usage is None:
         raise EngineError(f"{where}: the server does not say how many tokens it drew (`usage`)")
-    text, extra = choice.message.content or "", choice.message.model_extra or {}
-    thought = extra.get("reasoning_content") or extra.get("reasoning")
+    text, thought = choice.message.content or "", choice.message.reasoning_content or choice.message.reasoning
     if thought:  # a server that takes the thinking out of the text: graders look for its end
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
     text = text.encode("utf-8", "replace").decode()  # a half character, cut by the token limit, is none
-    return Answer(
-        asked.problem, asked.sample, asked.seed, text, done.usage.completion_tokens, STOPS[choice.finish_reason]
-    )  # fmt: skip
+    return Answer(asked.problem, asked.sample, asked.seed, text, done.usage.completion_tokens, stop)
 
 
 def failure(where: str, error: openai.APIError) -> ArcherError:
     """Return our error for the client's."""
+    told = error.message[:300]  # which may be a whole page
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return UserError(f"{where}: refused: {error.message}; set OPENAI_API_KEY")
+        return UserError(f"{where}: refused: {told}; set OPENAI_API_KEY")
     if isinstance(error, openai.NotFoundError):
-        return ModelError(f"{where}: not found: {error.message}; check model name and URL (it ends in /v1)")
+        return ModelError(f"{where}: not found: {told}; check model name and URL (it ends in /v1)")
     if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-        return DataError(
-            f"{where}: the server refuses the request: {error.message}; see --max-tokens and --set model.template"
-        )
-    return EngineError(f"{where}: no answer: {error.message}; the same command goes on with what is missing")
+        return DataError(f"{where}: the server refuses the request: {told}; see --max-tokens and --set model.template")
+    return EngineError(f"{where}: no answer: {told}; the same command goes on with what is missing")
 
 
-def first(group: BaseExceptionGroup[ArcherError]) -> ArcherError:
-    """Return one error of a group, whichever of several workers failed first."""
-    error = group.exceptions[0]
-    return first(error) if isinstance(error, BaseExceptionGroup) else error
+def first(group: BaseExceptionGroup) -> BaseException:
+    """Return one error of a group: that the user stopped us, else whichever of several workers failed first."""
+    own = [first(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
+    return min(own, key=lambda error: isinstance(error, Exception))
 
 
 def find_served(url: str, model: str) -> Served:
     """Ask a server what it says of a model.
 
-    Raises ModelError when it does not serve that name, EngineError when it does not answer.
+    Raises ModelError when it does not serve that name, EngineError when it does not answer, or with nonsense.
     """
+    url = url.rstrip("/")  # one server, one name
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UserError(f"--server {url}: expected a URL such as http://localhost:8000/v1")
@@ -169,17 +168,17 @@ def find_served(url: str, model: str) -> Served:
     key = os.environ.get("OPENAI_API_KEY") or "none"
     with openai.OpenAI(base_url=url, api_key=key, default_headers=HEADERS, timeout=20.0) as client:
         try:
-            cards = {card.id: card for card in client.models.list()}
+            reply = client.models.with_raw_response.list()
         except openai.APIError as error:
             raise failure(url, error) from error
+        cards = {card.id: card for card in shaped(f"{url}/models", reply.text, CARDS, "a list of models").data}
         if not cards:  # a server that lists none is taken at its word when it answers
             return Served(url, model, "")
         if model not in cards:
             raise ModelError(f"{url}: serves no {model!r}; it names {', '.join(sorted(cards)[:8])}")
-        card, extra = cards[model], cards[model].model_extra or {}
+        card = cards[model]
         version = ask_version(client, url) if card.owned_by in TELL_ALL else ""
-    context = extra.get("max_model_len")
-    return Served(url, model, str(card.owned_by), str(extra.get("root") or ""), version, context)
+    return Served(url, model, card.owned_by or "", card.root or "", version, card.max_model_len)
 
 
 def ask_version(client: openai.OpenAI, url: str) -> str:
@@ -187,5 +186,5 @@ def ask_version(client: openai.OpenAI, url: str) -> str:
     try:
         told: Any = client.get(url.rstrip("/").removesuffix("/v1") + "/version", cast_to=object)
         return str(told.get("version", "")) if isinstance(told, dict) else ""
-    except openai.APIError:
+    except (openai.APIError, ValueError):  # no such page, or no JSON
         return ""

@@ -88,6 +88,8 @@ def _read(test: str, function: str) -> _Program:
     if len(loops) != 1 or not isinstance(lists.get("inputs"), ast.List):
         raise DataError(f"test: expected a list `inputs` and one loop over it, found {test[:80]!r}")
     mine = loops[0]
+    if check and not check[0].args.args:
+        raise DataError(f"test: expected `check` to take the function, found {ast.unparse(check[0])[:80]!r}")
     if check:
         mine = _Renamed({check[0].args.args[0].arg: function}).visit(mine)
     around = [node for node in body if not _is_loop_part(node) and node not in check]

@@ -57,7 +57,7 @@ def minerva(row: Mapping[str, Any]) -> Shaped:
 
 def minerva_order(row: Mapping[str, Any]) -> int | None:
     """``idx`` where rows have it; copies without one keep their order."""
-    return int(row["idx"]) if str(row.get("idx", "")).isdigit() else None
+    return int(row["idx"]) if str(row.get("idx", "")).isdecimal() else None
 
 
 def gsm8k(row: Mapping[str, Any]) -> Shaped:

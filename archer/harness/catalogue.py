@@ -9,7 +9,7 @@ from pathlib import Path
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks.manager import TaskDict
 
-from archer.errors import ArcherError, DataError, MissingError, UserError
+from archer.errors import ArcherError, DataError, MissingError, UserError, first_line
 from archer.harness.export import folder
 from archer.types import Json
 
@@ -46,11 +46,14 @@ def open_task(manager: TaskManager, name: str) -> TaskDict:
     except ArcherError:
         raise
     except ImportError as error:
-        raise MissingError(f"lm-eval task {name}: {first_line(error)}; install what it names") from error
+        raise MissingError(
+            f"lm-eval task {name}: {type(error).__name__}: {first_line(error)}; install what it names"
+        ) from error
     except Exception as error:  # the hub's clients raise a dozen kinds, all meaning: not to be had
         sets = ", ".join(sorted(data_sets(manager, name))) or "its data"
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(
-            f"lm-eval task {name}: {sets} cannot be opened ({first_line(error)}); fetch the data set where the hub "
+            f"lm-eval task {name}: {sets} cannot be opened ({why}); fetch the data set where the hub "
             "is reachable, or give --include a folder with the task over files of your own"
         ) from error
 
@@ -82,8 +85,3 @@ def data_sets(manager: TaskManager, name: str) -> set[str]:
     """Return the data sets that a task, or all tasks of a group or tag, are made of."""
     entries = [manager.task_index.get(one) for one in [name, *parts(manager, name)]]
     return {str(entry.cfg["dataset_path"]) for entry in entries if entry and (entry.cfg or {}).get("dataset_path")}
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

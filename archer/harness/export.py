@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from archer.benchmark import Benchmark, benchmark_names, read_benchmark, read_suites
-from archer.home import suite
+from archer.home import in_checkout, suite
 from archer.types import Sampling
 
-HEAD = "# Written by `archer benchmarks export`. Do not edit: change benchmarks/{source} and export again.\n"
+WRITTEN = "# Written by `archer benchmarks export`."
+HEAD = WRITTEN + " Do not edit: change benchmarks/{source} and export again.\n"
 
 
 def folder() -> Path:
@@ -23,9 +24,12 @@ def folder() -> Path:
 
 
 def export() -> list[Path]:
-    """Write every task and group, remove those whose benchmark is gone; return the files that changed."""
-    wanted = files()
-    stale = [path for path in folder().glob("*.yaml") if path.name not in wanted]
+    """Write every task and group, remove those whose benchmark is gone; return the files that changed.
+
+    Files that were not written here stay. Raises DataError in an installed package.
+    """
+    wanted, place = files(), in_checkout(folder(), "tasks are exported from the benchmarks of")
+    stale = [path for path in place.glob("*.yaml") if path.name not in wanted and read(path).startswith(WRITTEN)]
     for path in stale:
         path.unlink()
     changed = [name for name, text in wanted.items() if read(folder() / name) != text]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archer.aside import write_aside
 from archer.errors import DataError
 from archer.machine import installed, provenance
 from archer.types import Json
@@ -82,11 +83,8 @@ def origin() -> dict[str, Json]:
 
 
 def write(path: Path, report: Mapping[str, Json]) -> None:
-    """Write a report aside, then rename it. Raises DataError where it holds what JSON does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(report, default=plain, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    """Write a report. Raises DataError where it holds what JSON does not."""
+    write_aside(path, json.dumps(report, default=plain, ensure_ascii=False) + "\n")
 
 
 def plain(value: object) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from archer.harness.report import origin, report_of, table, write
 from archer.harness.responses import Responses
 from archer.harness.texts import Encoded, Texts
 from archer.harness.window import Window
-from archer.policies.load import load_model, weights_digest
+from archer.policies.load import files_digests, load_model, weights_digest
 from archer.recipe import Recipe
 from archer.types import Json
 
@@ -34,13 +34,14 @@ class How:
 
     lm-eval's own tasks, and the numbers published with them, are without one unless stated. ``truncate`` lets
     prompts that are too long lose their beginning. ``shots`` replaces the tasks' own number of examples. ``data``
-    gives copies of data sets by the name of a benchmark of ours.
+    gives copies of data sets by the name of a benchmark of ours. ``threads`` of the CPU (0: torch's own choice).
     """
 
     chat: bool | None = None
     truncate: bool = False
     shots: int | None = None
     data: Mapping[str, Path] = field(default_factory=dict)
+    threads: int = 0
 
 
 def run_lm_eval(
@@ -58,9 +59,12 @@ def run_lm_eval(
     """
     if limit is not None and limit < 1:
         raise UserError(f"--lm-eval: a limit of {limit} documents; give 1 or more")
+    if how.threads:
+        torch.set_num_threads(how.threads)
     opened = open_tasks(recipe, tasks, include, how)
     model, tokenizer = load_model(recipe.model)
-    owner = {"weights": weights_digest(recipe.model), "bf16": recipe.update.bf16}
+    files = files_digests(recipe.model)
+    owner = {"weights": weights_digest(recipe.model), "bf16": recipe.update.bf16, "files": files}
     reports = {}
     with Responses(out / "lm-eval" / "responses.sqlite", owner) as responses:
         lm = build_lm(recipe, model, tokenizer, responses, how, seed)
@@ -91,7 +95,19 @@ def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: 
     opened = {name: open_task(catalogue, name) for name in dict.fromkeys(tasks)}
     for one in opened.values():
         prepare(one, how.shots, recipe.evaluate.samples)
+    refuse_unused(copies, opened)
     return opened
+
+
+def refuse_unused(copies: Collection[str], opened: Mapping[str, TaskDict]) -> None:
+    """Raise UserError for a copy of a data set that no task asks for."""
+    every = [task for one in opened.values() for task in one["tasks"].values()]
+    asked = {(task.get_config("dataset_kwargs") or {}).get("benchmark") for task in every}
+    for name in copies:
+        if name not in asked:
+            raise UserError(
+                f"--data {name}: none of the tasks is of that benchmark; leave it out, or ask for archer_{name}"
+            )
 
 
 def build_lm(recipe: Recipe, model: Any, tokenizer: Any, responses: Responses, how: How, seed: int) -> ArcherLM:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,10 +19,16 @@ from transformers import (
 )
 from transformers.utils import cached_file, logging
 
-from archer.errors import ModelError
+from archer.errors import ModelError, first_line
 from archer.recipe import Model
 
 EMBEDDED = "lab"
+VOCABULARIES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
+DECIDE = {  # what decides draws beside the weights, by file; the template's work shows in the prompts
+    "config": ("config.json",),  # rotary positions, scaling, end tokens
+    "generation": ("generation_config.json",),  # end tokens
+    "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+}
 
 
 def model_path(path: str) -> str:
@@ -80,12 +87,33 @@ def weights_digest(model: Model) -> str:
     For one ``model.safetensors`` it is what ``sha256sum`` says of it, and what the hub shows beside it; for several
     files it is that of all, in the order of their names. Raises ModelError where there are none.
     """
-    path = folder_of(model)
     try:
-        config = cached_file(path, "config.json", revision=model.revision)
+        return digest_of(on_disk(model))
+    except ModelError as error:
+        raise unusable(model, error) from error
+
+
+def files_digests(model: Model) -> dict[str, str]:
+    """Return the sha256 of what decides draws beside the weights: configurations and tokenizer. Raises ModelError."""
+    folder = on_disk(model)
+    found = {}
+    for name, known in DECIDE.items():
+        slow = VOCABULARIES if name == "tokenizer" and not (folder / "tokenizer.json").is_file() else ()
+        present = [folder / file for file in (*known, *slow) if (folder / file).is_file()]
+        parts = [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in present]
+        found[name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return found
+
+
+def on_disk(model: Model) -> Path:
+    """Return the folder that a model's files lie in, also of one from the hub. Raises ModelError."""
+    try:
+        config = cached_file(folder_of(model), "config.json", revision=model.revision)
     except OSError as error:
         raise unusable(model, error) from error
-    return digest_of(Path(str(config)).parent)
+    if config is None:
+        raise ModelError(f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name")
+    return Path(config).parent
 
 
 def digest_of(folder: Path) -> str:
@@ -103,5 +131,4 @@ def digest_of(folder: Path) -> str:
 
 def unusable(model: Model, error: Exception) -> ModelError:
     """Return the error that says which model cannot be loaded, and the first line of why."""
-    why = (str(error).splitlines() or [type(error).__name__])[0]
-    return ModelError(f"model.path: {model.path}: cannot be loaded: {why}")
+    return ModelError(f"model.path: {model.path}: cannot be loaded: {first_line(error)}")

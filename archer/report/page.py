@@ -10,8 +10,9 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from archer.aside import write_aside
 from archer.errors import DataError, RunFolderError
-from archer.journal import read_manifest, write_aside
+from archer.journal import read_manifest
 from archer.ranking import BASE, METRICS, Standings, legend, show, show_difference
 from archer.report.curves import Chart, charts, read_runs
 from archer.result import read_result

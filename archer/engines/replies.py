@@ -1,0 +1,80 @@
+"""What an OpenAI-compatible server's replies must look like: whatever answers 200 is not always one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from archer.errors import EngineError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``/models`` says of one model."""
+
+    id: str
+    owned_by: str | None = None
+    root: str | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The reply of ``/models``."""
+
+    data: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A response, and its thinking where the server takes that out of the text."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A message and why it ended."""
+
+    message: Message
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens of a response."""
+
+    completion_tokens: Annotated[int, Field(strict=True, ge=0)]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The reply of ``/chat/completions``."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage | None = None
+
+
+CARDS, COMPLETION = TypeAdapter(Cards), TypeAdapter(Completion)
+
+
+def shaped(where: str, text: str, reader: TypeAdapter[T], what: str) -> T:
+    """Return a reply. Raises EngineError when it is not what was asked for: a login page, half of an answer."""
+    try:
+        return reader.validate_python(json.loads(text))
+    except ValidationError as error:
+        one = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+    except ValueError as error:
+        why = str(error)
+    raise EngineError(
+        f"{where}: the reply is not {what} ({why}); it begins with {text[:80]!r}; check the URL (it ends in /v1) and "
+        "the server's log"
+    )

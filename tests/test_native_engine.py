@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,18 @@ def test_a_stream_depends_on_seed_problem_and_sample_alone() -> None:
     assert torch.equal(uniforms(3, "a", 0, 4), first[:4])
     for other in (uniforms(4, "a", 0, 8), uniforms(3, "b", 0, 8), uniforms(3, "a", 1, 8)):
         assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("template_ends", "opener"), [("<think>\n", "<think>"), ("<think>\n\n</think>\n\n", ""), ("", "")]
+)
+def test_a_thought_that_the_template_opens_is_part_of_the_text(parts: tuple, template_ends: str, opener: str) -> None:
+    """As DeepSeek-R1's template does: a response cut off while thinking then holds no answer."""
+    model, tokenizer = parts
+    asking = copy.deepcopy(tokenizer)
+    asking.chat_template += template_ends
+    found = Native(model, asking, Prompts(asking), 4).generate([Ask(PROBLEMS[0], (0, 1), seed=5)], SHORT)
+    assert {one.text.startswith("<think>") for one in found} == {bool(opener)}
+    assert [one.text for one in found] == [
+        opener + tokenizer.decode(one.tokens, skip_special_tokens=True) for one in found
+    ]

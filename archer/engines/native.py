@@ -21,6 +21,8 @@ from archer.prompts import Encoder
 from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
+THINK = "<think>"
+TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
 
 
 class Native:
@@ -164,6 +166,11 @@ class Native:
             column_SN[rows].scatter_(1, at_S1, new_S[:, None])
         board.count_S[rows] += 1
 
+    def _opener(self, prompt: tuple[int, ...]) -> str:
+        """Return ``<think>`` where the chat template has opened the thought: a grader looks for its end."""
+        tail = self.tokenizer.decode(prompt[-TAIL:]).rstrip()
+        return THINK if tail.endswith(THINK) else ""
+
     def _retire(self, slots: Slots, board: Board, sampling: Sampling, each: Callable[[Ended], None]) -> None:
         """Take finished rows out, telling ``each`` of them; the last rows move into their places."""
         count_S = board.count_S[: slots.active]
@@ -176,7 +183,7 @@ class Native:
         ended, counts = ended_S.tolist(), count_S.tolist()
         for row in over:
             tokens = board.token_SN[row, : counts[row] - ended[row]].tolist()
-            text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+            text = self._opener(board.rows[row].prompt) + self.tokenizer.decode(tokens, skip_special_tokens=True)
             stop: Stop = "end" if ended[row] else "length"
             each(board.ended(row, counts[row], stop, text))
         kept = slots.active - len(over)

@@ -33,8 +33,8 @@ class Math:
     What counts as the answer:
 
     - The text after the last ``</think>``. A ``<think>`` never closed is a truncated response: no answer. A text with
-      neither tag counts whole; where the prompt's template has opened the thought, ``opened`` says so, and a
-      text without ``</think>`` has no answer.
+      neither tag counts whole. Where the prompt's template opens the thought, as DeepSeek-R1's does, the native engine
+      begins the text with ``<think>``; ``opened`` says so of texts from elsewhere.
     - The last ``\boxed{...}`` whose braces close; boxes joined by only a comma, "and" or "or" are one list. Without
       a box the reason is ``no_answer``. ``find`` may name, after ``"box"``, ``"latex"`` and ``"expr"``: then a text
       without one, or one that goes on to "final answer is", is searched as math-verify does.

@@ -7,7 +7,7 @@ trivial program tells whose fault it is: where it runs, the input ends its sandb
 a broken sandbox become a reward of zero.
 
 A program that ran out of elapsed time while it waited for a free core, or that a kill from outside ended, as
-in a shortage of memory, is run once more, alone.
+in a shortage of memory, is run once more, alone, and with more time: other processes of the machine stay.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from archer.execution.guest import Guest, Lost
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
 LIFE = 2000  # inputs of one guest; then a fresh one takes its place
 STARVED = 0.1  # of the wall limit: waited longer than that for a free core, a time-out may be the load's doing
+PATIENCE = 3  # times the wall limit, for a second run after such a time-out; the CPU limit stays
 PAUSES = (0.2, 1.0, 3.0)  # seconds before another try to start a guest
 MOST_STDIN = 32 * 2**20  # bytes: an input lies in the folder that the program may fill
 TRIVIAL = Job("print(1)", in_order(Stdin("")), Limits())
@@ -179,8 +180,9 @@ class _Worker:
         with self._gate.beside_others():
             run, in_doubt = self._attempt(job, given)
         if in_doubt:
+            patient = replace(job.limits, wall_seconds=PATIENCE * job.limits.wall_seconds)
             with self._gate.second_chance():
-                run, _ = self._attempt(job, given)
+                run, _ = self._attempt(replace(job, limits=patient), given)
         return run
 
     def _attempt(self, job: Job, given: Input) -> tuple[Run, bool]:

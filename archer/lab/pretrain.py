@@ -32,7 +32,7 @@ class Pretrain:
 
     hidden: int = 96
     layers: int = 4
-    heads: int = 4
+    heads: int = 3
     intermediate: int = 256
     context: int = 512
     steps: int = 6000

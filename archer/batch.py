@@ -35,7 +35,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Response:
-    """One response as training sees it; ``used`` is False where over-long filtering left its tokens out."""
+    """One response as training sees it; ``used`` is False where over-long filtering left its tokens out.
+
+    ``old_logp_T`` and ``entropy_T`` are those of the policy that sampled it, as the engine reported them or as the
+    policy computed them again; then ``engine_logp_T`` keeps the engine's, and ``correction_T`` may weigh the
+    advantage of each token for the difference (``mismatch.py``).
+    """
 
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -44,6 +49,8 @@ class Response:
     entropy_T: Tensor
     used: bool = True
     ref_logp_T: Tensor | None = None
+    engine_logp_T: Tensor | None = None
+    correction_T: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.tokens)

@@ -2,57 +2,89 @@
 
 The rename is the moment a step is done: killed before it, a run redoes the step; killed after, it goes on
 with the next. Weights, optimizer and stream position are all there is to a run's state, so what follows is
-bitwise the same on the same machine.
+bitwise the same on the same machine with as many ranks, and the same but for rounding with another number.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from archer.errors import RunFolderError
+from archer.policies.base import Policy
+from archer.ranks import Ranks
+from archer.types import Json
 
-TRAINER = "trainer.pt"
+TRAINER = "trainer.json"  # the trainer's state, and the size of every other file
 
 
 def save(
     folder: Path,
     step: int,
-    model: PreTrainedModel,
+    policy: Policy,
     tokenizer: PreTrainedTokenizerBase,
-    state: dict[str, Any],
+    state: Mapping[str, Json],
     keep: int,
+    ranks: Ranks,
 ) -> None:
-    """Write the checkpoint after ``step`` steps and delete all but the newest ``keep``.
+    """Write the checkpoint after ``step`` steps and delete all but the newest ``keep``. A call of all ranks.
 
-    Raises RunFolderError when the disk is full; the checkpoints before it stay.
+    ``state`` is what the trainer needs to go on. Raises RunFolderError on every rank when the disk is full; the
+    checkpoints before it stay.
     """
     aside = folder / f".step-{step:06d}.tmp"
+    fault = ""
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        torch.save(state, aside / TRAINER)
-        for path in aside.iterdir():
-            sync(path)
-        aside.replace(folder / f"step-{step:06d}")
-        sync(folder)
+        if ranks.main:
+            clear(folder)
+            aside.mkdir(parents=True)
+        policy.write(aside)
+        if ranks.main:
+            tokenizer.save_pretrained(aside)
+            finish(aside, folder / f"step-{step:06d}", state)
     except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        fault = str(error) or type(error).__name__
+    fault = ranks.broadcast(f"checkpoint of step {step}", fault)
+    if fault:
+        if ranks.main:
+            shutil.rmtree(aside, ignore_errors=True)
         raise RunFolderError(
-            f"{folder}: the checkpoint of step {step} could not be written ({error}); free some space and run the "
+            f"{folder}: the checkpoint of step {step} could not be written ({fault}); free some space and run the "
             "same command again, it goes on from the last checkpoint"
-        ) from error
-    for old in found(folder)[:-keep]:
-        shutil.rmtree(old)
+        )
+    if ranks.main:
+        for old in found(folder)[:-keep]:
+            shutil.rmtree(old)
+
+
+def clear(folder: Path) -> None:
+    """Delete what runs that were killed while they wrote a checkpoint left."""
+    for left in folder.glob(".step-*.tmp"):
+        shutil.rmtree(left)
+
+
+def finish(aside: Path, final: Path, state: Mapping[str, Json]) -> None:
+    """Add the trainer's state, flush everything to the disk, and rename."""
+    sizes = {str(path.relative_to(aside)): path.stat().st_size for path in contents(aside)}
+    (aside / TRAINER).write_text(json.dumps({"state": state, "bytes": sizes}))
+    for path in aside.rglob("*"):
+        sync(path)
+    sync(aside)
+    if final.exists():  # of a run that went on from an older checkpoint, or had fewer ranks
+        shutil.rmtree(final)
+    aside.replace(final)
+    sync(final.parent)
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint but :data:`TRAINER`."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINER)
 
 
 def found(folder: Path) -> list[Path]:
@@ -60,23 +92,39 @@ def found(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def load(path: Path, model: PreTrainedModel) -> dict[str, Any]:
-    """Put a checkpoint's weights into ``model`` and return the trainer's state.
+def load(path: Path, policy: Policy) -> dict[str, Json]:
+    """Put a checkpoint into ``policy`` and return the trainer's state. A call of all ranks, all of which read.
 
-    Raises RunFolderError when a file is missing or cut short.
+    Raises RunFolderError when a file is missing or cut short, or holds another model.
     """
+    state = check(path)
     try:
-        state: dict[str, Any] = torch.load(path / TRAINER, weights_only=True, map_location=model.device)
-        weights: dict[str, torch.Tensor] = {}
-        for part in sorted(path.glob("*.safetensors")):
-            weights.update(load_file(part))
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except Exception as error:  # safetensors, pickle and torch each raise their own for a cut file
-        raise RunFolderError(f"{path}: damaged checkpoint ({error}); delete it to go on from an older one") from error
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    if unexpected or set(missing) - tied:
-        raise RunFolderError(f"{path}: weights do not fit the model: missing {missing}, unexpected {unexpected}")
+        policy.read(path)
+    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError) as error:
+        raise damaged(path, str(error)) from error
     return state
+
+
+def check(path: Path) -> dict[str, Json]:
+    """Return the trainer's state, once every file has the size that it was written with. Raises RunFolderError."""
+    try:
+        told = json.loads((path / TRAINER).read_text(encoding="utf-8"))
+        state, sizes = told["state"], told["bytes"]
+    except FileNotFoundError as error:
+        raise damaged(path, f"no {TRAINER}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, f"{TRAINER}: {error}") from error
+    for name, size in sizes.items():
+        there = (path / name).stat().st_size if (path / name).is_file() else None
+        if there != size:
+            what = "is missing" if there is None else f"has {there} bytes"
+            raise damaged(path, f"{name} {what}, {size} were written")
+    return dict(state)
+
+
+def damaged(path: Path, why: str) -> RunFolderError:
+    """Return the error that says what is wrong with a checkpoint."""
+    return RunFolderError(f"{path}: damaged checkpoint ({why}); delete it to go on from an older one")
 
 
 def sync(path: Path) -> None:

@@ -10,7 +10,8 @@
     `-- OurError                something of ours broke; never scored as the model's; exit code 1
         |-- SandboxError        an executor died, or broke its own protocol
         |-- GraderError         the grading workers broke (a slow answer is a verdict, not this)
-        `-- EngineError         an engine died, or returned what it should not
+        |-- EngineError         an engine died, or returned what it should not
+        `-- RankError           a process of a run of several did not come to a call of all
 
 Every message names the file or key, the value found, and the next step.
 """
@@ -63,6 +64,10 @@ class GraderError(OurError):
 
 class EngineError(OurError):
     """A rollout engine failed; says nothing about the model."""
+
+
+class RankError(OurError):
+    """A process of a run of several died, or did not come in time to a call that all make."""
 
 
 def first_line(error: BaseException) -> str:

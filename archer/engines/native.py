@@ -12,21 +12,20 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.base import Answered, Finished, ignore
+from archer.engines.asking import end_ids, rows_of, text_of
+from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
 from archer.engines.board import Board, Ended, Row, new_board
 from archer.engines.sampling import draw, uniforms
 from archer.engines.slots import Slots
-from archer.errors import DataError, ModelError
+from archer.errors import ModelError
 from archer.prompts import Encoder
 from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
-THINK = "<think>"
-TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
 
 
 class Native:
-    """Samples from ``model`` as it is now; the policy trains the same module, so nothing is copied.
+    """Samples from ``model`` as it is now: of a ``shared`` one the policy trains the same module, nothing is copied.
 
     ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
     ``context`` bounds prompt and response together (None: :func:`context_of` the model). ``files`` are the digests
@@ -36,6 +35,7 @@ class Native:
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, slots: int,
         autocast: torch.dtype | None = None, context: int | None = None, files: Mapping[str, str] | None = None,
+        shared: bool = True,
     ) -> None:  # fmt: skip
         kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
@@ -46,12 +46,18 @@ class Native:
         self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
         self.autocast = autocast
         self.context, self.files = context_of(model.config, context), dict(files or {})
-        self.version = 0
-        self.stops = stop_tokens(model, tokenizer)
+        self.shared, self.version = shared, 0
+        self.stops = torch.tensor(end_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
 
-    def load(self, version: int) -> None:
-        """Note the version of the weights, which are the policy's own."""
+    def load(self, version: int, weights: Weights) -> None:
+        """Note the version; copy the weights, unless the policy trains this very module."""
         self.version = version
+        if self.shared:
+            return
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in weights():
+                own[name].copy_(tensor)
 
     def describe(self) -> Mapping[str, Json]:
         """Return the name, the arithmetic of the forward passes, and the digests of the model's files."""
@@ -61,7 +67,9 @@ class Native:
         """Return the prompt's token ids."""
         return list(self.prompts.encode(problem))
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
+    def generate(
+        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+    ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
         done: dict[int, Rollout] = {}
 
@@ -70,25 +78,28 @@ class Native:
             done[ended.row.place] = rollout
             finished(rollout)
 
-        self._run(self._rows(asks), sampling, keep)
+        self._run(asks, sampling, keep, more)
         return [done[place] for place in sorted(done)]
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
         """Draw every sample; see :class:`archer.engines.base.Respondent`."""
-        self._run(self._rows(asks), sampling, lambda ended: answered(ended.answer()))
+        self._run(asks, sampling, lambda ended: answered(ended.answer()))
+
+    def close(self) -> None:
+        """Nothing was started."""
 
     @torch.inference_mode()
-    def _run(self, rows: Sequence[Row], sampling: Sampling, each: Callable[[Ended], None]) -> None:
+    def _run(
+        self, asks: Sequence[Ask], sampling: Sampling, each: Callable[[Ended], None], more: More = no_more
+    ) -> None:
         """Sample every row, telling ``each`` of it as it ends."""
+        rows = self._rows(asks, sampling, 0)
         if not rows:
             return
-        waiting = deque(rows)
-        capacity = min(self.slots, len(waiting))
-        longest = max(waiting, key=lambda row: len(row.prompt))
-        width = len(longest.prompt) + sampling.max_tokens
-        check_width(longest.problem.id, len(longest.prompt), sampling.max_tokens, self.context)
+        waiting, taken = deque(rows), len(rows)
+        capacity = min(self.slots, taken)
         device = self.model.device
-        slots = Slots(self.model.config.num_hidden_layers, capacity, width, device)
+        slots = Slots(self.model.config.num_hidden_layers, capacity, width(rows, sampling), device)
         board = new_board(capacity, sampling.max_tokens, device)
         self.model.eval()
         with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
@@ -98,14 +109,14 @@ class Native:
                 else:
                     self._decode(slots, board, sampling)
                 self._retire(slots, board, sampling, each)
+                if not waiting and slots.active < capacity:
+                    rows = self._rows(more(not slots.active), sampling, taken)
+                    slots.widen(width(rows, sampling))
+                    waiting.extend(rows)
+                    taken += len(rows)
 
-    def _rows(self, asks: Sequence[Ask]) -> list[Row]:
-        rows: list[Row] = []
-        for ask in asks:
-            prompt = self.prompts.encode(ask.problem)
-            for sample in ask.samples:
-                rows.append(Row(len(rows), ask.problem, sample, ask.seed, prompt))
-        return rows
+    def _rows(self, asks: Sequence[Ask], sampling: Sampling, first: int) -> list[Row]:
+        return rows_of(asks, self.prompts, sampling, self.context, first)
 
     def _admit(self, waiting: deque[Row], slots: Slots, board: Board, sampling: Sampling) -> None:
         """Prefill the next rows' prompts, each prompt once, and draw their first tokens."""
@@ -166,11 +177,6 @@ class Native:
             column_SN[rows].scatter_(1, at_S1, new_S[:, None])
         board.count_S[rows] += 1
 
-    def _opener(self, prompt: tuple[int, ...]) -> str:
-        """Return ``<think>`` where the chat template has opened the thought: a grader looks for its end."""
-        tail = self.tokenizer.decode(prompt[-TAIL:]).rstrip()
-        return THINK if tail.endswith(THINK) else ""
-
     def _retire(self, slots: Slots, board: Board, sampling: Sampling, each: Callable[[Ended], None]) -> None:
         """Take finished rows out, telling ``each`` of them; the last rows move into their places."""
         count_S = board.count_S[: slots.active]
@@ -183,7 +189,7 @@ class Native:
         ended, counts = ended_S.tolist(), count_S.tolist()
         for row in over:
             tokens = board.token_SN[row, : counts[row] - ended[row]].tolist()
-            text = self._opener(board.rows[row].prompt) + self.tokenizer.decode(tokens, skip_special_tokens=True)
+            text = text_of(self.tokenizer, board.rows[row].prompt, tokens)
             stop: Stop = "end" if ended[row] else "length"
             each(board.ended(row, counts[row], stop, text))
         kept = slots.active - len(over)
@@ -199,9 +205,14 @@ class Native:
             column[hole_S] = column[mover_S]
 
 
-def described(bf16: bool, files: Mapping[str, str]) -> dict[str, Json]:
-    """Return what :meth:`Native.describe` returns, for readers of stored samples that load no model."""
-    return {"name": "native", "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
+def width(rows: Sequence[Row], sampling: Sampling) -> int:
+    """Return the positions that the longest of ``rows`` may come to, 0 for none."""
+    return max((len(row.prompt) + sampling.max_tokens for row in rows), default=0)
+
+
+def described(bf16: bool, files: Mapping[str, str], name: str = "native") -> dict[str, Json]:
+    """Return what an engine's ``describe`` returns, for readers of stored samples that load no model."""
+    return {"name": name, "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
 
 
 def context_of(config: PretrainedConfig, stated: int | None) -> int | None:
@@ -219,23 +230,3 @@ def context_of(config: PretrainedConfig, stated: int | None) -> int | None:
             f"state {trained} or less"
         )
     return stated
-
-
-def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:
-    """Raise DataError when a prompt and its response do not fit into the model's context."""
-    if context is not None and prompt + max_tokens > context:
-        raise DataError(
-            f"{problem}: a prompt of {prompt} tokens and a response make {prompt + max_tokens} tokens, the model "
-            f"holds {context}; lower `max_tokens`, or state a longer `model.context` (rotary positions go on)"
-        )
-
-
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Return the ids that end a response: the generation config's and the tokenizer's end tokens."""
-    ids: set[int] = set()
-    for source in (model.generation_config, model.config, tokenizer):
-        value = getattr(source, "eos_token_id", None)
-        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    if not ids:
-        raise ModelError(f"{model.config.name_or_path}: no end token in generation_config.json or the tokenizer")
-    return torch.tensor(sorted(ids))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archer.engines.base import Answer, Answered, Finished, ignore, sample_seed
+from archer.engines.base import Answer, Answered, Finished, More, Weights, ignore, no_more, sample_seed
 from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
 
 
@@ -16,15 +16,24 @@ class Scripted:
     script: Callable[[Problem, int], str]
     version: int = 0
 
-    def load(self, version: int) -> None:
+    def load(self, version: int, weights: Weights) -> None:
         """Note the version."""
         self.version = version
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore) -> list[Rollout]:
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def generate(
+        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+    ) -> list[Rollout]:
         """Return the script's answers, cut at ``max_tokens`` characters."""
-        rollouts = [self._rollout(ask.problem, sample, sampling) for ask in asks for sample in ask.samples]
-        for rollout in rollouts:
-            finished(rollout)
+        rollouts: list[Rollout] = []
+        while asks:
+            new = [self._rollout(ask.problem, sample, sampling) for ask in asks for sample in ask.samples]
+            for rollout in new:
+                finished(rollout)
+            rollouts += new
+            asks = more(True)
         return rollouts
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
@@ -44,6 +45,12 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.keys[rows, :, : keys.shape[2]] = keys[source]
         self.values[rows, :, : values.shape[2]] = values[source]
 
+    def widen(self, width: int) -> None:
+        """Give every row room for ``width`` positions."""
+        if self.is_initialized:
+            more = (0, 0, 0, width - self.keys.shape[2])
+            self.keys, self.values = pad(self.keys, more), pad(self.values, more)
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return (keys seen by the coming query, offset)."""
         return self.slots.longest + query_length, 0
@@ -77,6 +84,13 @@ class Slots:
         self.active = rows.stop
         self._measure()
         return rows
+
+    def widen(self, width: int) -> None:
+        """Make room for rows of ``width`` positions, where there is less."""
+        if width > self.width:
+            for layer in self.layers:
+                layer.widen(width)
+            self.width = width
 
     def mask(self) -> Tensor:
         """Return which positions each active row's next token may see, (S, 1, 1, T) bool."""

@@ -1,0 +1,210 @@
+"""The policy: one update procedure over any mechanics, on one rank or many.
+
+B responses, T tokens, N response tokens of several responses, one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from archer.averaging import AVERAGINGS
+from archer.batch import Group, Response, Tokens, mini_batches, pad
+from archer.errors import UserError
+from archer.metrics import Averages
+from archer.objectives import Algorithm
+from archer.objectives.base import above_quantile, ratio
+from archer.policies.base import Mechanics, Scores
+from archer.policies.shares import rounds
+from archer.policies.stored import read_policy, whole_weights, write_policy
+from archer.ranks import Ranks
+from archer.recipe import Update
+
+CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of its response, as Archer does
+NOTHING = Response((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a rank scores where only others have work
+
+
+class Learner:
+    """Trains the mechanics' model in place (:class:`~archer.policies.base.Policy`).
+
+    ``steps`` is the number of optimizer steps planned, ``longest`` the most tokens a response may have. ``version``
+    counts training steps; there is no randomness, so no hidden state.
+    """
+
+    def __init__(self, mechanics: Mechanics, update: Update, steps: int, longest: int, ranks: Ranks) -> None:
+        self.mechanics, self.recipe, self.total, self.longest, self.ranks = mechanics, update, steps, longest, ranks
+        self.version = 0
+        self.optimizer_steps = 0
+
+    def keep_reference(self) -> None:
+        """Keep the weights as they are now: the reference of KL terms."""
+        self.mechanics.keep_reference()
+
+    def add_reference(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with the reference policy's log-probs. Needs :meth:`keep_reference`."""
+
+        def known(one: Response, logp_T: Tensor, entropy_T: Tensor) -> Response:
+            return replace(one, ref_logp_T=logp_T)
+
+        return self._scored(groups, self.mechanics.reference, known)
+
+    def score(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with log-probs and entropies by the policy's own pass; the engine's are kept."""
+
+        def known(one: Response, logp_T: Tensor, entropy_T: Tensor) -> Response:
+            engine = one.old_logp_T if one.engine_logp_T is None else one.engine_logp_T
+            return replace(one, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
+
+        self.mechanics.model.eval()
+        return self._scored(groups, self.mechanics.forward, known)
+
+    def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
+        """Run every epoch's mini-batches; return metrics averaged over their tokens and updates, on every rank."""
+        averages = Averages()
+        self.mechanics.model.train(self.recipe.checkpointing)  # what only training mode switches on
+        for _ in range(self.recipe.epochs):
+            for mini in mini_batches(groups, self.recipe.mini_batch):
+                self._step(mini, algorithm, averages)
+        self.version += 1
+        return summed(averages, self.ranks).result()
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield every weight by its Hugging Face name, whole; every rank iterates to the end."""
+        return whole_weights(self.mechanics.model, self.mechanics.whole)
+
+    def write(self, folder: Path) -> None:
+        """Write model and optimizer state into ``folder``; see :class:`~archer.policies.base.Policy`."""
+        counts = {"version": self.version, "optimizer_steps": self.optimizer_steps}
+        write_policy(folder, self.mechanics, counts, self.ranks)
+
+    def read(self, folder: Path) -> None:
+        """Take back what :meth:`write` wrote. Raises RunFolderError where it does not fit the model."""
+        counts = read_policy(folder, self.mechanics)
+        self.version, self.optimizer_steps = counts["version"], counts["optimizer_steps"]
+
+    def _scored(
+        self,
+        groups: Sequence[Group],
+        forward: Callable[[Sequence[Response]], Scores],
+        known: Callable[[Response, Tensor, Tensor], Response],
+    ) -> list[Group]:
+        """Score all responses, each on one rank, and put what comes of it into them by ``known``."""
+        flat = [one for group in groups for one in group]
+        own: dict[int, Scores] = {}
+        with torch.no_grad():
+            for rows in self._rounds(flat):
+                micro = [flat[row] for row in rows] or [NOTHING]
+                lengths = [len(one.tokens) for one in micro]
+                parts = [torch.split(column_N.cpu(), lengths) for column_N in forward(micro)]
+                own.update(zip(rows, zip(*parts, strict=True), strict=bool(rows)))
+        found: dict[int, Scores] = {}
+        for theirs in self.ranks.gather("scores of responses", own):
+            found.update(theirs)
+        place = iter([known(one, *found[row]) for row, one in enumerate(flat)])
+        return [tuple(next(place) for _ in group) for group in groups]
+
+    def _rounds(self, responses: Sequence[Response]) -> list[list[int]]:
+        return rounds([len(one) for one in responses], self.recipe.tokens, self.ranks.rank, self.ranks.world)
+
+    def _step(self, mini: Sequence[Response], algorithm: Algorithm, averages: Averages) -> None:
+        """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole."""
+        length_B = torch.tensor([float(len(one.tokens)) if one.used else 0.0 for one in mini])
+        weight_B = AVERAGINGS[algorithm.averaging](length_B, self.longest)
+        used = [one.entropy_T for one in mini if one.used]
+        if not used:  # over-long filtering left nothing to train on
+            return
+        step_entropy_N = torch.cat(used)
+        micros = self._rounds(mini)
+        for place, rows in enumerate(micros):
+            last = place == len(micros) - 1
+            if not rows:
+                logp_N, _ = self.mechanics.forward([NOTHING])
+                self.mechanics.backward(0.0 * logp_N.sum(), last)
+                continue
+            tokens = self._tokens([mini[row] for row in rows], algorithm, step_entropy_N)
+            loss_BT, columns = algorithm.objective(tokens)
+            loss = (loss_BT * tokens.mask_BT * weight_B[rows, None].to(loss_BT)).sum()
+            self.mechanics.backward(loss, last)
+            averages.add("loss", float(loss.detach()), 0.0)
+            self._observe(tokens, columns, averages)
+        self._finish(averages)
+
+    def _finish(self, averages: Averages) -> None:
+        """Move the weights by the gradient gathered. Raises UserError where it is not finite."""
+        norm = self.mechanics.step(self.recipe.lr * lr_factor(self.recipe, self.optimizer_steps, self.total))
+        if not math.isfinite(norm):
+            raise UserError(
+                f"training diverged: the gradient of optimizer step {self.optimizer_steps} is {norm}; lower "
+                "update.lr (the last checkpoint is from before this step)"
+            )
+        self.optimizer_steps += 1
+        if self.ranks.main:  # what is one number for all ranks is counted once
+            averages.add("gradient_norm", norm)
+            averages.counts["loss"] += 1
+
+    def _tokens(self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor) -> Tokens:
+        logp_N, entropy_N = self.mechanics.forward(micro)
+        lengths = [len(one.tokens) for one in micro]
+        device = logp_N.device
+        current_BT = pad(torch.split(entropy_N.detach(), lengths), device)
+        rollout_BT = pad([one.entropy_T for one in micro], device)
+        mask_BT = pad([torch.full((len(one.tokens),), one.used) for one in micro], device)
+        references = [one.ref_logp_T for one in micro if one.ref_logp_T is not None]
+        return Tokens(
+            logp_BT=pad(torch.split(logp_N, lengths), device),
+            old_logp_BT=pad([one.old_logp_T for one in micro], device),
+            entropy_BT=current_BT if algorithm.objective.entropy == "policy" else rollout_BT,
+            advantage_BT=advantages(micro, mask_BT),
+            mask_BT=mask_BT,
+            ref_logp_BT=pad(references, device) if references else None,
+            step_entropy_N=step_entropy_N,
+        )
+
+    def _observe(self, tokens: Tokens, columns: dict[str, Tensor], averages: Averages) -> None:
+        """Average the objective's columns over all tokens, and over reasoning and knowledge tokens."""
+        gate = replace(tokens, logp_BT=tokens.logp_BT.detach())
+        reasoning_BT = above_quantile(gate, CLASS_QUANTILE)
+        masks = {"": tokens.mask_BT, "reasoning": reasoning_BT, "knowledge": tokens.mask_BT & ~reasoning_BT}
+        columns = {**columns, "entropy": tokens.entropy_BT, "ratio": ratio(gate)}
+        averages.add_columns(columns, masks)
+
+
+def advantages(micro: Sequence[Response], mask_BT: Tensor) -> Tensor:
+    """Return each response's advantage at its tokens, (B, T), weighed by ``correction_T`` where it has one."""
+    device = mask_BT.device
+    advantage_BT = torch.tensor([one.advantage for one in micro], device=device)[:, None].expand_as(mask_BT)
+    if all(one.correction_T is None for one in micro):
+        return advantage_BT
+    weights = [torch.ones(len(one.tokens)) if one.correction_T is None else one.correction_T for one in micro]
+    return advantage_BT * pad(weights, device)
+
+
+def summed(averages: Averages, ranks: Ranks) -> Averages:
+    """Return the sums and counts of all ranks together, the same on every rank."""
+    if ranks.world == 1:
+        return averages
+    total = Averages()
+    for sums, counts in ranks.gather("metrics", (dict(averages.sums), dict(averages.counts))):
+        for name, value in sums.items():
+            total.add(name, value, counts[name])
+    return total
+
+
+def lr_factor(update: Update, step: int, total: int) -> float:
+    """Return the learning rate's factor at an optimizer step: linear warm-up, then the schedule.
+
+    ``total`` is the number of optimizer steps the recipe plans (with refill or drop it may come out smaller).
+    """
+    if step < update.warmup:
+        return (step + 1) / update.warmup
+    done = min(1.0, (step - update.warmup) / max(1, total - update.warmup))
+    return {
+        "constant": 1.0,
+        "linear": 1.0 - done,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+    }[update.schedule]

@@ -44,7 +44,7 @@ def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None 
         raise DataError(f"{name}: its problems are generated; there is nothing to pin but what `check` says")
     from_hub = not (data and name in data)
     if from_hub:
-        commit = _commit(old.data.path, revision or old.data.revision)
+        commit = commit_of(old.data.path, revision or old.data.revision)
         benchmark = replace(benchmark, data=replace(benchmark.data, revision=commit))
     problems = read_problems(benchmark.data, old.problems)
     if len(problems) != old.problems:
@@ -103,7 +103,7 @@ def _with(text: str, key: str, found: str) -> str:
     return new
 
 
-def _commit(repository: str, revision: str | None) -> str:
+def commit_of(repository: str, revision: str | None) -> str:
     """Return the full commit that a revision (or the newest) of a hub data set is."""
     try:
         from huggingface_hub import HfApi

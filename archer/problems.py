@@ -174,4 +174,4 @@ def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
         raise DataError(f"{source.path}: row {number}: {error}") from error
     prompt = source.instruction.replace("{prompt}", parts.prompt)
     name = f"{source.name}/{parts.id or number}"
-    return Problem(name, source.name, prompt, source.reward, parts.gold, meta=parts.meta)
+    return Problem(name, source.name, prompt, source.reward, parts.gold, parts.system, parts.meta)

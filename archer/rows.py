@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from archer.errors import DataError, MissingError, first_line
+from archer.home import PACKAGE
+from archer.jsonlist import elements
 from archer.recipe import Source
 
 Row = Mapping[str, Any]
@@ -53,23 +55,45 @@ def local_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
 
 
 def read_json(path: Path) -> Iterator[Row]:
-    """Yield the rows of a .json (a list) or .jsonl file, a line at a time. Raises DataError naming the line."""
+    """Yield the rows of a .json (a list) or .jsonl file, one at a time. Raises DataError naming the row or line."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file{maker(path)}")
     try:
         yield from _listed(path) if path.suffix == ".json" else _lines(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8: {error}") from error
 
 
-def _listed(path: Path) -> list[Row]:
+def maker(path: Path) -> str:
+    """Return the command that makes a file of `archer data build`, as the end of an error; empty for any other file."""
+    name = path.stem
+    made = path.parent.name == name and (PACKAGE / "data" / "pipelines" / f"{name.replace('-', '_')}.yaml").is_file()
+    return f"; `archer data build {name} --out {path.parent}` makes it" if made else ""
+
+
+def _listed(path: Path) -> Iterator[Row]:
+    """A list, an element at a time; some data sets name files .json that hold lines."""
+    with path.open(encoding="utf-8") as text:
+        start = text.read(1 << 16).lstrip()[:1]
+    if start == "[":
+        return elements(path)
+    if start == "{" and _has_lines(path):
+        return _lines(path)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of rows, found {type(rows).__name__}")
-    return rows
+    raise DataError(f"{path}: expected a list of rows, found {type(found).__name__}")
+
+
+def _has_lines(path: Path) -> bool:
+    """Say whether the first line is a row of its own, and not the last."""
+    with path.open("rb") as lines:
+        first, second = lines.readline(), lines.readline()
+    try:
+        return bool(second.strip()) and isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
 
 
 def _lines(path: Path) -> Iterator[Row]:

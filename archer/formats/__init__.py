@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archer.formats import codecontests, evalplus, humaneval, leetcode, livecodebench, mathematics, mbpp, olympiadbench
+from archer.formats import (
+    codecontests,
+    evalplus,
+    humaneval,
+    leetcode,
+    livecodebench,
+    mathematics,
+    mbpp,
+    olympiadbench,
+    released,
+)
 from archer.formats.dates import in_window
 from archer.formats.shaped import Shaped
 from archer.rewards.golds import kinds
@@ -27,6 +37,7 @@ PROGRAMS: dict[str, Callable[[Row], Shaped]] = {
     "mbppplus": evalplus.mbppplus,
     "codecontests": codecontests.shape,
     "leetcode": leetcode.shape,
+    "archer": released.shape,
 }
 MATHEMATICS: dict[str, Callable[[Row], Shaped]] = {
     "aime": mathematics.aime,

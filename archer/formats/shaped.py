@@ -21,6 +21,7 @@ class Shaped:
     prompt: str
     gold: Json
     meta: dict[str, Json] = field(default_factory=dict)
+    system: str = ""
 
 
 def value(row: Mapping[str, Any], key: str, kind: type[T]) -> T:

@@ -1,0 +1,104 @@
+"""``archer data``: training sets from public problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archer.commands.options import Threads, Unisolated
+
+if TYPE_CHECKING:
+    from archer.data.build import Build
+    from archer.data.pipeline import Pipeline
+
+app = typer.Typer(no_args_is_help=True, help="Training sets from public problems.")
+
+DATA = "NAME=PATH: the rows of a source or a benchmark, a .json(l) file or a folder of them."
+FILTER = "STEP=MODEL: who answers in a sampling step, or counts tokens; without it the step is not done."
+SERVER = "STEP=URL: an OpenAI-compatible server that serves that step's MODEL."
+
+
+@app.command("list")
+def list_pipelines() -> None:
+    """List the pipelines, their sources and their steps."""
+    from archer.data.pipeline import pipeline_names, read_pipeline
+
+    for name in pipeline_names():
+        found = read_pipeline(name)
+        typer.echo(f"{name}: {found.title}\n  steps: {' -> '.join(['read', *found.steps, 'write'])}")
+        for origin in found.sources:
+            typer.echo(f"  {origin.name:24} {origin.path}{f' ({origin.config})' if origin.config else ''}")
+
+
+@app.command()
+def build(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline that `archer data list` names, or a .yaml file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of rows and manifest; an unfinished one goes on.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help=DATA)] = None,
+    filters: Annotated[list[str] | None, typer.Option("--filter", help=FILTER)] = None,
+    servers: Annotated[list[str] | None, typer.Option("--server", help=SERVER)] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="A source or a step to leave out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    threads: Threads = 0,
+    allow_unisolated: Unisolated = False,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="One value: steps.duplicates.share=0.8.")] = None,
+) -> None:
+    """Make a training set: read, drop, write; counts of every step, and what was not done, in manifest.json."""
+    from archer.data.build import build as run
+    from archer.data.pipeline import read_pipeline
+    from archer.data.table import closing, table
+    from archer.data.work import Work
+    from archer.progress import Meter
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    chosen = read_pipeline(pipeline, changes or [])
+    models = Models(filters or [], servers or [], seed, allow_unisolated)
+    asked = asked_for(chosen, out or Path("runs") / "data" / chosen.name, data or [], skip or [], models)
+    with Work(asked.out, lambda text: typer.echo(text, err=True)) as work, Meter() as meter:
+        manifest = run(asked, work, meter)
+    typer.echo(table(manifest, work.seconds()))
+    typer.echo(closing(manifest, str(asked.rows)))
+
+
+@dataclass(frozen=True)
+class Models:
+    """The options that say who answers, and how."""
+
+    filters: Sequence[str]
+    servers: Sequence[str]
+    seed: int
+    unisolated: bool
+
+
+def asked_for(pipeline: Pipeline, out: Path, data: Sequence[str], skip: Sequence[str], models: Models) -> Build:
+    """Return what the options ask for. Raises DataError for one that names nothing that there is."""
+    from archer.benchmark import benchmark_names
+    from archer.data.build import Build
+    from archer.data.origins import placed
+    from archer.data.pipeline import named
+    from archer.data.steps import Sampled
+    from archer.exams import read_data
+
+    benchmarks = [text for text in data if text.partition("=")[0] in benchmark_names()]
+    rows = [text for text in data if text not in benchmarks]
+    where = named("--data", rows, [one.name for one in pipeline.sources])
+    pipeline = replace(pipeline, sources=tuple(placed(one, where.get(one.name)) for one in pipeline.sources))
+    asking = [name for name in pipeline.steps if pipeline.asks(name)]
+    drawing = [name for name in asking if isinstance(pipeline.step(name), Sampled)]
+    return Build(
+        pipeline,
+        out,
+        read_data(benchmarks),
+        named("--filter", models.filters, asking),
+        named("--server", models.servers, drawing),
+        tuple(skip),
+        models.seed,
+        models.unisolated,
+    )

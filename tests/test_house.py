@@ -22,7 +22,10 @@ DOORS = {
     "lm_eval": ("harness",),
     "docker": ("execution.docker", "execution.image"),
     "openai": ("engines.openai",),
-    "transformers": ("policies", "engines", "prompts", "checkpoint", "lab"),
+    "deepspeed": ("policies.deepspeed",),
+    "peft": ("policies.lora",),
+    "vllm": ("engines.vllm",),
+    "transformers": ("policies", "engines", "prompts", "checkpoint", "lab", "plan"),
 }
 
 

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from archer.commands import benchmarks
+from archer.commands import benchmarks, data
 from archer.commands.evaluate import evaluate
 from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe, split
 from archer.commands.tables import report, show, table
 from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
-from archer.machine import cores, die_with_parent
+from archer.machine import cores, die_with_parent, under_torchrun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ app = typer.Typer(
 lab = typer.Typer(no_args_is_help=True, help="The embedded laboratory.")
 app.add_typer(lab, name="lab")
 app.add_typer(benchmarks.app, name="benchmarks")
+app.add_typer(data.app, name="data")
 app.add_typer(sandbox.app, name="sandbox")
 app.command("eval")(evaluate)
 app.command()(table)
@@ -55,7 +56,7 @@ def compare(
         typer.echo(note, err=True, nl=bool(note))
     names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
-    side, each = comparing.schedule(len(names) * count, parallel, cores(), gpus() > 0)
+    side, each = comparing.schedule(len(names) * count, parallel, cores(), gpu_count() > 0)
     folder = out or Path("runs") / chosen.name
     plan = comparing.Plan(chosen, names, count, folder, side, threads or each, allow_unisolated)
     comparing.compare(plan)
@@ -69,18 +70,34 @@ def train(
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished one goes on.")] = None,
     threads: Threads = 0,
+    ranks: Annotated[int, typer.Option(help="Processes on this machine (0: one a GPU, with DeepSpeed).")] = 0,
     allow_unisolated: Unisolated = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan: memory, work, commands.")] = False,
+    nodes: Annotated[int | None, typer.Option(min=1, help="With --dry-run: machines.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="With --dry-run: GPUs of a machine.")] = None,
+    gpu_memory: Annotated[float, typer.Option(min=0.1, help="With --dry-run: GiB of a GPU.")] = 80.0,
     changes: Changes = None,
 ) -> None:
     """Train one algorithm with one seed, then evaluate it."""
-    from archer.train import Run
+    chosen = chosen_recipe(recipe, changes)
+    if dry_run:
+        from archer.plan import say_plan
+
+        say_plan(chosen, algorithm, (nodes, gpus, gpu_memory), (recipe, tuple(changes or ()), seed, out))
+        return
+    if nodes or gpus:
+        raise UserError("--nodes and --gpus belong to --dry-run; --ranks or torchrun starts a run of several")
+    from archer.assembly import Run
+    from archer.launch import launch
     from archer.train import train as run_training
 
-    chosen = chosen_recipe(recipe, changes)
     if not algorithm and len(chosen.algorithms) != 1:
         raise UserError(f"{recipe}: has {', '.join(chosen.algorithms)}; choose one with --algorithm")
     name = algorithm or next(iter(chosen.algorithms))
     folder = out or Path("runs") / chosen.name / name / f"seed-{seed}"
+    side = ranks or (gpu_count() if chosen.update.deepspeed is not None else 1)
+    if side > 1 and not under_torchrun():
+        sys.exit(launch(side, sys.argv[1:]))
     run_training(Run(chosen, name, seed, folder, threads, allow_unisolated))
 
 
@@ -112,7 +129,7 @@ def lab_show(task: str, index: int = 0, split: str = "train") -> None:
     typer.echo(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")
 
 
-def gpus() -> int:
+def gpu_count() -> int:
     """Return the number of GPUs torch can use."""
     import torch
 

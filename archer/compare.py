@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from archer.assembly import preflight
 from archer.benchmark import read_benchmark
 from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
@@ -28,7 +29,6 @@ from archer.problems import judges_programs
 from archer.progress import Board
 from archer.ranking import BASE
 from archer.recipe import Recipe
-from archer.train import preflight
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0

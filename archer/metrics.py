@@ -14,11 +14,16 @@ class Averages:
     def __init__(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, float] = defaultdict(float)
+        self.tops: dict[str, float] = {}
 
     def add(self, name: str, value: float, count: float = 1.0) -> None:
         """Add ``value``, already a sum over ``count`` elements."""
         self.sums[name] += value
         self.counts[name] += count
+
+    def top(self, name: str, value: float) -> None:
+        """Note ``value``, of which the largest counts."""
+        self.tops[name] = max(value, self.tops.get(name, value))
 
     def add_columns(self, columns: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Add every column over every mask; the name is ``column`` or ``column_mask`` (mask "" is all)."""
@@ -28,5 +33,6 @@ class Averages:
                 self.add(full, float((column.detach() * mask).sum()), float(mask.sum()))
 
     def result(self) -> dict[str, float]:
-        """Return the mean of each name that has any elements."""
-        return {name: self.sums[name] / count for name, count in sorted(self.counts.items()) if count}
+        """Return the mean of each name that has any elements, and the largest values noted."""
+        means = {name: self.sums[name] / count for name, count in sorted(self.counts.items()) if count}
+        return {**means, **self.tops}

@@ -7,7 +7,7 @@ T tokens of a response, N tokens of a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,6 +17,8 @@ from archer.batch import Group, Response
 from archer.errors import EngineError
 from archer.objectives.base import LOG_RATIO_BOUND
 from archer.parts import Correction
+
+LARGEST = "mismatch/largest"
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
@@ -37,11 +39,11 @@ def measures(gap_N: Tensor) -> dict[str, float]:
     return {
         "mismatch/k1": float(-gap_N.mean()),
         "mismatch/k3": float((bounded_N.exp() - bounded_N - 1).mean()),
-        "mismatch/largest": float(gap_N.abs().max().clamp(max=LOG_RATIO_BOUND).exp()),
+        LARGEST: float(gap_N.abs().max().clamp(max=LOG_RATIO_BOUND).exp()),
     }
 
 
-def judge(metrics: dict[str, float], correction: Correction, step: int) -> str:
+def judge(metrics: Mapping[str, float], correction: Correction, step: int) -> str:
     """Return what to warn of, nothing where all is well.
 
     Raises EngineError where the mean k3 passes ``correction.stop``: what is sampled is not what is trained.
@@ -49,12 +51,12 @@ def judge(metrics: dict[str, float], correction: Correction, step: int) -> str:
     k3 = metrics.get("mismatch/k3", 0.0)
     said = (
         f"step {step}: engine and policy disagree: k3 {k3:.2e} a token, largest ratio "
-        f"{metrics.get('mismatch/largest', 1.0):.3g}"
+        f"{metrics.get(LARGEST, 1.0):.3g}"
     )
     if not k3 <= correction.stop:  # a NaN stops too
         raise EngineError(
             f"{said}, above rollout.correction.stop {correction.stop:g}; the engine has other weights than the policy, "
-            "or another chat template, dtype or temperature. The step was not trained on"
+            "or another chat template, dtype or temperature; nothing of this step is kept"
         )
     return f"{said}, above rollout.correction.warn {correction.warn:g}" if k3 > correction.warn else ""
 

@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from archer.errors import ModelError
 from archer.types import Json, Problem
 
+Tokenizer = PreTrainedTokenizerBase
+
 
 class Encoder(Protocol):
     """What an engine needs of prompts."""

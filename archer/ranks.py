@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -97,11 +97,14 @@ class Ranks:
         self._depth += 1
         try:
             yield
+        except torch.OutOfMemoryError:  # a RuntimeError too, and no other rank's fault
+            raise
         except RuntimeError as error:  # what torch.distributed raises for a lost peer and for its own timeout
             raise self._missed(what, started, reason(error)) from error
         finally:
             self._depth -= 1
             timer.cancel()
+            timer.join()  # it holds the group, and must not be the one that lets go of it while the process ends
             self.stand(f"after {what}")
 
     def stand(self, what: str) -> None:
@@ -113,17 +116,23 @@ class Ranks:
                 self.store = None
 
     def standings(self) -> str:
-        """Return where each rank said it stands, for an error."""
-        if self.store is None:
+        """Return where each rank said it stands, for an error; the store is asked once, and then left alone."""
+        store, self.store = self.store, None
+        if store is None:
             return "rank 0, which knows where each stands, does not answer"
-        told = []
-        for rank in range(self.world):
-            try:
-                what, since = json.loads(self.store.get(f"at/{rank}"))
-                told.append(f"rank {rank}: {what}, for {time.time() - since:.0f} s")
-            except (RuntimeError, ValueError):
-                told.append(f"rank {rank}: unknown")
-        return "; ".join(told)
+        told = ["unknown"] * self.world
+
+        def ask() -> None:
+            with suppress(RuntimeError, ValueError):
+                for rank in range(self.world):
+                    what, since = json.loads(store.get(f"at/{rank}"))
+                    told[rank] = f"{what}, for {time.time() - since:.0f} s"
+
+        # Over a dead link the store does not come back, not even past its own timeout.
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(STORE_SECONDS)
+        return "; ".join(f"rank {rank}: {stands}" for rank, stands in enumerate(told))
 
     def _missed(self, what: str, started: float, why: str) -> RankError:
         return RankError(

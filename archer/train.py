@@ -1,74 +1,14 @@
 """``archer train``: one algorithm, one seed, from the base model to a graded final model.
 
-Read :func:`train` first: it is the table of contents of a step.
+This is the table of contents of a step; ``assembly.py`` holds its parts.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
-from archer import checkpoint
-from archer.batch import Group
-from archer.build import build_algorithm
-from archer.engines import open_engine
-from archer.engines.base import Engine, Respondent
-from archer.engines.asking import check_width
-from archer.engines.native import context_of
-from archer.engines.spread import Spread
-from archer.errors import EngineError, UserError
-from archer.evaluate import Examinee, evaluate
-from archer.examine import open_exams, open_sandbox, origin
-from archer.exams import Exam
-from archer.execution.base import Executor
-from archer.grading import Grader, where_programs_ran
-from archer.groups import Clock, Harvest, Sampler, describe, pack
-from archer.journal import Elsewhere, Journal
-from archer.lanes import Queue
-from archer.machine import cores, provenance
-from archer.mismatch import corrected, judge
-from archer.mismatch import describe as describe_mismatch
-from archer.objectives import Algorithm
-from archer.policies import open_policy
-from archer.policies.base import Policy
-from archer.policies.load import digest_of, load_config, load_model, load_tokenizer
-from archer.problems import open_stream
-from archer.prompts import Prompts
-from archer.ranks import Ranks, open_ranks
-from archer.recipe import Recipe
-from archer.sinks import Sink, check_sinks, open_sinks
-from archer.store import Scratch, Store
-from archer.supply import Ahead, Supply, Synchronous
-from archer.types import Json
-
-RANK_SECONDS = 1800.0  # to join the other ranks, where the recipe names no deadline
-AGREED = ("recipe_digest", "algorithm", "seed", "threads", "archer", "commit", "versions")
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What to train, where to write, and how many CPU threads to use (0: torch's choice)."""
-
-    recipe: Recipe
-    algorithm: str
-    seed: int
-    folder: Path
-    threads: int = 0
-    unisolated: bool = False
-
-    def manifest(self) -> dict[str, Json]:
-        """Return the run's identity and origin."""
-        return {
-            "recipe": asdict(self.recipe), "recipe_digest": self.recipe.digest(self.algorithm),
-            "algorithm": self.algorithm, "seed": self.seed, "threads": torch.get_num_threads(), **provenance(),
-        }  # fmt: skip
+from archer.assembly import Run, open_parts
+from archer.groups import Clock, describe
 
 
 def train(run: Run) -> None:
@@ -91,6 +31,8 @@ def train(run: Run) -> None:
             metrics = {**describe(harvest, policy.version), **mismatch}
             with clock("update"):
                 metrics |= policy.update(groups, algorithm)
+            if not mismatch:  # else it was heeded before
+                parts.heed(step, metrics)
             parts.supply.finish(clock)
             with clock("sync"):
                 parts.engine.load(policy.version, policy.weights)
@@ -105,171 +47,3 @@ def train(run: Run) -> None:
             for sink in parts.sinks:
                 sink.log(step - 1, metrics)
         parts.examine(recipe.steps)
-
-
-@dataclass
-class Parts:
-    """The parts of a run, built from its recipe."""
-
-    run: Run
-    ranks: Ranks
-    algorithm: Algorithm
-    journal: Journal
-    tokenizer: PreTrainedTokenizerBase
-    policy: Policy
-    engine: Engine
-    grader: Grader
-    executor: Executor | None
-    supply: Supply
-    exams: list[Exam]
-    sinks: list[Sink]
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints lie."""
-        return self.run.folder / "checkpoints"
-
-    def resume(self) -> tuple[int, Queue]:
-        """Load the newest checkpoint, if any; return the steps done and where the problem stream stands."""
-        complete = self.ranks.broadcast("the newest checkpoint", checkpoint.found(self.checkpoints))
-        if not complete:
-            self.journal.rewind(0)
-            return 0, Queue()
-        state = checkpoint.load(complete[-1], self.policy)
-        self.supply.restore(state["ahead"])
-        self.engine.load(self.policy.version, self.policy.weights)
-        self.journal.rewind(state["step"])
-        following, left = state["queue"]
-        return state["step"], Queue(following, tuple(left))
-
-    def take(self, step: int, queue: Queue, clock: Clock) -> Harvest:
-        """Return the step's groups. Where the engine fails, save first what no checkpoint has yet."""
-        try:
-            return self.supply.take(queue, clock)
-        except EngineError:
-            # The other ranks do not know of it: what all write together cannot be written.
-            if step % self.run.recipe.save.every and self.ranks.world == 1:
-                self.save(step, queue)
-            raise
-
-    def prepare(self, step: int, harvest: Harvest, clock: Clock) -> tuple[list[Group], dict[str, float]]:
-        """Return the groups as they train, and how far engine and policy disagree on them.
-
-        Raises EngineError where they disagree too far.
-        """
-        recipe = self.run.recipe
-        groups, mismatch = pack(harvest.groups, self.algorithm, recipe.rollout.max_tokens), dict[str, float]()
-        if recipe.rollout.engine != "native" or recipe.rollout.ahead:
-            with clock("score"):
-                groups = self.policy.score(groups)
-            mismatch = describe_mismatch(groups)
-            if warning := judge(mismatch, recipe.correction, step):
-                logger.warning(warning)
-            groups = corrected(groups, recipe.correction)
-        if self.algorithm.objective.needs_reference:
-            with clock("reference"):
-                groups = self.policy.add_reference(groups)
-        return groups, mismatch
-
-    def save(self, step: int, queue: Queue) -> None:
-        """Write a checkpoint: the moment the steps so far are done."""
-        state = {"step": step, "queue": (queue.next, queue.left), "ahead": self.supply.state()}
-        keep = self.run.recipe.save.keep
-        checkpoint.save(self.checkpoints, step, self.policy, self.tokenizer, state, keep, self.ranks)
-
-    def curve(self, step: int) -> Mapping[str, float]:
-        """Evaluate a part of every benchmark where a curve point is due; return the scores by name."""
-        plan = self.run.recipe.evaluate
-        if not plan.every or step % plan.every:
-            return {}
-        parts = [exam.part(plan.curve_problems, plan.curve_samples) for exam in self.exams]
-        return Spread(self.engine, self.ranks).lead(lambda engine: self._points(engine, parts, step)) or {}
-
-    def _points(self, engine: Respondent, parts: Sequence[Exam], step: int) -> dict[str, float]:
-        scores = {}
-        for part in parts:
-            result = evaluate(engine, self.grader, part, self._who(step, ""), Scratch())
-            self.journal.result(result, final=False)
-            scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
-        return scores
-
-    def examine(self, step: int) -> None:
-        """Run the final evaluation, skipping benchmarks already done; its samples stay in ``samples/``."""
-        Spread(self.engine, self.ranks).lead(lambda engine: self._finals(engine, step))
-
-    def _finals(self, engine: Respondent, step: int) -> None:
-        left = [exam for exam in self.exams if not self.journal.has(exam.benchmark.name)]
-        if not left:
-            return
-        who = self._who(step, digest_of(checkpoint.found(self.checkpoints)[-1]))
-        made = {**provenance(), "engine": engine.describe()}
-        for exam in left:
-            with Store(self.run.folder / "samples" / f"{exam.benchmark.name}.jsonl", made) as store:
-                self.journal.result(evaluate(engine, self.grader, exam, who, store), final=True)
-
-    def _who(self, step: int, weights: str) -> Examinee:
-        return Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor), weights)
-
-
-def open_parts(run: Run, stack: ExitStack) -> Parts:
-    """Build every part; what must be closed goes on ``stack``. Raises UserError before anything is written."""
-    recipe = run.recipe
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    algorithm = build_algorithm(recipe, run.algorithm)
-    exams = preflight(recipe)
-    ranks = open_ranks(recipe.deepspeed.seconds if recipe.deepspeed else RANK_SECONDS, stack)
-    recipe = among(recipe, ranks)
-    stream = open_stream(recipe.data, run.seed)
-    sources = [*recipe.data, *(exam.benchmark.data for exam in exams)]
-    executor = open_sandbox(recipe, sources, run.unisolated, stack)
-    manifest = {**run.manifest(), "ranks": ranks.world, "sandbox": where_programs_ran(executor)}
-    ranks.agree("a run", {key: manifest[key] for key in AGREED}, "start the same command on every rank")
-    model, tokenizer = load_model(recipe.model)
-    policy = open_policy(recipe, model, ranks, run.seed)
-    if algorithm.objective.needs_reference:
-        policy.keep_reference()
-    engine = open_engine(recipe, model if samples_policy(recipe) else None, tokenizer, ranks)
-    stack.callback(engine.close)
-    grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests, ranks)
-    supply = Ahead(sampler) if recipe.rollout.ahead else Synchronous(sampler)
-    journal = Journal(run.folder, manifest) if ranks.main else Elsewhere(run.folder)
-    stack.callback(journal.close)
-    sinks = open_sinks(recipe.log, run.folder, manifest, stack) if ranks.main else []
-    return Parts(run, ranks, algorithm, journal, tokenizer, policy, engine, grader, executor, supply, exams, sinks)
-
-
-def among(recipe: Recipe, ranks: Ranks) -> Recipe:
-    """Return the recipe with the machine's cores divided among the ranks that grade on it."""
-    if ranks.world == 1 or recipe.reward.workers:
-        return recipe
-    return replace(recipe, reward=replace(recipe.reward, workers=max(1, cores() // ranks.beside)))
-
-
-def samples_policy(recipe: Recipe) -> bool:
-    """Say whether the native engine may sample from the policy's own module: it is whole, and at rest meanwhile."""
-    sharded = recipe.deepspeed is not None and recipe.deepspeed.stage == 3
-    return not sharded and not recipe.rollout.ahead
-
-
-def preflight(recipe: Recipe) -> list[Exam]:
-    """Find what would end a run later: data, benchmarks, chat template, context, packages; return the exams.
-
-    Raises UserError. Loads no weights. Of the training data it looks at one step's worth of prompts.
-    """
-    if recipe.evaluate.server:
-        raise UserError(
-            f"evaluate.server: {recipe.evaluate.server} answers with its own weights, not with those of the run; leave "
-            "it out to train, and evaluate the finished model with `archer eval --server`"
-        )
-    check_sinks(recipe.log)
-    exams = open_exams(recipe)
-    prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
-    context = context_of(load_config(recipe.model), recipe.model.context)
-    asked = [(recipe.rollout.max_tokens, open_stream(recipe.data, 0).take(0, recipe.rollout.prompts))]
-    asked += [(exam.benchmark.sampling.max_tokens, list(exam.problems)) for exam in exams]
-    for max_tokens, problems in asked:
-        longest = max(problems, key=lambda problem: len(prompts.encode(problem)))
-        check_width(longest.id, len(prompts.encode(longest)), max_tokens, context)
-    return exams

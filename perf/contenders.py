@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from trl_step import Work
 
-import archer.train
+import archer.assembly
 from archer.build import build_algorithm
+from archer.examine import open_sandbox
 from archer.grading import Grader
 from archer.groups import Clock, shaped_reward
 from archer.journal import Journal, read_lines
@@ -27,6 +28,7 @@ from archer.policies.load import load_model, model_path
 from archer.problems import open_stream
 from archer.prompts import Prompts
 from archer.recipe import Recipe, read_recipe
+from archer.train import train
 from archer.types import Problem, Rollout
 
 Steps = list[dict[str, Any]]
@@ -80,11 +82,11 @@ def run_archer(work: Work, _tuned: bool) -> tuple[Any, Steps, Any]:
             super().write(*columns)
             moments.append(time.perf_counter())
 
-    archer.train.Journal = Timed  # type: ignore[misc]
+    archer.assembly.Journal = Timed  # type: ignore[misc]
     made, told = recipe(work)
     with tempfile.TemporaryDirectory() as folder:
-        run = archer.train.Run(made, work.algorithm, work.seed, Path(folder), work.threads)
-        archer.train.train(run)
+        run = archer.assembly.Run(made, work.algorithm, work.seed, Path(folder), work.threads)
+        train(run)
         metrics, timings = (read_lines(Path(folder) / f"{name}.jsonl") for name in ("metrics", "timings"))
         manifest = run.manifest()
     steps = []
@@ -162,7 +164,7 @@ def run_trl(work: Work, tuned: bool) -> tuple[Any, Steps, Any]:
     rows = Dataset.from_list([{"prompt": [talk(one)], "number": at} for at, one in enumerate(problems)])
     told = trl_settings(work, made, algorithm, tuned)
     with ExitStack() as stack:
-        executor = archer.train.open_sandbox(made, False, stack)
+        executor = open_sandbox(made, made.data, False, stack)
         grader = stack.enter_context(Grader(made.reward.workers, made.reward.seconds, executor))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         judge = Judge(problems, grader, algorithm, work.max_tokens)

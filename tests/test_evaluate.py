@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from archer.__main__ import app
 from archer.aside import write_aside
+from archer.assembly import Run, preflight
 from archer.benchmark import Benchmark
 from archer.engines.base import Answered
 from archer.engines.recall import Recall
@@ -37,7 +38,7 @@ from archer.result import Result, read_result
 from archer.scorecard import cells, majority, under
 from archer.store import Scratch, Store
 from archer.subject import Subject
-from archer.train import Run, preflight, train
+from archer.train import train
 from archer.types import Ask, Problem, Sampling
 
 ROOT = Path(__file__).parent.parent

@@ -12,6 +12,7 @@ import typer
 from archer.commands.options import Changes, Chat, Include, Shots, Threads, Truncate, Unisolated, chosen_recipe, split
 from archer.commands.together import refuse_ignored, refuse_unused, refuse_values
 from archer.errors import UserError
+from archer.machine import under_torchrun
 
 if TYPE_CHECKING:
     from archer.examine import Exams
@@ -48,6 +49,11 @@ def evaluate(
     changes: Changes = None,
 ) -> None:
     """Evaluate a model as it is."""
+    if under_torchrun():
+        raise UserError(
+            "archer eval is one process; for several GPUs start `vllm serve MODEL --data-parallel-size N` and name it "
+            "with --server"
+        )
     refuse_ignored(options)
     refuse_values(label, temperature)
     drawn = {"max_tokens": max_tokens, "temperature": temperature}

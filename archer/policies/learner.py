@@ -17,6 +17,7 @@ from archer.averaging import AVERAGINGS
 from archer.batch import Group, Response, Tokens, mini_batches, pad
 from archer.errors import UserError
 from archer.metrics import Averages
+from archer.mismatch import LARGEST, measures
 from archer.objectives import Algorithm
 from archer.objectives.base import above_quantile, ratio
 from archer.policies.base import Mechanics, Scores
@@ -67,9 +68,9 @@ class Learner:
         """Run every epoch's mini-batches; return metrics averaged over their tokens and updates, on every rank."""
         averages = Averages()
         self.mechanics.model.train(self.recipe.checkpointing)  # what only training mode switches on
-        for _ in range(self.recipe.epochs):
-            for mini in mini_batches(groups, self.recipe.mini_batch):
-                self._step(mini, algorithm, averages)
+        for epoch in range(self.recipe.epochs):
+            for number, mini in enumerate(mini_batches(groups, self.recipe.mini_batch)):
+                self._step(mini, algorithm, averages, first=epoch == number == 0)
         self.version += 1
         return summed(averages, self.ranks).result()
 
@@ -111,8 +112,12 @@ class Learner:
     def _rounds(self, responses: Sequence[Response]) -> list[list[int]]:
         return rounds([len(one) for one in responses], self.recipe.tokens, self.ranks.rank, self.ranks.world)
 
-    def _step(self, mini: Sequence[Response], algorithm: Algorithm, averages: Averages) -> None:
-        """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole."""
+    def _step(self, mini: Sequence[Response], algorithm: Algorithm, averages: Averages, *, first: bool) -> None:
+        """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole.
+
+        The ``first`` of a training step has the weights that sampled: it tells, at no cost, how far an engine that
+        was not scored again is from the policy.
+        """
         length_B = torch.tensor([float(len(one.tokens)) if one.used else 0.0 for one in mini])
         weight_B = AVERAGINGS[algorithm.averaging](length_B, self.longest)
         used = [one.entropy_T for one in mini if one.used]
@@ -132,6 +137,8 @@ class Learner:
             self.mechanics.backward(loss, last)
             averages.add("loss", float(loss.detach()), 0.0)
             self._observe(tokens, columns, averages)
+            if first and mini[0].engine_logp_T is None:
+                compare(tokens, averages)
         self._finish(averages)
 
     def _finish(self, averages: Averages) -> None:
@@ -184,14 +191,26 @@ def advantages(micro: Sequence[Response], mask_BT: Tensor) -> Tensor:
     return advantage_BT * pad(weights, device)
 
 
+def compare(tokens: Tokens, averages: Averages) -> None:
+    """Add how far the policy's log-probs are from those that the engine reported."""
+    gap_N = (tokens.logp_BT.detach() - tokens.old_logp_BT)[tokens.mask_BT]
+    for name, value in measures(gap_N).items():
+        if name == LARGEST:
+            averages.top(name, value)
+        else:
+            averages.add(name, value * len(gap_N), len(gap_N))
+
+
 def summed(averages: Averages, ranks: Ranks) -> Averages:
     """Return the sums and counts of all ranks together, the same on every rank."""
     if ranks.world == 1:
         return averages
     total = Averages()
-    for sums, counts in ranks.gather("metrics", (dict(averages.sums), dict(averages.counts))):
+    for sums, counts, tops in ranks.gather("metrics", (dict(averages.sums), dict(averages.counts), averages.tops)):
         for name, value in sums.items():
             total.add(name, value, counts[name])
+        for name, value in tops.items():
+            total.top(name, value)
     return total
 
 

@@ -17,8 +17,11 @@ from archer.types import Json
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot")
 GREY = "#8a8f98"
-PARTS = ("generate", "reward", "reference", "update", "evaluate", "write")  # of a step, as timed
+PARTS = (  # of a step, as timed; several ranks, other engines and rollouts ahead have more of them
+    "generate", "reward", "gather", "score", "reference", "update", "wait", "sync", "evaluate", "write",
+)  # fmt: skip
 HEIGHT = 300
+LEAST_SECONDS = 0.001  # of a step's part that is drawn
 
 Line = Mapping[str, Json]
 Runs = Mapping[str, Mapping[int, Sequence[Line]]]  # journal lines by algorithm and seed
@@ -153,13 +156,13 @@ def durations(runs: Runs) -> Chart:
     if not means:
         return Chart(title, "No run recorded its timings.", None)
     names = [escape(name) for name in means]
-    for place, part in enumerate(PARTS):
-        seconds = [means[name][part] for name in means]
-        if any(seconds):
-            figure.add_bar(
-                y=names, x=seconds, orientation="h", name=part, marker={"color": COLOURS[place]},
-                hovertemplate="%{x:.2f} s",
-            )  # fmt: skip
+    spent = {part: [means[name][part] for name in means] for part in PARTS}
+    notable = {part: seconds for part, seconds in spent.items() if max(seconds) >= LEAST_SECONDS}
+    for place, (part, seconds) in enumerate(notable.items()):
+        figure.add_bar(
+            y=names, x=seconds, orientation="h", name=part, marker={"color": COLOURS[place % len(COLOURS)]},
+            hovertemplate="%{x:.2f} s",
+        )  # fmt: skip
     dress(figure)
     figure.update_layout(barmode="stack", hovermode="closest", yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     figure.update_xaxes(title_text="seconds")

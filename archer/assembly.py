@@ -93,6 +93,7 @@ class Parts:
         """Load the newest checkpoint, if any; return the steps done and where the problem stream stands."""
         complete = self.ranks.broadcast("the newest checkpoint", checkpoint.found(self.checkpoints))
         if not complete:
+            self.engine.load(0, self.policy.weights)  # servers may still hold those of another run
             self.journal.rewind(0)
             return 0, Queue()
         state = checkpoint.load(complete[-1], self.policy)

@@ -66,6 +66,7 @@ def examine(asked: Exams, watch: Watch) -> list[Result]:
             refuse_without_samples(asked, exams)
         executor = open_sandbox(recipe, [exam.benchmark.data for exam in exams], asked.unisolated, stack)
         subject = recalled(recipe, asked.out) if asked.regrade else open_subject(recipe)
+        stack.callback(subject.close)
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
         from_where = {**origin(recipe, executor), "server": subject.server}
         journal = Journal(asked.out, manifest(asked, subject, from_where))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class Subject:
     engine: Respondent
     weights: str
     server: Mapping[str, Json] | None = None
+    close: Callable[[], None] = lambda: None
 
     @property
     def doubt(self) -> str:
@@ -45,7 +46,8 @@ def open_subject(recipe: Recipe) -> Subject:
     if recipe.evaluate.server:
         return open_server(recipe)
     engine = open_engine(recipe, None, load_tokenizer(recipe.model))
-    return Subject(engine, weights_digest(recipe.model))  # last: what comes from the hub is on disk only then
+    digest = weights_digest(recipe.model)  # last: what comes from the hub is on disk only then
+    return Subject(engine, digest, close=engine.close)
 
 
 def open_server(recipe: Recipe) -> Subject:
@@ -70,8 +72,8 @@ def recalled(recipe: Recipe, out: Path) -> Subject:
         prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
     except ModelError as error:
         raise ModelError(f"--regrade: {error}; it needs the model's files on disk, which name the samples") from error
-    engine = Recall(lambda problem: list(prompts.encode(problem)), described(recipe.update.bf16, files))
-    return Subject(engine, weights)
+    description = described(recipe.update.bf16, files, recipe.rollout.engine)
+    return Subject(Recall(lambda problem: list(prompts.encode(problem)), description), weights)
 
 
 def recalled_server(recipe: Recipe, out: Path) -> Subject:

@@ -1,0 +1,217 @@
+"""A vLLM engine in a process of ours, one a rank, on the rank's own GPU.
+
+In a process of its own it can be ended when it misses a deadline, shares GPU memory with the policy by handles, and
+takes neither the environment nor the process group of a run of several ranks for its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archer.engines.base import Weights
+from archer.engines.vllm.hosts import Drawn, Queue, Wish, say, seed_of
+from archer.engines.vllm.weights import label_of, written
+from archer.errors import EngineError
+from archer.types import Json
+
+START_SECONDS = 900.0  # to import, load and compile, whatever the deadline of later calls
+CLOSE_SECONDS = 10.0
+LAST_LINES = 12  # of the log, in an error
+RUN = (  # of torchrun and its kin: which process of the run this is
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CROSS_RANK", "CROSS_SIZE", "LOCAL_SIZE",
+)  # fmt: skip
+
+
+class Child:
+    """A :class:`~archer.engines.vllm.hosts.Host`; ``name`` is what errors call it, ``slots`` bounds its rows."""
+
+    def __init__(
+        self, name: str, slots: int, seconds: float, environment: Mapping[str, str], opening: Mapping[str, Json]
+    ) -> None:
+        """Start it. Raises EngineError where it does not start."""
+        self.name, self.slots, self.seconds = name, slots, seconds
+        handle, path = tempfile.mkstemp(prefix="archer-vllm-", suffix=".log")
+        self.log = Path(path)
+        self._pipe, inner = Pipe()
+        command = [sys.executable, "-m", "archer.engines.vllm.worker", str(inner.fileno())]
+        with inner, os.fdopen(handle, "wb") as words:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                env=dict(environment),
+                pass_fds=[inner.fileno()],
+                start_new_session=True,
+            )  # fmt: skip  (a session of its own: Ctrl-C is for us, who then end it)
+        self.failed = False
+        try:
+            self.about: dict[str, Json] = self.call("open", START_SECONDS, **opening)
+        except BaseException:
+            self._kill()
+            raise
+        self.transfer = self._open_transfer() if self.about["transfer"] else None
+        say(self.says())
+
+    def _open_transfer(self) -> Any:
+        from archer.engines.vllm.trainer import by_ipc
+
+        # Each rank makes the calls to its own engine.
+        return by_ipc(Calls(self), str(self.about["dtype"]), rank=0, seconds=self.seconds)
+
+    def says(self) -> str:
+        """Return what it is, in a line."""
+        how = "ipc" if self.transfer else "reload of a checkpoint"
+        rest = "sleeps during updates" if self.about["sleeps"] else "keeps its memory during updates"
+        return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
+
+    def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
+        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.hosts.Host`."""
+        self.call("begin", parameters=wish.parameters(0))
+        rows = queue.take(self.slots, True)
+        active = 0
+        try:
+            while rows or active:
+                active += len(rows)
+                asked = [(row.place, row.prompt, seed_of(row)) for row in rows]
+                once = queue.curious and active < self.slots
+                for one in self.call("step", note=queue.progress, rows=asked, once=once):
+                    active -= 1
+                    drawn(one)
+                rows = queue.take(self.slots - active, active == 0)
+        except BaseException:
+            if self._process.poll() is None and not self._pipe.closed:
+                self._abandon()
+            raise
+
+    def load(self, version: int, weights: Weights) -> None:
+        """Give it the weights: by handles of GPU memory, or through files."""
+        torch.cuda.empty_cache()  # what the update held and torch keeps for itself is what the engine needs to wake
+        self.call("wake", tags=["weights"])
+        if self.transfer is not None:
+            self.transfer.send(weights)
+        else:
+            with written(weights) as folder:
+                self.call("rpc", method="archer_reload", arguments={"folder": str(folder)})
+        self.call("commit", label=label_of(version))
+
+    def rest(self) -> None:
+        """Let it sleep, where it can."""
+        if self.about["sleeps"]:
+            self.call("sleep")
+
+    def describe(self) -> Mapping[str, Json]:
+        """Return what it said of itself."""
+        return self.about
+
+    def close(self) -> None:
+        """End it; its log goes too, unless something failed."""
+        self._pipe.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        if not self.failed:
+            self.log.unlink(missing_ok=True)
+
+    def call(self, call: str, limit: float | None = None, note: Callable[[], str] = str, **arguments: Any) -> Any:
+        """Make a call. Raises EngineError when it fails, or nothing is heard for the deadline."""
+        limit = limit or self.seconds
+        started = heard = time.monotonic()
+        try:
+            self._pipe.send((call, arguments))
+            while self._pipe.poll(limit):
+                kind, value = self._pipe.recv()
+                if kind == "done":
+                    return value
+                if kind == "failed":
+                    raise EngineError(self._say(call, note, started, value))
+                heard = time.monotonic()
+        except (EOFError, OSError) as error:
+            raise EngineError(self._say(call, note, started, f"its process ended: {self._end()}")) from error
+        except BaseException:  # Ctrl-C: what it would answer later would be taken for the next call's answer
+            if sys.exc_info()[0] is not EngineError:
+                self._kill()
+            raise
+        self._kill()
+        raise EngineError(self._say(call, note, started, f"nothing was heard for {time.monotonic() - heard:.1f} s"))
+
+    def _abandon(self) -> None:
+        with suppress(EngineError):
+            self.call("abort")
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def _end(self) -> str:
+        try:
+            code = self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return "it hung up"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _say(self, call: str, note: Callable[[], str], started: float, why: str) -> str:
+        self.failed = True
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        told = "; ".join(filter(None, [note(), f"{time.monotonic() - started:.1f} s of at most {self.seconds:.0f} s"]))
+        tail = "".join(f"\n  {line}" for line in lines[-LAST_LINES:])
+        return f"{self.name}: {call}: {why} ({told}). The end of its log, {self.log}:{tail}"
+
+
+class Calls:
+    """The four calls of vLLM's weight transfer, to a child."""
+
+    def __init__(self, child: Child) -> None:
+        self.child, self.name, self.at, self.label = child, child.name, "", ""
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Agree on how."""
+        self._call("init_weight_transfer_engine", init_info=init_info)
+
+    def start_weight_update(self) -> None:
+        """Begin."""
+        self._call("start_weight_update")
+
+    def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
+        """Send handles."""
+        self._call("update_weights", update_info=update_info)
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """End; the version is told apart."""
+        self._call("finish_weight_update")
+
+    def _call(self, method: str, **arguments: Any) -> None:
+        self.at = method
+        self.child.call("rpc", method=method, arguments=arguments)
+
+
+def clean(environment: Mapping[str, str], local: int, threads: int, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a rank's engine: its GPU, its threads, and nothing of the run it belongs to."""
+    kept = {
+        name: value for name, value in environment.items() if name not in RUN and not name.startswith("TORCHELASTIC_")
+    }
+    ours = {
+        "ARCHER_PARENT": str(os.getpid()), "OMP_NUM_THREADS": str(threads), "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", **more,
+    }  # fmt: skip
+    kept.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # several ranks would bind to the same cores
+    if torch.cuda.is_available():
+        visible: Sequence[str] = [one for one in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+        ours["CUDA_VISIBLE_DEVICES"] = visible[local] if visible else str(local)
+    return kept | ours

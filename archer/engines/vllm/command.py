@@ -1,0 +1,103 @@
+"""How a vLLM must be started for us: one set of options, for the engine in process and for `vllm serve`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PretrainedConfig
+
+from archer.engines.native import context_of
+from archer.policies.load import load_config, model_path
+from archer.recipe import Recipe
+from archer.types import Json
+
+Sync = Literal["nccl", "ipc", "reload"]
+EXTENSION = "archer.engines.vllm.extension.Extension"
+PREFILL_TOKENS = 8192  # that a step may take in
+BLOCK = 128  # tokens of a page of the key-value cache, as the CPU build has them; a GPU's are smaller
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line and what its environment must have."""
+
+    environment: Mapping[str, str]
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        settings = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        return " ".join([*settings, shlex.join(self.words)])
+
+
+def options(recipe: Recipe) -> dict[str, Json]:
+    """Return vLLM's options for a recipe, by their names in Python. Raises ModelError where there is no model."""
+    config = load_config(recipe.model)
+    chosen: dict[str, Json] = {
+        "model": model_path(recipe.model.path), "revision": recipe.model.revision,
+        "dtype": "bfloat16" if recipe.update.bf16 else "float32", "seed": 0,
+        "max_model_len": context_of(config, recipe.model.context), "max_num_seqs": recipe.rollout.slots,
+        "logprobs_mode": "processed_logprobs", "max_logprobs": 1, "generation_config": "vllm",
+        "skip_tokenizer_init": True, "gpu_memory_utilization": recipe.vllm.memory, "worker_extension_cls": EXTENSION,
+    }  # fmt: skip
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def on_cpu(recipe: Recipe, memory: int) -> dict[str, Json]:
+    """Return what vLLM's CPU build needs beside :func:`options`; ``memory`` is the machine's, in bytes.
+
+    Nothing is compiled: compiled code may keep packed weights of before an update. The cache is as large as all rows
+    may need, and no more than the recipe's share of the memory.
+    """
+    config = load_config(recipe.model)
+    size = 2 if recipe.update.bf16 else 4
+    context = context_of(config, recipe.model.context) or 4096
+    rows = recipe.rollout.slots * -(-context // BLOCK) * BLOCK * per_token(config) * size
+    return {
+        "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * recipe.vllm.memory)),
+        # A prompt cut in two draws a token that is thrown away, and the CPU's random streams cannot be wound back.
+        "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, PREFILL_TOKENS),
+    }  # fmt: skip
+
+
+def per_token(config: PretrainedConfig) -> int:
+    """Return how many numbers a token leaves in the key-value cache."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size)
+
+
+def serve_command(
+    recipe: Recipe, sync: Sync, port: int = 8000, gpus: int = 1, cpu: Mapping[str, Json] | None = None
+) -> Command:
+    """Return the `vllm serve` that :mod:`archer.engines.vllm.servers` expects, on ``gpus`` GPUs.
+
+    ``sync`` is how it is to get new weights; ``cpu`` are the options of :func:`on_cpu` for a server without a GPU.
+    """
+    chosen = {**options(recipe), **(cpu or {}), "port": port, "tokens_only": True}  # token ids in, token ids out
+    if gpus > 1:
+        chosen["tensor_parallel_size"] = gpus
+    if sync != "reload":
+        chosen["weight_transfer_config"] = {"backend": sync}
+    if cpu:  # the CPU build's `vllm` asks for the version of a package that is not installed, and ends
+        words = ["python", "-m", "vllm.entrypoints.openai.api_server"]
+    else:
+        words = ["vllm", "serve", str(chosen.pop("model"))]
+    for name, value in chosen.items():
+        words.append(f"--{'no-' if value is False else ''}{name.replace('_', '-')}")
+        if not isinstance(value, bool):
+            words.append(json.dumps(value) if isinstance(value, dict) else str(value))
+    return Command(environment(recipe, sync), tuple(words))
+
+
+def environment(recipe: Recipe, sync: Sync) -> dict[str, str]:
+    """Return what the environment of a vLLM must have."""
+    found = {"VLLM_SERVER_DEV_MODE": "1"}  # the calls that move weights
+    if sync == "ipc":
+        found["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # handles of GPU memory travel pickled
+    if recipe.model.context:
+        found["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
+    return found

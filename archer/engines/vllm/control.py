@@ -1,0 +1,136 @@
+"""One `vllm serve` replica: its calls, each with a deadline, and what must be true of it before the first step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from archer.engines.vllm.checks import INSTALL, OLDEST, numbers
+from archer.errors import EngineError, ModelError, UserError
+from archer.types import Json
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
+CONNECT_SECONDS = 10.0
+TOKENS = re.compile(r"^vllm:generation_tokens_total(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+
+
+def headers() -> dict[str, str]:
+    """Return what every request carries: the key that `vllm serve --api-key` asks for, where there is one."""
+    key = os.environ.get("VLLM_API_KEY")
+    return {"User-Agent": "archer", **({"Authorization": f"Bearer {key}"} if key else {})}
+
+
+@dataclass
+class Server:
+    """``url`` is without a path; ``seconds`` bounds a call. ``at`` is the call under way, ``world`` its processes."""
+
+    url: str
+    seconds: float
+    about: dict[str, Json] = field(default_factory=dict)
+    version: str = ""
+    world: int = 1
+    at: str = ""
+
+    def get(self, path: str) -> Any:
+        """Return what a page says. Raises EngineError."""
+        return self._request("GET", path, None, min(self.seconds, CONNECT_SECONDS))
+
+    def post(self, path: str, body: Json = None, seconds: float | None = None) -> Any:
+        """Make a call, return its answer. Raises EngineError."""
+        return self._request("POST", path, body, seconds or self.seconds)
+
+    def worker(self, method: str, **arguments: Json) -> list[Any]:
+        """Call a method of every one of its processes; return what each returns."""
+        body = {"method": method, "kwargs": arguments, "timeout": self.seconds}
+        answer = self.post("/collective_rpc", body)
+        return list(answer["results"]) if isinstance(answer, dict) and "results" in answer else []
+
+    def _request(self, method: str, path: str, body: Json, seconds: float) -> Any:
+        self.at = f"{method} {path}"
+        started = time.monotonic()
+        limit = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
+        try:
+            with httpx.Client(timeout=limit, headers=headers(), trust_env=False) as client:
+                reply = client.request(method, f"{self.url}{path}", json=body)
+        except httpx.HTTPError as error:
+            raise EngineError(self.says(f"{type(error).__name__}: {error}", started)) from error
+        if reply.status_code != 200:
+            told = " ".join(reply.text.split())[:300]
+            raise EngineError(self.says(f"status {reply.status_code}: {told}", started))
+        try:
+            return reply.json() if reply.content else None
+        except ValueError as error:
+            raise EngineError(self.says(f"no JSON: {reply.text[:80]!r}", started)) from error
+
+    def says(self, why: str, started: float) -> str:
+        """Return an error's text: the server, the call, why, how long."""
+        return f"{self.url}: {self.at}: {why} (after {time.monotonic() - started:.1f} of {self.seconds:.0f} s)"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a server must be: ``shape`` of the model (:data:`SHAPE`), and the command that starts one that is so."""
+
+    shape: dict[str, Json]
+    vocabulary: str
+    dtype: str
+    context: int | None
+    command: str
+
+
+def greet(server: Server, expected: Expected) -> None:
+    """Ask a server what it is, and refuse one that is not as expected.
+
+    Raises EngineError for one that does not answer, UserError for another version or other options, ModelError for
+    another model or vocabulary.
+    """
+    try:
+        found = server.get("/version")
+    except EngineError as error:
+        raise EngineError(f"rollout.vllm.servers: {error}; start it: {expected.command}") from error
+    server.version = str(found.get("version", "")) if isinstance(found, dict) else ""
+    if not server.version or numbers(server.version)[:2] < OLDEST:
+        raise UserError(
+            f"rollout.vllm.servers: {server.url}: vLLM {server.version or 'of no known version'}; needs 0.28 or newer: "
+            f"{INSTALL}"
+        )
+    try:
+        server.about = server.worker("archer_describe")[0]
+        server.world = int(server.get("/get_world_size")["world_size"])
+    except (EngineError, LookupError, TypeError) as error:
+        raise UserError(
+            f"rollout.vllm.servers: {server.url}: was not started for training ({error}); start it: {expected.command}"
+        ) from error
+    compare(server, expected)
+
+
+def compare(server: Server, expected: Expected) -> None:
+    """Raise ModelError or UserError where a server is not what is expected."""
+    about = server.about
+    own = {name: value for name, value in about["shape"].items() if expected.shape.get(name) != value}
+    if own:
+        theirs = {name: expected.shape.get(name) for name in own}
+        raise ModelError(f"rollout.vllm.servers: {server.url}: serves a model with {own}, model.path has {theirs}")
+    if about["vocabulary"] != expected.vocabulary:
+        raise ModelError(
+            f"rollout.vllm.servers: {server.url}: serves {about['model']} with another vocabulary "
+            f"({about['vocabulary']}) than model.path ({expected.vocabulary}); serve the same model"
+        )
+    pairs = {"dtype": expected.dtype, "logprobs": "processed_logprobs"}
+    wrong = {name: (about[name], right) for name, right in pairs.items() if about[name] != right}
+    if expected.context and about["context"] < expected.context:
+        wrong["context"] = (about["context"], str(expected.context))
+    if wrong:
+        told = ", ".join(f"{name} {found!r} where {right!r} is needed" for name, (found, right) in wrong.items())
+        raise UserError(f"rollout.vllm.servers: {server.url}: has {told}; start it: {expected.command}")
+
+
+def drawn_tokens(metrics: str) -> float:
+    """Return how many tokens a server has drawn so far, by its page of metrics."""
+    return sum(float(count) for count in TOKENS.findall(metrics))

@@ -1,0 +1,130 @@
+"""Any number of `vllm serve` replicas as one host: see :func:`archer.engines.vllm.command.serve_command`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from archer.engines.base import Weights
+from archer.engines.vllm.checks import installed_vllm
+from archer.engines.vllm.command import Sync
+from archer.engines.vllm.control import Server
+from archer.engines.vllm.fleet import Fleet
+from archer.engines.vllm.hosts import Drawn, Queue, Wish, say
+from archer.engines.vllm.spread import Spread
+from archer.engines.vllm.weights import label_of, written
+from archer.errors import ModelError, UserError
+from archer.ranks import Ranks
+from archer.types import Json
+
+
+class Servers:
+    """A :class:`~archer.engines.vllm.hosts.Host` that all ranks share; rank 0 alone moves its weights.
+
+    ``room`` bounds this rank's requests under way at each server; ``digest`` returns the sha256 of the weights that
+    must be drawn with as long as none were loaded.
+    """
+
+    def __init__(
+        self, fleet: Fleet, ranks: Ranks, room: int, seconds: float, sync: Sync, digest: Callable[[], str]
+    ) -> None:  # fmt: skip
+        self.fleet, self.ranks, self.room, self.seconds, self.sync = fleet, ranks, room, seconds, sync
+        self.digest = digest
+        self.label = ""
+        self.transfer: Any = None if sync == "reload" else self._open_transfer()
+        self.pristine = False
+        if ranks.main:
+            how = "reload of a checkpoint" if sync == "reload" else sync
+            say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
+
+    def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
+        """Draw by all servers; see :class:`archer.engines.vllm.hosts.Host`."""
+        if not self.label and not self.pristine:
+            self.fleet.each(self._unmoved)
+            self.pristine = True
+        asyncio.run(Spread(self.fleet.servers, self.room, self.seconds, self.label).run(queue, wish, drawn))
+
+    def load(self, version: int, weights: Weights) -> None:
+        """Send the weights to all servers, from rank 0; the others wait."""
+        label = self.ranks.broadcast("name of the weights", label_of(version))
+        self.label = self.fleet.label = label  # at once: what fails half-way is not drawn with
+        if self.transfer is not None:
+            self.transfer.send(weights)
+        elif self.ranks.main:
+            with written(weights) as folder:
+                self.fleet.each(lambda server: server.worker("archer_reload", folder=str(folder)))
+                self.fleet.each(lambda server: server.post("/update_weight_version", {"new_version": label}))
+        else:
+            for _ in weights():  # a call of all ranks
+                pass
+        if self.ranks.main:
+            self.fleet.each(lambda server: server.post("/reset_prefix_cache"))
+        self.ranks.barrier("weights loaded by the servers")
+
+    def rest(self) -> None:
+        """Nothing: servers have GPUs of their own."""
+
+    def describe(self) -> Mapping[str, Json]:
+        """Return what the servers said of themselves."""
+        return {server.url: {"version": server.version, **server.about} for server in self.fleet.servers}
+
+    def close(self) -> None:
+        """Nothing: we did not start them."""
+
+    def _unmoved(self, server: Server) -> None:
+        """Raise ModelError where a server draws with other weights than those of the recipe's model."""
+        if server.worker("archer_describe")[0]["moved"]:
+            raise ModelError(f"{server.url}: has the weights of a run that trained with it; start it again")
+        found, own = server.worker("archer_weights")[0][0], self.digest()
+        if found != own:
+            raise ModelError(
+                f"{server.url}: serves {server.about['model']}, whose weights {found[:12]} are not those of model.path "
+                f"({own[:12]})"
+            )
+
+    def _open_transfer(self) -> Any:
+        from archer.engines.vllm.trainer import by_ipc, by_nccl
+
+        dtype = str(self.fleet.servers[0].about["dtype"])
+        if self.sync == "ipc":
+            return by_ipc(self.fleet, dtype, self.ranks.rank, self.seconds)
+        return by_nccl(self.fleet, dtype, self.ranks.rank, self.seconds, self.fleet.meeting)
+
+
+def choose(asked: str, servers: Sequence[Server], gpus: Sequence[str]) -> Sync:
+    """Return how servers get weights: ``asked``, or for "auto" the fastest that there is. ``gpus`` are the trainer's.
+
+    Raises UserError for what cannot be: without GPUs on both sides there is only the reload of a checkpoint.
+    """
+    theirs = [str(server.about["gpu"]) for server in servers]
+    able = bool(gpus) and all(theirs)
+    if asked == "reload" or (asked == "auto" and not able):
+        return "reload"
+    if not able:
+        raise UserError(
+            f"rollout.vllm.sync: {asked}: needs a GPU here and at every server (here: {', '.join(gpus) or 'none'}; "
+            f"theirs: {', '.join(one or 'none' for one in theirs)}); leave it out, or say reload"
+        )
+    same = all(one in gpus for one in theirs)
+    if asked == "ipc" and not same:
+        raise UserError("rollout.vllm.sync: ipc: a server is on a GPU that the trainer has not; say nccl")
+    return "ipc" if asked == "ipc" or (asked == "auto" and same) else "nccl"
+
+
+def refuse_unable(sync: Sync, servers: Sequence[Server], command: str) -> None:
+    """Raise UserError where a server was not started for this way of getting weights, or is of another version."""
+    if sync == "reload":
+        return
+    own = installed_vllm()
+    for server in servers:
+        if server.about["transfer"] != sync:
+            raise UserError(
+                f"rollout.vllm.sync: {sync}: {server.url} was started for {server.about['transfer'] or 'reload'}; "
+                f"start it: {command}"
+            )
+        if server.version != own:
+            raise UserError(
+                f"rollout.vllm.sync: {sync}: {server.url} has vLLM {server.version}, here is {own}: install the same, "
+                "or say reload"
+            )

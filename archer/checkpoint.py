@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -39,18 +39,20 @@ def save(
     checkpoints before it stay.
     """
     aside = folder / f".step-{step:06d}.tmp"
-    fault = ""
-    try:
+
+    def prepare() -> None:
         if ranks.main:
             clear(folder)
             aside.mkdir(parents=True)
+
+    def write() -> None:
         policy.write(aside)
         if ranks.main:
             tokenizer.save_pretrained(aside)
             finish(aside, folder / f"step-{step:06d}", state)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        fault = str(error) or type(error).__name__
-    fault = ranks.broadcast(f"checkpoint of step {step}", fault)
+
+    # Each part ends on every rank before the next begins: in `policy.write` all contribute, or none does.
+    fault = attempt(prepare, ranks) or attempt(write, ranks)
     if fault:
         if ranks.main:
             shutil.rmtree(aside, ignore_errors=True)
@@ -61,6 +63,16 @@ def save(
     if ranks.main:
         for old in found(folder)[:-keep]:
             shutil.rmtree(old)
+
+
+def attempt(part: Callable[[], None], ranks: Ranks) -> str:
+    """Run a part of a save; return on every rank what went wrong on rank 0, "" where nothing did."""
+    fault = ""
+    try:
+        part()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        fault = str(error) or type(error).__name__
+    return ranks.broadcast("checkpoint", fault)
 
 
 def clear(folder: Path) -> None:

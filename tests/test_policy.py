@@ -9,11 +9,16 @@ import pytest
 import torch
 
 from archer.batch import Group, Response, micro_batches, mini_batches
-from archer.errors import ModelError
+from archer.errors import ModelError, RecipeError
 from archer.objectives import ALGORITHMS
+from archer.policies import open_policy
+from archer.policies.learner import Learner, lr_factor
 from archer.policies.load import load_model
-from archer.policies.torch import TorchPolicy, check_head, lr_factor
-from archer.recipe import Model, Update
+from archer.policies.scoring import check_head
+from archer.policies.shares import rounds, shares
+from archer.policies.torch import OneProcess
+from archer.ranks import Ranks
+from archer.recipe import Model, Recipe, Source, Update
 
 UPDATE = Update(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
 
@@ -31,10 +36,15 @@ def groups(seed: int = 0) -> list[Group]:
     return [tuple(made[start : start + 3]) for start in range(0, 12, 3)]
 
 
+def policy_of(model: torch.nn.Module, update: Update) -> Learner:
+    """The policy in one process."""
+    return Learner(OneProcess(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
+
+
 def trained(tiny: Path, name: str, update: Update, batch: list[Group]) -> tuple[dict, dict]:
     model, _ = load_model(Model(str(tiny)))
     # In float64: AdamW divides by the gradient's size, so float32's noise around zero gradients would be moved by lr.
-    policy = TorchPolicy(model.double(), update, steps=100, temperature=1.0, longest=32)
+    policy = policy_of(model.double(), update)
     if ALGORITHMS[name].objective.needs_reference:
         policy.keep_reference()
         batch = policy.add_reference(batch)
@@ -64,7 +74,7 @@ def test_order_of_responses_in_a_mini_batch_changes_nothing(tiny: Path) -> None:
 def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None:
     batch = groups()
     model, _ = load_model(Model(str(tiny)))
-    policy = TorchPolicy(model, UPDATE, steps=100, temperature=1.0, longest=32)
+    policy = policy_of(model, UPDATE)
     policy.keep_reference()
     before = [one.ref_logp_T.sum() for group in policy.add_reference(batch) for one in group]
     # Old log-probs that are the policy's own, so that the first update starts at ratio 1.
@@ -104,6 +114,51 @@ def test_micro_batches_hold_every_row_once_within_the_budget() -> None:
 def test_mini_batches_keep_groups_whole() -> None:
     sizes = [len(mini) for mini in mini_batches(groups()[:3], 2)]
     assert sizes == [6, 3]
+
+
+def test_shares_hold_every_response_once_and_balance_tokens() -> None:
+    assert shares([9, 1, 5, 5, 4], 2) == [[0, 4], [1, 2, 3]]  # 9 | 5 | 5, then 4 to the 9, 1 to the 10
+    assert shares([7, 3, 3], 1) == [[0, 1, 2]]
+    assert shares([5], 3) == [[0], [], []]
+
+
+def test_every_rank_runs_as_many_micro_batches() -> None:
+    lengths = [30, 8, 8, 8, 6]
+    first, second = (rounds(lengths, 16, rank, 2) for rank in (0, 1))
+    assert (first, second) == ([[0], []], [[4, 1], [2, 3]])
+    assert rounds(lengths, 16, 0, 1) == [[4, 1], [2, 3], [0]]
+
+
+def test_a_correction_weighs_the_advantage_of_each_token(tiny: Path) -> None:
+    batch = groups()
+    zero = [tuple(replace(one, correction_T=torch.zeros(len(one.tokens))) for one in group) for group in batch]
+    one = [tuple(replace(one, correction_T=torch.ones(len(one.tokens))) for one in group) for group in batch]
+    before = dict(load_model(Model(str(tiny)))[0].double().state_dict())
+    still, _ = trained(tiny, "dapo", UPDATE, zero)
+    same, _ = trained(tiny, "dapo", UPDATE, one)
+    plain, _ = trained(tiny, "dapo", UPDATE, batch)
+    assert all(torch.equal(still[key], before[key]) for key in before)
+    assert all(torch.equal(same[key], plain[key]) for key in plain)
+    assert any(not torch.equal(plain[key], before[key]) for key in plain)
+
+
+def test_scores_are_the_policy_s_own_and_the_engine_s_are_kept(tiny: Path) -> None:
+    policy = policy_of(load_model(Model(str(tiny)))[0], UPDATE)
+    policy.keep_reference()
+    batch = groups()
+    scored, referred = policy.score(batch), policy.add_reference(batch)
+    for group, asked, other in zip(scored, batch, referred, strict=True):
+        for new, old, ref in zip(group, asked, other, strict=True):
+            assert torch.equal(new.engine_logp_T, old.old_logp_T)
+            assert torch.equal(new.old_logp_T, ref.ref_logp_T)
+            assert new.entropy_T.shape == (len(new.tokens),)
+            assert float(new.entropy_T.max()) <= 5.85  # log of the vocabulary of 344
+
+
+def test_several_ranks_need_deepspeed(tiny: Path) -> None:
+    recipe = Recipe("r", 2, (Source("lab-arithmetic"),), {"dapo": {}}, Model(str(tiny)))
+    with pytest.raises(RecipeError, match="2 ranks were started; set update.deepspeed"):
+        open_policy(recipe, load_model(recipe.model)[0], Ranks(0, 2))
 
 
 def test_learning_rate_by_hand() -> None:

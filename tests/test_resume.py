@@ -52,7 +52,7 @@ def killed_after(arguments: list[str], out: Path, steps: int, delay: float) -> N
 def content(out: Path) -> dict[str, bytes]:
     """Every file of a run that must not depend on its history."""
     files = [out / "metrics.jsonl", *sorted((out / "rollouts").iterdir())]
-    files += sorted((out / "checkpoints").glob("*/*.safetensors"))
+    files += sorted(path for path in (out / "checkpoints").rglob("*") if path.is_file())
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 

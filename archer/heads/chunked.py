@@ -34,10 +34,11 @@ class LogProbs(torch.autograd.Function):
         return logp_N, entropy_N
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_NH, weight_VH, target_N, lse_N, entropy_N = ctx.saved_tensors
         grad_logp_N, grad_entropy_N = grads
-        grad_hidden_NH, grad_weight_VH = torch.zeros_like(hidden_NH), torch.zeros_like(weight_VH)
+        grad_hidden_NH = torch.zeros_like(hidden_NH)
+        grad_weight_VH = torch.zeros_like(weight_VH) if ctx.needs_input_grad[1] else None  # an adapter leaves it alone
         for rows in chunks(len(target_N), len(weight_VH)):
             logits_CV = scaled_logits(hidden_NH[rows], weight_VH, ctx.temperature)
             logp_CV = logits_CV.sub_(lse_N[rows, None])
@@ -48,7 +49,8 @@ class LogProbs(torch.autograd.Function):
             slope_CV.scatter_add_(-1, target_N[rows, None], grad_logp_N[rows, None].to(slope_CV.dtype))
             slope_CV = slope_CV.div_(ctx.temperature).to(hidden_NH.dtype)
             grad_hidden_NH[rows] = slope_CV @ weight_VH.to(hidden_NH.dtype)
-            grad_weight_VH += (slope_CV.T @ hidden_NH[rows]).to(weight_VH.dtype)
+            if grad_weight_VH is not None:
+                grad_weight_VH += (slope_CV.T @ hidden_NH[rows]).to(weight_VH.dtype)
         return grad_hidden_NH, grad_weight_VH, None, None
 
 

@@ -7,15 +7,18 @@ ranks, where DeepSpeed takes their mean. In bf16 the optimizer keeps float32 mas
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import _set_pg_timeout, _world
 from torch.func import functional_call
 from torch.nn import Parameter
 from transformers import PreTrainedModel
@@ -56,7 +59,7 @@ class Sharded:
         self.scorer = Scorer(model, temperature)
         self.optimizer = adamw(model, update)
         self.frozen: dict[str, Tensor] | None = None
-        join_alone()
+        join_alone(ranks)
         with ranks.deadline("setting up DeepSpeed"):
             self.engine, *_ = self.zero.initialize(
                 model=self.scorer,
@@ -64,6 +67,7 @@ class Sharded:
                 config=configuration(model, update, options, self.stage),
                 dist_init_required=False,
             )
+        bound_groups(ranks.seconds)
 
     def forward(self, micro: Sequence[Response]) -> Scores:
         """Score the responses under the policy."""
@@ -131,7 +135,7 @@ class Sharded:
         get = self.zero.utils.safe_get_full_optimizer_state
         with self.ranks.deadline("gathering optimizer state"):
             state: dict[str, Tensor] = {kind: get(parameter, kind) for kind in ("exp_avg", "exp_avg_sq")}
-        return {**state, "step": next(iter(self.optimizer.state.values()))["step"]}
+        return {**state, "step": next(iter(self.optimizer.state.values()))["step"].clone()}  # one for all
 
     def put(self, parameter: Parameter, value: Tensor) -> None:
         """Set the parameter, and its master. Raises ValueError for another shape."""
@@ -160,7 +164,9 @@ class Sharded:
         if self.optimizer.state:
             return
         sharding = self.engine.optimizer
-        flats = sharding.fp32_partitioned_groups_flat if self.stage == 3 else sharding.single_partition_of_fp32_groups
+        flats = [flat for group in self.optimizer.param_groups for flat in group["params"]]
+        if self.stage == 3:  # which shows the optimizer one after the other
+            flats = sharding.fp32_partitioned_groups_flat
         for flat in flats:
             moments = {kind: torch.zeros_like(flat) for kind in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[flat] = {"step": step.clone().to(flat.device), **moments}
@@ -229,8 +235,15 @@ def load() -> Any:
     return deepspeed
 
 
-def join_alone() -> None:
-    """Make a group of this process alone where none was joined: DeepSpeed needs one."""
+def bound_groups(seconds: float) -> None:
+    """Give the groups that DeepSpeed made for itself the run's deadline, too: they start with torch's half an hour."""
+    for group in _world.pg_map:
+        _set_pg_timeout(timedelta(seconds=seconds), group)
+
+
+def join_alone(ranks: Ranks) -> None:
+    """Give DeepSpeed what torchrun sets and joins, where this process was started without."""
+    os.environ.setdefault("LOCAL_RANK", str(ranks.local))
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)

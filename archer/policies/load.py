@@ -44,8 +44,8 @@ def folder_of(model: Model) -> str:
     return path
 
 
-def load_model(model: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load weights in float32 (on the GPU where there is one) and the tokenizer beside them.
+def load_model(model: Model, device: torch.device | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load weights in float32 on ``device`` (none: the GPU where there is one) and the tokenizer beside them.
 
     Raises ModelError naming the folder and what it lacks.
     """
@@ -61,7 +61,7 @@ def load_model(model: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         raise ModelError(
             f"model.path: {model.path}: weights are missing: {', '.join(sorted(info['missing_keys'])[:4])}"
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return loaded.to(device), load_tokenizer(model)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def write_policy(folder: Path, mechanics: Mechanics, counts: Mapping[str, int], 
     for place, shard in enumerate(shards(training_state(mechanics, ranks.main))):
         path = folder / OPTIMIZER / f"{place:05d}.safetensors"
         if ranks.main and not faults:
-            attempt(faults, lambda path=path, shard=shard: save_file(shard, path))  # type: ignore[misc]
+            attempt(faults, partial(save_file, shard, path))
     if faults:
         raise faults[0]
 
@@ -153,7 +154,7 @@ def opened(paths: list[Path], stack: ExitStack) -> dict[str, Callable[[], Tensor
     found: dict[str, Callable[[], Tensor]] = {}
     for path in paths:
         file: Any = stack.enter_context(safe_open(path, framework="pt"))
-        found.update({name: lambda file=file, name=name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        found.update({name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
     return found
 
 
@@ -170,7 +171,8 @@ def read_weights(folder: Path, mechanics: Mechanics, weights: Mapping[str, Calla
     own, buffers = dict(mechanics.model.named_parameters()), dict(kept_buffers(mechanics.model))
     if not own.keys() <= weights.keys():  # the hub's names are not always the model's
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
-        weights = {name: lambda name=name: loaded[name] for name in loaded.keys() & (own.keys() | buffers.keys())}  # type: ignore[misc]
+        kept = loaded.keys() & (own.keys() | buffers.keys())  # less the second names of tied weights
+        weights = {name: partial(loaded.__getitem__, name) for name in kept}
     fit(folder, own.keys() | buffers.keys(), weights.keys())
     for name, parameter in own.items():
         put(folder, mechanics, name, parameter, weights[name]())

@@ -50,8 +50,7 @@ def judge(metrics: Mapping[str, float], correction: Correction, step: int) -> st
     """
     k3 = metrics.get("mismatch/k3", 0.0)
     said = (
-        f"step {step}: engine and policy disagree: k3 {k3:.2e} a token, largest ratio "
-        f"{metrics.get(LARGEST, 1.0):.3g}"
+        f"step {step}: engine and policy disagree: k3 {k3:.2e} a token, largest ratio {metrics.get(LARGEST, 1.0):.3g}"
     )
     if not k3 <= correction.stop:  # a NaN stops too
         raise EngineError(

@@ -89,14 +89,15 @@ def main() -> None:
     unbroken, broken = (Run(command(options), options.work / name, options.ranks, options.steps) for name in ("a", "b"))
     shutil.rmtree(options.work, ignore_errors=True)
     unbroken.start()
-    begin = time.monotonic()
     if any(unbroken.finish()):
         sys.exit(f"the undisturbed run failed: {unbroken.said()}")
-    span = (time.monotonic() - begin) / options.steps
-    kills = []
-    for number in range(options.kills):
-        kills.append(disturb(broken, TARGETS[number % len(TARGETS)], rng, span, options.deadline))
-        print(json.dumps(kills[-1]), flush=True)
+    lines = read_lines(unbroken.out / "timings.jsonl")
+    span = sum(value for line in lines for key, value in line.items() if key != "step") / len(lines)
+    kills: list[dict[str, Json]] = []
+    while len(kills) < options.kills:
+        kill = disturb(broken, TARGETS[len(kills) % len(TARGETS)], rng, span, options.deadline)
+        kills += [kill] if kill["killed"] else []  # the run was faster than the kill: it does not count
+        print(json.dumps(kill), flush=True)
     broken.start()
     codes = broken.finish()
     same = not any(codes) and content(broken.out) == content(unbroken.out)
@@ -119,9 +120,10 @@ def disturb(run: Run, target: str, rng: random.Random, span: float, deadline: fl
     before = run.done()
     while run.done() <= before and run.alive():
         time.sleep(0.01)
-    time.sleep(rng.uniform(0.0, 1.5 * span))
+    if target != "checkpoint":  # which is a moment of its own
+        time.sleep(rng.uniform(0.0, 1.5 * span))
     victim = None
-    while victim is None and run.alive():
+    while victim is None and run.alive() and run.done() < run.steps:
         victim = choose(run, target, rng)
     killed, at = time.monotonic(), run.done()
     if victim is not None:
@@ -146,9 +148,9 @@ def choose(run: Run, target: str, rng: random.Random) -> psutil.Process | None:
         ranks = [psutil.Process(process.pid) for process in run.processes if process.poll() is None]
         started = [child for rank in ranks for child in rank.children(recursive=True)]
         writing = list((run.out / "checkpoints").glob(".step-*.tmp"))
-        pool = {"main": ranks[:1], "rank": ranks[-1:], "engine": started, "checkpoint": ranks if writing else []}[
-            target
-        ]
+        engines = [child for child in started if any("engines.vllm" in word for word in child.cmdline())]
+        kinds = {"main": ranks[:1], "rank": ranks[-1:], "engine": engines or started, "checkpoint": writing and ranks}
+        pool = kinds[target]
         victim = rng.choice(pool) if pool else None
         if victim is not None:
             victim.info = {"cmdline": victim.cmdline()}

@@ -531,6 +531,9 @@ def test_no_majority_where_right_answers_have_no_text() -> None:
     assert majority(replace(result, answers=(("", "7", ""), ("4", "7", "")))) == "-"
 
 
-def test_results_of_before_are_still_read() -> None:
+def test_results_of_before_are_still_read(tmp_path: Path) -> None:
     for path in (Path(__file__).parent.parent / "leaderboards" / "lab" / "base" / "results").glob("*.json"):
-        assert "verifier: not recorded" in under(read_result(path))
+        values = json.loads(path.read_text())
+        newer = ("answers", "clusters", "dates", "weights", "prompts", "verifier")
+        (tmp_path / path.name).write_text(json.dumps({key: values[key] for key in values if key not in newer}))
+        assert "verifier: not recorded" in under(read_result(tmp_path / path.name))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.board import Row
+from archer.engines.base import Finished
+from archer.engines.board import Ended, Row
 from archer.errors import DataError, ModelError
 from archer.prompts import Encoder
-from archer.types import Ask, Sampling
+from archer.types import Ask, Rollout, Sampling
 
 THINK = "<think>"
 TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
@@ -28,6 +29,19 @@ def rows_of(
             for place, sample in enumerate(ask.samples)
         ]
     return rows
+
+
+def collected(version: int, finished: Finished, run: Callable[[Callable[[Ended], None]], None]) -> list[Rollout]:
+    """Return the rollouts of the rows that ``run`` tells of, in the order asked, telling ``finished`` of each."""
+    done: dict[int, Rollout] = {}
+
+    def keep(ended: Ended) -> None:
+        rollout = ended.rollout(version)
+        done[ended.row.place] = rollout
+        finished(rollout)
+
+    run(keep)
+    return [done[place] for place in sorted(done)]
 
 
 def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:

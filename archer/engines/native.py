@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.asking import end_ids, rows_of, text_of
+from archer.engines.asking import collected, end_ids, rows_of, text_of
 from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
 from archer.engines.board import Board, Ended, Row, new_board
 from archer.engines.sampling import draw, uniforms
@@ -76,15 +76,7 @@ class Native:
         self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
     ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        done: dict[int, Rollout] = {}
-
-        def keep(ended: Ended) -> None:
-            rollout = ended.rollout(self.version)
-            done[ended.row.place] = rollout
-            finished(rollout)
-
-        self._run(asks, sampling, keep, more)
-        return [done[place] for place in sorted(done)]
+        return collected(self.version, finished, lambda keep: self._run(asks, sampling, keep, more))
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
         """Draw every sample; see :class:`archer.engines.base.Respondent`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.asking import rows_of, text_of
+from archer.engines.asking import collected, rows_of, text_of
 from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
 from archer.engines.board import Ended, Row
 from archer.engines.vllm.hosts import Drawn, Host, Queue, Wish
@@ -51,16 +51,10 @@ class Vllm:
         self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
     ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        done: dict[int, Rollout] = {}
-
-        def keep(ended: Ended) -> None:
-            rollout = ended.rollout(self.version)
-            done[ended.row.place] = rollout
-            finished(rollout)
-
-        self._run(asks, Wish(sampling, self.stops, logps=True), keep, more)
+        wish = Wish(sampling, self.stops, logps=True)
+        rollouts = collected(self.version, finished, lambda keep: self._run(asks, wish, keep, more))
         self.host.rest()
-        return [done[place] for place in sorted(done)]
+        return rollouts
 
     def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
         """Draw every sample; see :class:`archer.engines.base.Respondent`."""

@@ -6,7 +6,7 @@ B responses, T response tokens (the longest), N tokens of a whole optimizer step
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ class Tokens:
 
     ``logp_BT`` carries the gradient. ``entropy_BT`` is the entropy that gates read: that of the policy at
     rollout, or of the current policy, as the objective's ``entropy`` field says; never with a gradient.
-    ``ref_logp_BT`` is absent unless the objective needs a reference. ``step_entropy_N`` holds the
+    ``ref_logp_BT`` is absent unless the objective needs a reference; where ``anchored_BT`` is False its KL weight is
+    zero, and nobody asked for the reference's log-prob. ``step_entropy_N`` holds the
     entropies of the whole optimizer step, so that a batch-level quantile does not depend on the split.
     """
 
@@ -30,6 +31,7 @@ class Tokens:
     advantage_BT: Tensor
     mask_BT: Tensor
     ref_logp_BT: Tensor | None = None
+    anchored_BT: Tensor | None = None
     step_entropy_N: Tensor | None = None
 
 
@@ -39,7 +41,8 @@ class Response:
 
     ``old_logp_T`` and ``entropy_T`` are those of the policy that sampled it, as the engine reported them or as the
     policy computed them again; then ``engine_logp_T`` keeps the engine's, and ``correction_T`` may weigh the
-    advantage of each token for the difference (``mismatch.py``).
+    advantage of each token for the difference (``mismatch.py``). ``ref_logp_T`` is the reference's at the tokens
+    ``anchored_T`` (none: at all).
     """
 
     prompt: tuple[int, ...]
@@ -49,6 +52,7 @@ class Response:
     entropy_T: Tensor
     used: bool = True
     ref_logp_T: Tensor | None = None
+    anchored_T: Tensor | None = None
     engine_logp_T: Tensor | None = None
     correction_T: Tensor | None = None
 
@@ -89,8 +93,3 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def pad(columns: Sequence[Tensor], device: torch.device) -> Tensor:
     """Stack ragged 1-D columns into (B, T) on ``device``, zeros behind."""
     return torch.nn.utils.rnn.pad_sequence(list(columns), batch_first=True).to(device)
-
-
-def with_reference(one: Response, ref_logp_T: Tensor) -> Response:
-    """Return the response with the reference policy's log-probs."""
-    return replace(one, ref_logp_T=ref_logp_T)

@@ -89,7 +89,7 @@ def trained(policy: Policy, name: str, steps: range) -> list[dict[str, float]]:
     for step in steps:
         batch = groups(step)
         if algorithm.objective.needs_reference:
-            batch = policy.add_reference(batch)
+            batch = policy.add_reference(batch, algorithm)
         metrics.append(policy.update(batch, algorithm))
     return metrics
 
@@ -129,7 +129,7 @@ def scores(ranks: Ranks, model: Path, stages: list[str]) -> Any:
         policy = opened(model, ranks, deepspeed={"stage": stage})
         policy.keep_reference()
         trained(policy, "archer", range(2))
-        found[stage] = [*policy.score(groups(9)), *policy.add_reference(groups(9)), *policy.score(groups(9))]
+        found[stage] = [*policy.score(groups(9)), *policy.add_reference(groups(9), ALGORITHMS["grpo"]), *policy.score(groups(9))]
     return found
 
 

@@ -11,12 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archer import checkpoint
 from archer.errors import RecipeError
+from archer.objectives import ALGORITHMS
 from archer.policies import open_policy
 from archer.policies.load import load_model
 from archer.policies.torch import OneProcess
 from archer.ranks import Ranks
 from archer.recipe import Model
 
+GRPO = ALGORITHMS["grpo"]
 LORA = {"lora": {"rank": 4, "alpha": 8.0}, "lr": 1e-2}
 
 
@@ -64,7 +66,7 @@ def test_the_reference_is_the_base_model_without_a_copy(tiny: Path) -> None:
     trained(policy, "dapo", range(2))
     base = opened(tiny)
     base.keep_reference()
-    for ours, theirs in zip(policy.add_reference(groups(0)), base.add_reference(groups(0)), strict=True):
+    for ours, theirs in zip(policy.add_reference(groups(0), GRPO), base.add_reference(groups(0), GRPO), strict=True):
         assert all(torch.equal(one.ref_logp_T, other.ref_logp_T) for one, other in zip(ours, theirs, strict=True))
     mechanics = policy.mechanics  # type: ignore[attr-defined]
     assert isinstance(mechanics, OneProcess)

@@ -19,7 +19,9 @@ from archer.policies.shares import rounds, shares
 from archer.policies.torch import OneProcess
 from archer.ranks import Ranks
 from archer.recipe import Model, Recipe, Source, Update
+from archer.tally import Work
 
+GRPO = ALGORITHMS["grpo"]
 UPDATE = Update(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
 
 
@@ -47,7 +49,7 @@ def trained(tiny: Path, name: str, update: Update, batch: list[Group]) -> tuple[
     policy = policy_of(model.double(), update)
     if ALGORITHMS[name].objective.needs_reference:
         policy.keep_reference()
-        batch = policy.add_reference(batch)
+        batch = policy.add_reference(batch, ALGORITHMS[name])
     metrics = policy.update(batch, ALGORITHMS[name])
     return dict(model.state_dict()), metrics
 
@@ -76,16 +78,16 @@ def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None
     model, _ = load_model(Model(str(tiny)))
     policy = policy_of(model, UPDATE)
     policy.keep_reference()
-    before = [one.ref_logp_T.sum() for group in policy.add_reference(batch) for one in group]
+    before = [one.ref_logp_T.sum() for group in policy.add_reference(batch, GRPO) for one in group]
     # Old log-probs that are the policy's own, so that the first update starts at ratio 1.
     own = [
         tuple(replace(one, old_logp_T=one.ref_logp_T, ref_logp_T=None) for one in g)
-        for g in policy.add_reference(batch)
+        for g in policy.add_reference(batch, GRPO)
     ]
     for _ in range(3):
         policy.update(own, ALGORITHMS["dapo"])
     policy.keep_reference()
-    after = [one.ref_logp_T.sum() for group in policy.add_reference(batch) for one in group]
+    after = [one.ref_logp_T.sum() for group in policy.add_reference(batch, GRPO) for one in group]
     rise = [float(new - old) for old, new in zip(before, after, strict=True)]
     assert sum(rise[0::3]) > sum(rise[1::3])
 
@@ -123,10 +125,12 @@ def test_shares_hold_every_response_once_and_balance_tokens() -> None:
 
 
 def test_every_rank_runs_as_many_micro_batches() -> None:
-    lengths = [30, 8, 8, 8, 6]
-    first, second = (rounds(lengths, 16, rank, 2) for rank in (0, 1))
+    made = [Response((1,), (2,) * (length - 1), 0.0, torch.zeros(1), torch.zeros(1)) for length in [30, 8, 8, 8, 6]]
+    first, second = (rounds(made, 16, rank, 2, sharing=False) for rank in (0, 1))
     assert (first, second) == ([[0], []], [[4, 1], [2, 3]])
-    assert rounds(lengths, 16, 0, 1) == [[4, 1], [2, 3], [0]]
+    assert rounds(made, 16, 0, 1, sharing=False) == [[4, 1], [2, 3], [0]]
+    assert [rounds(made, 16, rank, 2, sharing=True) for rank in (0, 1)] == [[[0]], [[1, 2, 3, 4]]]
+    assert rounds([], 16, 1, 2, sharing=True) == rounds([], 16, 1, 2, sharing=False) == [[]]
 
 
 def test_a_correction_weighs_the_advantage_of_each_token(tiny: Path) -> None:
@@ -146,13 +150,58 @@ def test_scores_are_the_policy_s_own_and_the_engine_s_are_kept(tiny: Path) -> No
     policy = policy_of(load_model(Model(str(tiny)))[0], UPDATE)
     policy.keep_reference()
     batch = groups()
-    scored, referred = policy.score(batch), policy.add_reference(batch)
+    scored, referred = policy.score(batch), policy.add_reference(batch, GRPO)
     for group, asked, other in zip(scored, batch, referred, strict=True):
         for new, old, ref in zip(group, asked, other, strict=True):
             assert torch.equal(new.engine_logp_T, old.old_logp_T)
             assert torch.equal(new.old_logp_T, ref.ref_logp_T)
             assert new.entropy_T.shape == (len(new.tokens),)
             assert float(new.entropy_T.max()) <= 5.85  # log of the vocabulary of 344
+
+
+def test_archer_asks_the_reference_about_knowledge_tokens_alone(tiny: Path) -> None:
+    policy = policy_of(load_model(Model(str(tiny)))[0], UPDATE)
+    policy.keep_reference()
+    batch, policy.tally["reference"] = groups(), Work()
+    referred = policy.add_reference(batch, ALGORITHMS["archer"])
+    asked = 0
+    for one in (one for group in referred for one in group):
+        high_T = one.entropy_T >= one.entropy_T.quantile(0.8)
+        assert torch.equal(one.anchored_T, ~high_T)
+        asked += int((~high_T).sum())
+    assert policy.tally["reference"].rows == asked == 130
+    everything = policy.add_reference(batch, ALGORITHMS["grpo"])
+    for one, whole in zip(referred[3], everything[3], strict=True):
+        torch.testing.assert_close(one.ref_logp_T[one.anchored_T], whole.ref_logp_T[one.anchored_T])
+        assert torch.equal(one.ref_logp_T[~one.anchored_T], one.old_logp_T[~one.anchored_T])  # never asked for
+
+
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.objective.needs_reference])
+def test_what_has_no_signal_goes_through_no_forward_pass_and_still_counts(tiny: Path, name: str) -> None:
+    batch = groups()
+    batch[1] = tuple(replace(one, advantage=0.0) for one in batch[1])
+    policy = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+    policy.update(batch, ALGORITHMS[name])
+    assert policy.tally["update"].rows == sum(len(one.tokens) for group in batch for one in group if one.advantage)
+    # The same responses with an advantage too small to see, which are forwarded: only the normaliser is theirs.
+    batch[1] = tuple(replace(one, advantage=1e-30) for one in batch[1])
+    forwarded = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+    forwarded.update(batch, ALGORITHMS[name])
+    for ours, theirs in zip(policy.mechanics.model.parameters(), forwarded.mechanics.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
+
+
+def test_a_mini_batch_without_signal_still_moves_by_momentum(tiny: Path) -> None:
+    silent = [tuple(replace(one, advantage=0.0) for one in group) for group in groups()]
+    moved = []
+    for advantage in (0.0, 1e-30):
+        policy = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+        policy.update(groups(), ALGORITHMS["dapo"])
+        policy.update([tuple(replace(one, advantage=advantage) for one in g) for g in silent], ALGORITHMS["dapo"])
+        assert policy.optimizer_steps == 4
+        moved.append(dict(policy.mechanics.model.state_dict()))
+    for key in moved[0]:
+        torch.testing.assert_close(moved[0][key], moved[1][key], atol=1e-9, rtol=0)
 
 
 def test_several_ranks_need_deepspeed(tiny: Path) -> None:

@@ -144,7 +144,7 @@ def test_curves_by_hand(page: Page) -> None:
 
 
 def test_what_is_not_recorded_is_said(page: Page, tmp_path: Path) -> None:
-    assert "No line for grpo, dapo: no reference model." in words(page)
+    assert "No line for grpo, dapo: none held to a reference." in words(page)
     write_comparison(tmp_path)
     for place in tmp_path.glob("*/seed-*/*.jsonl"):
         place.unlink()

@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from archer.batch import Group, Response
+from archer.batch import Group
 from archer.objectives import Algorithm
+from archer.policies.scoring import Inputs
+from archer.tally import Tally
 
 Scores = tuple[Tensor, Tensor]  # log-probs and entropies of response tokens, one response after the other, both (N,)
 Moments = Mapping[str, Tensor]  # AdamW's ``exp_avg``, ``exp_avg_sq`` (as the parameter) and ``step`` (a number)
@@ -24,17 +26,21 @@ Moments = Mapping[str, Tensor]  # AdamW's ``exp_avg``, ``exp_avg_sq`` (as the pa
 class Policy(Protocol):
     """A model and its optimizer. In a run of several ranks every call is one of all ranks, with the same groups.
 
-    ``version`` counts the training steps behind the weights.
+    ``version`` counts the training steps behind the weights, ``tally`` the work of this rank.
     """
 
     version: int
+    tally: Tally
 
     def keep_reference(self) -> None:
         """Keep the weights as they are now: the reference of KL terms."""
         ...
 
-    def add_reference(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with the reference's log-probs on every response. Needs :meth:`keep_reference`."""
+    def add_reference(self, groups: Sequence[Group], algorithm: Algorithm) -> list[Group]:
+        """Return the groups with the reference's log-probs of every token that ``algorithm`` holds to it.
+
+        Needs :meth:`keep_reference`.
+        """
         ...
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
@@ -71,17 +77,18 @@ class Mechanics(Protocol):
     """How a step is computed, and where parameters and their optimizer state lie."""
 
     model: PreTrainedModel
+    sharing: bool  # whether it takes packed rows, prompts shared, or padded ones
 
-    def forward(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the policy; log-probs carry the gradient."""
+    def forward(self, micro: Inputs) -> Scores:
+        """Score the targets under the policy; log-probs carry the gradient."""
         ...
 
     def keep_reference(self) -> None:
         """See :meth:`Policy.keep_reference`."""
         ...
 
-    def reference(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the reference. Raises ValueError where none was kept."""
+    def reference(self, micro: Inputs) -> Scores:
+        """Score the targets under the reference. Raises ValueError where none was kept."""
         ...
 
     def backward(self, loss: Tensor, last: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -23,12 +23,11 @@ from torch.func import functional_call
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from archer.batch import Response
 from archer.errors import MissingError, RecipeError, first_line
 from archer.parts import DeepSpeed
 from archer.policies.base import Moments, Scores
 from archer.policies.lora import has_adapter, without_adapter
-from archer.policies.scoring import Scorer, check_head, inputs, silence_dropout
+from archer.policies.scoring import Inputs, Scorer, check_head, shares_prompts, silence_dropout
 from archer.policies.torch import adamw, score
 from archer.ranks import Ranks
 from archer.recipe import Update
@@ -57,6 +56,7 @@ class Sharded:
             model.enable_input_require_grads()
         self.zero: Any = load()
         self.scorer = Scorer(model, temperature)
+        self.sharing = shares_prompts(self.scorer)
         self.optimizer = adamw(model, update)
         self.frozen: dict[str, Tensor] | None = None
         join_alone(ranks)
@@ -69,8 +69,8 @@ class Sharded:
             )
         bound_groups(ranks.seconds)
 
-    def forward(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the policy."""
+    def forward(self, micro: Inputs) -> Scores:
+        """Score the targets under the policy."""
         with self.ranks.deadline("forward pass"):
             return score(self.engine, micro, self.engine.device)
 
@@ -79,8 +79,8 @@ class Sharded:
         kept = {} if has_adapter(self.model) else dict(self.scorer.named_parameters())
         self.frozen = {name: self._shard(parameter).detach().clone() for name, parameter in kept.items()}
 
-    def reference(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the reference. Raises ValueError where none was kept."""
+    def reference(self, micro: Inputs) -> Scores:
+        """Score the targets under the reference. Raises ValueError where none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
         self.model.eval()
@@ -88,7 +88,7 @@ class Sharded:
             with without_adapter(self.model):
                 return self.forward(micro)
         if self.stage < 3:
-            scores: Scores = functional_call(self.scorer, self.frozen, inputs(micro, self.engine.device))
+            scores: Scores = functional_call(self.scorer, self.frozen, micro.to(self.engine.device))
             return scores
         with self._swapped(self.frozen):
             return self.forward(micro)

@@ -14,17 +14,20 @@ import torch
 from torch import Tensor
 
 from archer.averaging import AVERAGINGS
-from archer.batch import Group, Response, Tokens, mini_batches, pad
+from archer.batch import Group, Response, Tokens, mini_batches
 from archer.errors import UserError
 from archer.metrics import Averages
 from archer.mismatch import LARGEST, measures
 from archer.objectives import Algorithm
 from archer.objectives.base import above_quantile, ratio
 from archer.policies.base import Mechanics, Scores
+from archer.policies.columns import anchored, columns_of, trains
+from archer.policies.scoring import Inputs, inputs
 from archer.policies.shares import rounds
 from archer.policies.stored import read_policy, whole_weights, write_policy
 from archer.ranks import Ranks
 from archer.recipe import Update
+from archer.tally import Tally
 
 CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of its response, as Archer does
 NOTHING = Response((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a rank scores where only others have work
@@ -41,28 +44,32 @@ class Learner:
         self.mechanics, self.recipe, self.total, self.longest, self.ranks = mechanics, update, steps, longest, ranks
         self.version = 0
         self.optimizer_steps = 0
+        self.tally = Tally()
 
     def keep_reference(self) -> None:
         """Keep the weights as they are now: the reference of KL terms."""
         self.mechanics.keep_reference()
 
-    def add_reference(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with the reference policy's log-probs. Needs :meth:`keep_reference`."""
+    def add_reference(self, groups: Sequence[Group], algorithm: Algorithm) -> list[Group]:
+        """Return the groups with the reference's log-probs, of tokens that ``algorithm`` holds to it alone."""
+        minis = mini_batches(groups, self.recipe.mini_batch)
+        wanted = [held_T for mini in minis for held_T in anchored(mini, algorithm)]
 
-        def known(one: Response, logp_T: Tensor, entropy_T: Tensor) -> Response:
-            return replace(one, ref_logp_T=logp_T)
+        def known(one: Response, held_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> Response:
+            return replace(one, ref_logp_T=one.old_logp_T.to(logp_N).masked_scatter(held_T, logp_N), anchored_T=held_T)
 
-        return self._scored(groups, self.mechanics.reference, known)
+        return self._scored(groups, "reference", self.mechanics.reference, known, wanted)
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
         """Return the groups with log-probs and entropies by the policy's own pass; the engine's are kept."""
 
-        def known(one: Response, logp_T: Tensor, entropy_T: Tensor) -> Response:
+        def known(one: Response, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> Response:
             engine = one.old_logp_T if one.engine_logp_T is None else one.engine_logp_T
             return replace(one, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
 
         self.mechanics.model.eval()
-        return self._scored(groups, self.mechanics.forward, known)
+        wanted = [torch.ones(len(one.tokens), dtype=torch.bool) for group in groups for one in group]
+        return self._scored(groups, "score", self.mechanics.forward, known, wanted)
 
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
         """Run every epoch's mini-batches; return metrics averaged over their tokens and updates, on every rank."""
@@ -91,26 +98,40 @@ class Learner:
     def _scored(
         self,
         groups: Sequence[Group],
-        forward: Callable[[Sequence[Response]], Scores],
-        known: Callable[[Response, Tensor, Tensor], Response],
+        work: str,
+        forward: Callable[[Inputs], Scores],
+        known: Callable[[Response, Tensor, Tensor, Tensor], Response],
+        wanted: Sequence[Tensor],
     ) -> list[Group]:
-        """Score all responses, each on one rank, and put what comes of it into them by ``known``."""
+        """Score the ``wanted`` tokens, each response's on one rank, and put what comes of it in by ``known``."""
         flat = [one for group in groups for one in group]
         own: dict[int, Scores] = {}
         with torch.no_grad():
-            for rows in self._rounds(flat):
-                micro = [flat[row] for row in rows] or [NOTHING]
-                lengths = [len(one.tokens) for one in micro]
-                parts = [torch.split(column_N.cpu(), lengths) for column_N in forward(micro)]
+            for rows in self._rounds(flat, [row for row, wanted_T in enumerate(wanted) if wanted_T.any()]):
+                parts_N = [wanted[row] for row in rows] or [torch.ones(1, dtype=torch.bool)]
+                scores = forward(self._inputs([flat[row] for row in rows], work, torch.cat(parts_N)))
+                counts = [int(part_N.sum()) for part_N in parts_N]
+                parts = [torch.split(column_N.cpu(), counts) for column_N in scores]
                 own.update(zip(rows, zip(*parts, strict=True), strict=bool(rows)))
         found: dict[int, Scores] = {}
         for theirs in self.ranks.gather("scores of responses", own):
             found.update(theirs)
-        place = iter([known(one, *found[row]) for row, one in enumerate(flat)])
+        nothing = torch.zeros(0), torch.zeros(0)
+        place = iter([known(one, wanted[row], *found.get(row, nothing)) for row, one in enumerate(flat)])
         return [tuple(next(place) for _ in group) for group in groups]
 
-    def _rounds(self, responses: Sequence[Response]) -> list[list[int]]:
-        return rounds([len(one) for one in responses], self.recipe.tokens, self.ranks.rank, self.ranks.world)
+    def _rounds(self, responses: Sequence[Response], rows: Sequence[int]) -> list[list[int]]:
+        """Return this rank's micro-batches of the ``rows``."""
+        sharing, ranks = self.mechanics.sharing, self.ranks
+        cut = rounds([responses[row] for row in rows], self.recipe.tokens, ranks.rank, ranks.world, sharing)
+        return [[rows[place] for place in micro] for micro in cut]
+
+    def _inputs(self, micro: Sequence[Response], work: str, wanted_N: Tensor | None = None) -> Inputs:
+        """Return what a forward pass reads to score all tokens, or the ``wanted_N`` ones, and count it."""
+        made = inputs(micro or [NOTHING], self.mechanics.sharing)
+        made = made if wanted_N is None else made.only(wanted_N)
+        self.tally[work].add(*made.work)
+        return made
 
     def _step(self, mini: Sequence[Response], algorithm: Algorithm, averages: Averages, *, first: bool) -> None:
         """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole.
@@ -124,14 +145,15 @@ class Learner:
         if not used:  # over-long filtering left nothing to train on
             return
         step_entropy_N = torch.cat(used)
-        micros = self._rounds(mini)
+        micros = self._rounds(mini, [row for row, one in enumerate(mini) if trains(one, algorithm)])
         for place, rows in enumerate(micros):
             last = place == len(micros) - 1
+            micro = [mini[row] for row in rows]
+            scores = self.mechanics.forward(self._inputs(micro, "update"))
             if not rows:
-                logp_N, _ = self.mechanics.forward([NOTHING])
-                self.mechanics.backward(0.0 * logp_N.sum(), last)
+                self.mechanics.backward(0.0 * scores[0].sum(), last)
                 continue
-            tokens = self._tokens([mini[row] for row in rows], algorithm, step_entropy_N)
+            tokens = columns_of(micro, scores, algorithm, step_entropy_N)
             loss_BT, columns = algorithm.objective(tokens)
             loss = (loss_BT * tokens.mask_BT * weight_B[rows, None].to(loss_BT)).sum()
             self.mechanics.backward(loss, last)
@@ -154,41 +176,16 @@ class Learner:
             averages.add("gradient_norm", norm)
             averages.counts["loss"] += 1
 
-    def _tokens(self, micro: Sequence[Response], algorithm: Algorithm, step_entropy_N: Tensor) -> Tokens:
-        logp_N, entropy_N = self.mechanics.forward(micro)
-        lengths = [len(one.tokens) for one in micro]
-        device = logp_N.device
-        current_BT = pad(torch.split(entropy_N.detach(), lengths), device)
-        rollout_BT = pad([one.entropy_T for one in micro], device)
-        mask_BT = pad([torch.full((len(one.tokens),), one.used) for one in micro], device)
-        references = [one.ref_logp_T for one in micro if one.ref_logp_T is not None]
-        return Tokens(
-            logp_BT=pad(torch.split(logp_N, lengths), device),
-            old_logp_BT=pad([one.old_logp_T for one in micro], device),
-            entropy_BT=current_BT if algorithm.objective.entropy == "policy" else rollout_BT,
-            advantage_BT=advantages(micro, mask_BT),
-            mask_BT=mask_BT,
-            ref_logp_BT=pad(references, device) if references else None,
-            step_entropy_N=step_entropy_N,
-        )
-
     def _observe(self, tokens: Tokens, columns: dict[str, Tensor], averages: Averages) -> None:
         """Average the objective's columns over all tokens, and over reasoning and knowledge tokens."""
         gate = replace(tokens, logp_BT=tokens.logp_BT.detach())
         reasoning_BT = above_quantile(gate, CLASS_QUANTILE)
         masks = {"": tokens.mask_BT, "reasoning": reasoning_BT, "knowledge": tokens.mask_BT & ~reasoning_BT}
         columns = {**columns, "entropy": tokens.entropy_BT, "ratio": ratio(gate)}
+        if "kl" in columns and tokens.anchored_BT is not None:  # nobody asked the reference about the others
+            held = {suffix: mask_BT & tokens.anchored_BT for suffix, mask_BT in masks.items()}
+            averages.add_columns({"kl": columns.pop("kl")}, held)
         averages.add_columns(columns, masks)
-
-
-def advantages(micro: Sequence[Response], mask_BT: Tensor) -> Tensor:
-    """Return each response's advantage at its tokens, (B, T), weighed by ``correction_T`` where it has one."""
-    device = mask_BT.device
-    advantage_BT = torch.tensor([one.advantage for one in micro], device=device)[:, None].expand_as(mask_BT)
-    if all(one.correction_T is None for one in micro):
-        return advantage_BT
-    weights = [torch.ones(len(one.tokens)) if one.correction_T is None else one.correction_T for one in micro]
-    return advantage_BT * pad(weights, device)
 
 
 def compare(tokens: Tokens, averages: Averages) -> None:

@@ -5,17 +5,54 @@ B responses, T tokens, N response tokens of all, one response after the other, H
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from archer.batch import Response, pad
-from archer.errors import ModelError
+from archer.errors import ModelError, first_line
 from archer.heads import log_probs
+from archer.packing import Layout, packed
+from archer.policies.attention import enable
 
-Spans = list[tuple[int, int, int]]  # row, and the range of places whose next token is the response's
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one forward pass reads: token ids, one row where packed, else a padded row a response.
+
+    ``place_N`` says in which of the last hidden states, taken as one row, each token ``target_N`` is predicted.
+    """
+
+    id_BT: Tensor
+    position_BT: Tensor
+    place_N: Tensor
+    target_N: Tensor
+    layout: Layout | None = None
+
+    def to(self, device: torch.device) -> Inputs:
+        """Return the same on ``device``."""
+        columns = (self.id_BT, self.position_BT, self.place_N, self.target_N)
+        id_BT, position_BT, place_N, target_N = (column.to(device, non_blocking=True) for column in columns)
+        return Inputs(id_BT, position_BT, place_N, target_N, self.layout)
+
+    def only(self, wanted_N: Tensor) -> Inputs:
+        """Return the same with no other targets than the ``wanted_N`` ones."""
+        return (
+            self if wanted_N.all() else replace(self, place_N=self.place_N[wanted_N], target_N=self.target_N[wanted_N])
+        )
+
+    @property
+    def work(self) -> tuple[int, int, int]:
+        """Tokens through the layers, pairs that attention compares, and rows through the head."""
+        rows, width = self.id_BT.shape
+        pairs = self.layout.pairs if self.layout else rows * width * (width + 1) // 2
+        return rows * width, pairs, len(self.target_N)
 
 
 class Head(nn.Module):
@@ -38,21 +75,32 @@ class Scorer(nn.Module):
         super().__init__()
         self.model, self.head, self.autocast = model, Head(model, temperature), autocast
 
-    def forward(self, id_BT: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
-        """Return log-probs and entropies of all response tokens, both (N,)."""
-        with torch.autocast(id_BT.device.type, self.autocast, enabled=self.autocast is not None):
-            # Padding lies behind the tokens, where causal attention never looks: no mask is needed.
-            hidden_BTH = self.model.base_model(input_ids=id_BT, use_cache=False)[0]
-        hidden_NH = torch.cat([hidden_BTH[row, start:stop] for row, start, stop in spans])
-        target_N = torch.cat([id_BT[row, start + 1 : stop + 1] for row, start, stop in spans])
-        scores: tuple[Tensor, Tensor] = self.head(hidden_NH, target_N)
+    def forward(self, one: Inputs) -> tuple[Tensor, Tensor]:
+        """Return log-probs and entropies of the targets, both (N,)."""
+        # Padding lies behind the tokens, where causal attention never looks: no mask is needed. Where there is a
+        # layout the model would make one of its own; one of four axes it takes for made, and nobody reads it.
+        options = {"layout": one.layout, "attention_mask": one.id_BT.new_empty(1, 1, 1, 1)} if one.layout else {}
+        with torch.autocast(one.id_BT.device.type, self.autocast, enabled=self.autocast is not None):
+            hidden_BTH = self.model.base_model(
+                input_ids=one.id_BT, position_ids=one.position_BT, use_cache=False, **options
+            )[0]
+        scores: tuple[Tensor, Tensor] = self.head(hidden_BTH.flatten(0, 1)[one.place_N], one.target_N)
         return scores
 
 
-def inputs(micro: Sequence[Response], device: torch.device) -> tuple[Tensor, Spans]:
-    """Return what :class:`Scorer` takes: padded ids (B, T) and the spans of the responses."""
-    id_BT = pad([torch.tensor(one.prompt + one.tokens) for one in micro], device)
-    return id_BT, [(row, len(one.prompt) - 1, len(one) - 1) for row, one in enumerate(micro)]
+def inputs(micro: Sequence[Response], sharing: bool) -> Inputs:
+    """Return the responses as one packed row, prompts shared, or as padded rows of their own."""
+    if sharing:
+        row = packed(micro)
+        return Inputs(row.id_N[None], row.position_N[None], row.place_N, row.target_N, row.layout)
+    id_BT = pad([torch.tensor(one.prompt + one.tokens[:-1]) for one in micro], torch.device("cpu"))
+    width = id_BT.shape[1]
+    position_BT = torch.arange(width)[None]
+    starts = [row * width + len(one.prompt) - 1 for row, one in enumerate(micro)]
+    place_N = torch.cat(
+        [torch.arange(start, start + len(one.tokens)) for start, one in zip(starts, micro, strict=True)]
+    )
+    return Inputs(id_BT, position_BT, place_N, torch.tensor([token for one in micro for token in one.tokens]))
 
 
 def silence_dropout(model: PreTrainedModel) -> None:
@@ -61,6 +109,38 @@ def silence_dropout(model: PreTrainedModel) -> None:
         for name in ("p", "attention_dropout", "dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
+
+
+def shares_prompts(scorer: Scorer) -> bool:
+    """Make the model take packed rows and say whether it does: its log-probs must be those of padded ones.
+
+    A model that mixes tokens by other means than full attention does not; it trains on padded rows.
+    """
+    model = scorer.model
+    before = model.config._attn_implementation
+    try:
+        enable(model)
+        wrong = differing(scorer)
+    except Exception as error:  # whatever a model of the hub's own code, or a kernel, may raise
+        wrong = first_line(error)
+    if wrong:
+        logger.warning("%s: trains on padded rows, prompts repeated: %s", model.config.name_or_path, wrong)
+        model.set_attn_implementation(before)
+    return not wrong
+
+
+@torch.no_grad()
+def differing(scorer: Scorer) -> str:
+    """Compare packed and padded log-probs of made-up responses; return what is wrong, nothing where all is well."""
+    training, device = scorer.model.training, scorer.model.device
+    ragged = [((5, 6, 7), (8, 5, 7, 6)), ((5, 6, 7), (6,)), ((8,), (7, 6, 5)), ((8,), (5, 5))]
+    made = [Response(prompt, tokens, 0.0, torch.zeros(0), torch.zeros(0)) for prompt, tokens in ragged]
+    scorer.eval()
+    plain_N, shared_N = (scorer(inputs(made, sharing).to(device))[0] for sharing in (False, True))
+    scorer.train(training)
+    gap = float((plain_N - shared_N).abs().max())
+    bound = 0.1 if scorer.autocast else 1e-4
+    return "" if gap <= bound else f"log-probs of packed rows differ by {gap:.2g}"
 
 
 @torch.no_grad()

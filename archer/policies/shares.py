@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archer.batch import micro_batches
+from archer.batch import Response, micro_batches
+from archer.packing import pieces
 
 
 def shares(lengths: Sequence[int], world: int) -> list[list[int]]:
@@ -21,14 +22,18 @@ def shares(lengths: Sequence[int], world: int) -> list[list[int]]:
     return [sorted(own) for own in rows]
 
 
-def rounds(lengths: Sequence[int], budget: int, rank: int, world: int) -> list[list[int]]:
-    """Return the micro-batches of ``rank`` as rows, [] where only others still have one.
+def rounds(responses: Sequence[Response], budget: int, rank: int, world: int, sharing: bool) -> list[list[int]]:
+    """Return the micro-batches of ``rank`` as rows, [] where only others still have one; at least one.
 
-    Every rank has as many: collective calls of sharded weights happen inside each.
+    Every rank has as many: collective calls of sharded weights happen inside each. Where prompts are shared, groups
+    stay together as far as the budget lets them.
     """
+    if sharing:
+        return pieces(responses, budget, world)[rank::world]
+    lengths = [len(one) for one in responses]
     cut = []
     for own in shares(lengths, world):
         micros = micro_batches([lengths[row] for row in own], budget)
         cut.append([[own[place] for place in micro] for micro in micros])
-    most = max(map(len, cut))
+    most = max(1, *map(len, cut))
     return cut[rank] + [[] for _ in range(most - len(cut[rank]))]

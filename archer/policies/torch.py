@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from archer.batch import Response
 from archer.policies.base import Moments, Scores
 from archer.policies.lora import has_adapter, without_adapter
-from archer.policies.scoring import Scorer, check_head, inputs, silence_dropout
+from archer.policies.scoring import Inputs, Scorer, check_head, shares_prompts, silence_dropout
 from archer.recipe import Update
 
 
@@ -31,11 +29,12 @@ class OneProcess:
         if update.checkpointing:
             model.gradient_checkpointing_enable()
         self.scorer = Scorer(model, temperature, torch.bfloat16 if update.bf16 else None)
+        self.sharing = shares_prompts(self.scorer)
         self.frozen: Scorer | None = None
         self.optimizer = adamw(model, update)
 
-    def forward(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the policy."""
+    def forward(self, micro: Inputs) -> Scores:
+        """Score the targets under the policy."""
         return score(self.scorer, micro, self.model.device)
 
     def keep_reference(self) -> None:
@@ -44,8 +43,8 @@ class OneProcess:
         if not has_adapter(self.model):
             self.frozen = copy.deepcopy(self.scorer).eval().requires_grad_(False)
 
-    def reference(self, micro: Sequence[Response]) -> Scores:
-        """Score the responses under the reference. Raises ValueError where none was kept."""
+    def reference(self, micro: Inputs) -> Scores:
+        """Score the targets under the reference. Raises ValueError where none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
         with without_adapter(self.model):
@@ -95,7 +94,7 @@ def adamw(model: PreTrainedModel, update: Update) -> torch.optim.AdamW:
     return torch.optim.AdamW(trained, update.lr, betas=update.betas, weight_decay=update.weight_decay, fused=True)
 
 
-def score(scorer: torch.nn.Module, micro: Sequence[Response], device: torch.device) -> Scores:
-    """Run ``scorer`` on the responses."""
-    scores: Scores = scorer(*inputs(micro, device))
+def score(scorer: torch.nn.Module, micro: Inputs, device: torch.device) -> Scores:
+    """Run ``scorer`` on what was made for it."""
+    scores: Scores = scorer(micro.to(device))
     return scores

@@ -48,7 +48,7 @@ class Quantity:
 
 
 CLIPPED = "Share of tokens whose ratio was clipped."
-UNREFERENCED = "no reference model"
+UNREFERENCED = "none held to a reference"
 FIXED = (
     Quantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled."),
     Quantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),

@@ -32,20 +32,17 @@ class Family:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Segments of like length as rows of a padded batch; ``flat`` are the places in it that hold a token."""
+    """Segments of like length as rows of a padded batch (B, T).
 
-    token_BT: Tensor
-    flat_N: Tensor
+    ``token_M`` are the tokens of its M = B x T places; ``place_N`` the places that are no padding, ``own_N`` their
+    tokens. ``empty_BT`` is the padding, None where there is none.
+    """
 
-    @property
-    def token_N(self) -> Tensor:
-        """The tokens it holds, in the order of ``flat_N``."""
-        return self.token_BT.view(-1)[self.flat_N]
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no padding."""
-        return len(self.flat_N) == self.token_BT.numel()
+    shape: tuple[int, int]
+    token_M: Tensor
+    place_N: Tensor
+    own_N: Tensor
+    empty_BT: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,10 @@ def bucket(spans: Sequence[Span]) -> Bucket:
     length_B1 = torch.tensor([stop - start for start, stop in spans])[:, None]
     place_T = torch.arange(spans[-1][1] - spans[-1][0])[None]
     token_BT = start_B1 + torch.minimum(place_T, length_B1 - 1)
-    return Bucket(token_BT, (place_T < length_B1).flatten().nonzero()[:, 0])
+    empty_BT = place_T >= length_B1
+    place_N, token_M = (~empty_BT).flatten().nonzero()[:, 0], token_BT.flatten()
+    empty = empty_BT if len(place_N) < len(token_M) else None
+    return Bucket((len(spans), token_BT.shape[1]), token_M, place_N, token_M[place_N], empty)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_a_row_holds_the_prompt_once_and_no_last_token() -> None:
     assert row.place_N.tolist() == [1, 2, 3, 1, 1, 4]
     assert row.layout.segments == ((0, 2), (2, 4), (4, 5))
     assert row.layout.pairs == 3 + 3 + 1 + 3 * 2
-    assert sorted(int(token) for bucket in row.layout.buckets for token in bucket.token_N) == [0, 1, 2, 3, 4]
+    assert sorted(int(token) for bucket in row.layout.buckets for token in bucket.own_N) == [0, 1, 2, 3, 4]
 
 
 def test_pieces_are_level_within_the_budget_and_count_a_prompt_once() -> None:

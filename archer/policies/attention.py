@@ -79,23 +79,20 @@ class Shared(torch.autograd.Function):
 
 def padded(column: Tensor, bucket: Bucket) -> Tensor:
     """Return the bucket's tokens of a column (N, A, ...) as (B, A, T, ...)."""
-    return column[bucket.token_BT].transpose(1, 2)
+    return column.index_select(0, bucket.token_M).view(*bucket.shape, *column.shape[1:]).transpose(1, 2)
 
 
 def unpad(part: Tensor, bucket: Bucket, column: Tensor) -> None:
     """Write what was computed of a bucket, (B, A, T, ...), into its places of the column (N, A, ...)."""
     flat = part.transpose(1, 2).flatten(0, 1)
-    column[bucket.token_N] = flat if bucket.full else flat[bucket.flat_N]
+    column.index_copy_(0, bucket.own_N, flat if bucket.empty_BT is None else flat.index_select(0, bucket.place_N))
 
 
 def silence(columns: list[Tensor], bucket: Bucket) -> None:
     """Make padding give no gradient: what comes to it is zero, and its probabilities are, too."""
-    if bucket.full:
-        return
-    empty_BT = torch.ones_like(bucket.token_BT, dtype=torch.bool)
-    empty_BT.view(-1)[bucket.flat_N] = False
-    columns[0] = columns[0].masked_fill(empty_BT[:, None, :, None], 0.0)
-    columns[-1] = columns[-1].masked_fill(empty_BT[:, None], torch.inf)
+    if bucket.empty_BT is not None:
+        columns[0].masked_fill_(bucket.empty_BT[:, None, :, None], 0.0)
+        columns[-1].masked_fill_(bucket.empty_BT[:, None], torch.inf)
 
 
 def row(column: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def train(
     nodes: Annotated[int | None, typer.Option(min=1, help="With --dry-run: machines.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="With --dry-run: GPUs of a machine.")] = None,
     gpu_memory: Annotated[float, typer.Option(min=0.1, help="With --dry-run: GiB of a GPU.")] = 80.0,
+    profile: Annotated[int, typer.Option(min=0, help="Time so many steps after the first, trace one more.")] = 0,
     changes: Changes = None,
 ) -> None:
     """Train one algorithm with one seed, then evaluate it."""
@@ -98,7 +99,7 @@ def train(
     side = ranks or (gpu_count() if chosen.update.deepspeed is not None else 1)
     if side > 1 and not under_torchrun():
         sys.exit(launch(side, sys.argv[1:]))
-    run_training(Run(chosen, name, seed, folder, threads, allow_unisolated))
+    run_training(Run(chosen, name, seed, folder, threads, allow_unisolated, profile))
 
 
 @lab.command("pretrain")

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What to train, where to write, and how many CPU threads to use (0: torch's choice)."""
+    """What to train, where to write, how many CPU threads to use (0: torch's choice), and steps to profile."""
 
     recipe: Recipe
     algorithm: str
@@ -58,6 +58,7 @@ class Run:
     folder: Path
     threads: int = 0
     unisolated: bool = False
+    profile: int = 0
 
     def manifest(self) -> dict[str, Json]:
         """Return the run's identity and origin."""
@@ -128,7 +129,7 @@ class Parts:
             groups = corrected(groups, recipe.correction)
         if self.algorithm.objective.needs_reference:
             with clock("reference"):
-                groups = self.policy.add_reference(groups)
+                groups = self.policy.add_reference(groups, self.algorithm)
         return groups, mismatch
 
     def heed(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -204,6 +205,10 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     journal = Journal(run.folder, manifest) if ranks.main else Elsewhere(run.folder)
     stack.callback(journal.close)
     sinks = open_sinks(recipe.log, run.folder, manifest, stack) if ranks.main else []
+    if run.profile and ranks.main:
+        from archer.profile import open_profile  # what it counts with is slow to load
+
+        sinks.append(open_profile(recipe, run.profile, run.folder, policy, engine, ranks, stack))
     return Parts(run, ranks, algorithm, journal, tokenizer, policy, engine, grader, executor, supply, exams, sinks)
 
 

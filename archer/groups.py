@@ -29,6 +29,7 @@ from archer.recipe import Rollouts
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.code import draw_tests
 from archer.rewards.shaping import overlong_penalty, repetition_ratio
+from archer.spans import span
 from archer.types import Ask, Problem
 
 
@@ -43,7 +44,8 @@ class Clock:
         """Add the time spent inside to ``part``."""
         start = time.perf_counter()
         try:
-            yield
+            with span(part):
+                yield
         finally:
             self.seconds[part] += time.perf_counter() - start
 

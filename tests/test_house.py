@@ -25,6 +25,7 @@ DOORS = {
     "deepspeed": ("policies.deepspeed",),
     "peft": ("policies.lora",),
     "vllm": ("engines.vllm",),
+    "triton": ("heads.kernels",),
     "transformers": ("policies", "engines", "prompts", "checkpoint", "lab", "plan"),
 }
 

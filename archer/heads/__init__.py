@@ -1,5 +1,6 @@
-"""Output heads: hidden states to the log-probs and entropies of given tokens."""
+"""Output heads: from hidden states to the log-probs and entropies of given tokens, and to logits for engines."""
 
-from archer.heads.chunked import log_probs
+from archer.heads.fused import log_probs
+from archer.heads.products import logits
 
-__all__ = ["log_probs"]
+__all__ = ["log_probs", "logits"]

@@ -24,7 +24,10 @@ Columns = dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """A policy-gradient loss. ``entropy`` says whose entropy gates read; ``needs_reference``, a KL term."""
+    """A policy-gradient loss. ``entropy`` says whose entropy gates read; ``needs_reference``, a KL term.
+
+    Without a reference the loss of a response whose advantage is 0 must be 0: such responses are not forwarded.
+    """
 
     @property
     def entropy(self) -> Literal["rollout", "policy"]: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archer.heads.chunked import CHUNK_ELEMENTS
+from archer.heads.held import held
 from archer.plan.activations import Kept
 from archer.plan.shape import Shape
 from archer.recipe import Recipe
@@ -155,18 +155,9 @@ def pass_parts(recipe: Recipe, shape: Shape, kept: Kept, load: Load) -> tuple[Pa
 
 
 def head_bytes(recipe: Recipe, shape: Shape, kept: Kept, answers: int) -> float:
-    """Return what ``heads/chunked.py`` holds at most.
-
-    Its forward pass: three chunks of float32 logits. Its backward pass: the hidden states' gradient and the weight's,
-    with two chunks and a chunk's product (again in the weight's dtype, where it differs), or with the last chunk's two
-    still there.
-    """
+    """Return what ``heads`` hold at most, in the backward pass: with the hidden states' gradient and the weight's."""
     inner, width = kept.hidden // shape.hidden, weight_bytes(recipe)
-    rows = max(1, CHUNK_ELEMENTS // shape.vocabulary)
-    chunk, following = (4 * shape.vocabulary * min(rows, left) for left in (answers, max(0, answers - rows)))
-    product = shape.head * (inner + (width if inner != width else 0))
-    late = 2 * chunk + max(product, 2 * following)
-    return max(3 * chunk, answers * kept.hidden + shape.head * width + late)
+    return held(answers, shape.vocabulary, shape.head // shape.vocabulary, inner, width, "cuda")
 
 
 def engine_parts(recipe: Recipe, shape: Shape, load: Load, cluster: Cluster) -> tuple[tuple[Part, ...], int]:

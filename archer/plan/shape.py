@@ -26,7 +26,8 @@ class Shape:
     """What the plan needs to know of a model. ``active`` parameters work on a token (fewer with experts).
 
     ``head`` is V x H, the elements of the output weight; ``tied`` says whether it is the embedding's too; ``position``
-    the elements that a token leaves in the key-value cache; ``adapter`` the trained ones with LoRA (0: none).
+    the elements that a token leaves in the key-value cache; ``attention`` is heads x head size of all layers;
+    ``adapter`` the trained ones with LoRA (0: none).
     """
 
     source: str
@@ -38,6 +39,7 @@ class Shape:
     head: int
     tied: bool
     position: int
+    attention: int
     context: int | None
     adapter: int = 0
 
@@ -75,6 +77,7 @@ def read_shape(config: PretrainedConfig, source: str, lora: Lora | None = None) 
         head=head.numel(),
         tied=head is model.get_input_embeddings().weight,
         position=2 * config.num_hidden_layers * heads * size,
+        attention=config.num_hidden_layers * config.num_attention_heads * size,
         context=getattr(config, "max_position_embeddings", None),
         adapter=0 if lora is None else adapter_size(model, lora),
     )

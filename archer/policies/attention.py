@@ -19,7 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from archer.packing import Bucket, Layout
-from archer.policies import flex
+from archer.policies.flex import attend as attend_on_gpu
 
 NAME = "archer"
 Part = tuple[Tensor, Tensor]
@@ -116,7 +116,7 @@ def attend(
         plain: Callable[..., tuple[Tensor, None]] = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return plain(module, query, key, value, mask, scaling=scaling, **options)
     if query.is_cuda:
-        return flex.attend(query, key, value, layout, scaling), None
+        return attend_on_gpu(query, key, value, layout, scaling), None
     groups = query.shape[1] // key.shape[1]
     key, value = (column.repeat_interleave(groups, 1) if groups > 1 else column for column in (key, value))
     columns = (column[0].transpose(0, 1) for column in (query, key, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
@@ -58,9 +59,13 @@ def text_of(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], tokens: S
 
     A grader looks for the end of a thought, so it must see the beginning.
     """
-    tail = tokenizer.decode(list(prompt[-TAIL:])).rstrip()
-    opener = THINK if tail.endswith(THINK) else ""
-    return opener + str(tokenizer.decode(list(tokens), skip_special_tokens=True))
+    return opener(tokenizer, tuple(prompt[-TAIL:])) + str(tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+@lru_cache(maxsize=4096)  # one group's rows, and one template's prompts, end alike
+def opener(tokenizer: PreTrainedTokenizerBase, tail: tuple[int, ...]) -> str:
+    """Return ``<think>`` where a prompt that ends in ``tail`` opened a thought."""
+    return THINK if tokenizer.decode(list(tail)).rstrip().endswith(THINK) else ""
 
 
 def end_ids(name: str, *sources: object) -> list[int]:

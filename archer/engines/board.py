@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ended:
-    """A row that is finished: views of its columns (N,), good until its place is taken."""
+    """A row that is finished: its columns (N,), on the CPU."""
 
     row: Row
     columns: tuple[Tensor, Tensor, Tensor]  # tokens, log-probs, entropies
@@ -46,7 +47,11 @@ class Ended:
 
 @dataclass
 class Board:
-    """Columns beside the cache's rows."""
+    """Columns beside the cache's rows.
+
+    A row that is ``done`` counts no further: what is drawn for it until it is taken out falls on its last column,
+    which no response reaches.
+    """
 
     rows: list[Row]
     token_SN: Tensor
@@ -54,22 +59,69 @@ class Board:
     entropy_SN: Tensor
     uniform_SN: Tensor
     count_S: Tensor
+    last_S: Tensor
+    done_S: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return every column."""
-        return self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S
-
-    def ended(self, row: int, count: int, stop: Stop, text: str) -> Ended:
-        """Return ``row``, whose first ``count`` tokens are its response."""
-        token_N, logp_N, entropy_N = (
-            column[row, :count] for column in (self.token_SN, self.logp_SN, self.entropy_SN)
+        return (
+            self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S, self.last_S, self.done_S,
         )  # fmt: skip
-        return Ended(self.rows[row], (token_N, logp_N, entropy_N), text, stop)
+
+    def place(self, rows: slice, taken: Sequence[Row], uniform_SN: Tensor) -> None:
+        """Begin ``taken`` in ``rows``, the last of all."""
+        self.rows[rows.start :] = taken
+        self.uniform_SN[rows, : uniform_SN.shape[1]] = uniform_SN.to(self.uniform_SN.device)
+        self.count_S[rows] = 0
+        self.done_S[rows] = False
+
+    def record(self, rows: slice, drawn: tuple[Tensor, Tensor, Tensor], stop_E: Tensor) -> None:
+        """Write a token, its log-prob and the entropy in every row, and which rows are done with it."""
+        at_S1 = self.count_S[rows, None]
+        for column_SN, new_S in zip((self.token_SN, self.logp_SN, self.entropy_SN), drawn, strict=True):
+            column_SN[rows].scatter_(1, at_S1, new_S[:, None])
+        self.last_S[rows] = drawn[0]
+        self.count_S[rows] += ~self.done_S[rows]
+        over_S = self.count_S[rows] >= self.token_SN.shape[1] - 1
+        self.done_S[rows] |= over_S | (drawn[0][:, None] == stop_E).any(-1)
+
+    def columns(self, over: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return tokens, log-probs and entropies of the rows ``over``, each (N,), copied to the CPU at once."""
+        over_R = torch.tensor(over, device=self.count_S.device)
+        counts = self.count_S[over_R].tolist()
+        longest = max(counts)
+        token_RN, logp_RN, entropy_RN = (
+            column_SN[over_R, :longest].cpu() for column_SN in (self.token_SN, self.logp_SN, self.entropy_SN)
+        )
+        return [
+            (token_RN[place, :count], logp_RN[place, :count], entropy_RN[place, :count])
+            for place, count in enumerate(counts)
+        ]
+
+    def drop(self, over: Sequence[int]) -> tuple[Tensor, Tensor, int]:
+        """Take the rows ``over`` out, the last ones moving into their places.
+
+        Returns the places filled, the rows that moved there, and how many rows are left.
+        """
+        kept, gone = len(self.rows) - len(over), set(over)
+        holes = [row for row in over if row < kept]
+        movers = [row for row in range(kept, len(self.rows)) if row not in gone]
+        for hole, mover in zip(holes, movers, strict=True):
+            self.rows[hole] = self.rows[mover]
+        hole_S, mover_S = (
+            torch.tensor(places, dtype=torch.long, device=self.count_S.device) for places in (holes, movers)
+        )
+        if holes:
+            for column in self.tensors():
+                column[hole_S] = column[mover_S]
+        self.done_S[kept : len(self.rows)] = True
+        del self.rows[kept:]
+        return hole_S, mover_S, kept
 
 
 def new_board(capacity: int, tokens: int, device: torch.device) -> Board:
     """Return empty columns for ``capacity`` rows of at most ``tokens`` new tokens."""
-    shape = (capacity, tokens)
+    shape = (capacity, tokens + 1)
     return Board(
         rows=[],
         token_SN=torch.zeros(shape, dtype=torch.long, device=device),
@@ -77,4 +129,6 @@ def new_board(capacity: int, tokens: int, device: torch.device) -> Board:
         entropy_SN=torch.zeros(shape, device=device),
         uniform_SN=torch.zeros(shape, device=device),
         count_S=torch.zeros(capacity, dtype=torch.long, device=device),
+        last_S=torch.zeros(capacity, dtype=torch.long, device=device),
+        done_S=torch.ones(capacity, dtype=torch.bool, device=device),
     )

@@ -1,0 +1,158 @@
+"""The native engine's promises: what it is asked, what it says of itself, whose weights it samples from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from archer.engines.asking import collected, end_ids, rows_of, text_of
+from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
+from archer.engines.board import Ended, Row
+from archer.engines.native.decoder import Decoder, Means, width
+from archer.engines.native.forward import misfit, open_forward
+from archer.engines.native.graphs import cuda_capture
+from archer.engines.native.weights import unfit
+from archer.errors import ModelError
+from archer.prompts import Encoder
+from archer.tally import Tally
+from archer.types import Ask, Json, Problem, Rollout, Sampling
+
+LOOK = 8  # decode steps on a GPU from one look for ended rows to the next; at most so many are in vain for a row
+logger = logging.getLogger(__name__)
+
+
+class Native:
+    """Samples from ``model`` as it is now: of a ``shared`` one the policy trains the same module, nothing is copied.
+
+    ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
+    ``context`` bounds prompt and response together (None: :func:`context_of` the model). ``files`` are the digests
+    of what decides draws beside the weights. ``tally`` counts the work done. Which forward decodes is in the log, and
+    ``why_modules`` says what keeps the model from the lean one.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, slots: int,
+        autocast: torch.dtype | None = None, context: int | None = None, files: Mapping[str, str] | None = None,
+        shared: bool = True,
+    ) -> None:  # fmt: skip
+        kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise ModelError(
+                f"{model.config.name_or_path}: the native engine decodes full attention only, this model has "
+                f"{', '.join(sorted(kinds))}"
+            )
+        self.model, self.tokenizer, self.prompts, self.slots = model, tokenizer, prompts, slots
+        self.autocast = autocast
+        self.context, self.files = context_of(model.config, context), dict(files or {})
+        self.shared, self.version = shared, 0
+        self.stops = tuple(end_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
+        self.tally = Tally()  # "prefill" and "decode"
+        self.look = LOOK if model.device.type == "cuda" else 1
+        self.why_modules: str | None = None  # known once it was looked for: "" where the lean forward fits
+
+    def load(self, version: int, weights: Weights) -> None:
+        """Note the version; copy the weights, unless the policy trains this very module."""
+        self.version = version
+        if self.shared:
+            return
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in weights():
+                if name not in own:  # experts, which transformers stacks, go by the hub's names
+                    raise ModelError(
+                        f"rollout.engine: native: {self.model.config.name_or_path}: {name} has another name here; set "
+                        "rollout.engine to vllm, or sample from the policy itself (rollout.ahead 0, stage 2 or less)"
+                    )
+                own[name].copy_(tensor)
+
+    def describe(self) -> Mapping[str, Json]:
+        """Return the name, the arithmetic of the forward passes, and the digests of the model's files."""
+        return described(self.autocast is not None, self.files)
+
+    def prompt(self, problem: Problem) -> Json:
+        """Return the prompt's token ids."""
+        return list(self.prompts.encode(problem))
+
+    def generate(
+        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+    ) -> list[Rollout]:
+        """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
+        return collected(self.version, finished, lambda keep: self._run(asks, sampling, keep, more))
+
+    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+        """Draw every sample; see :class:`archer.engines.base.Respondent`."""
+        self._run(asks, sampling, lambda ended: answered(ended.answer()))
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    @torch.inference_mode()
+    def _run(
+        self, asks: Sequence[Ask], sampling: Sampling, each: Callable[[Ended], None], more: More = no_more
+    ) -> None:
+        """Sample every row, telling ``each`` of it as it ends."""
+        rows = self._rows(asks, sampling, 0)
+        if not rows:
+            return
+        taken = len(rows)
+        self.model.eval()
+        decoder = Decoder(self._means(), sampling, min(self.slots, taken), width(rows, sampling))
+        decoder.extend(rows)
+        while not decoder.idle:
+            decoder.go_on(each)
+            if decoder.free:
+                rows = self._rows(more(decoder.idle), sampling, taken)
+                decoder.extend(rows)
+                taken += len(rows)
+
+    def _rows(self, asks: Sequence[Ask], sampling: Sampling, first: int) -> list[Row]:
+        return rows_of(asks, self.prompts, sampling, self.context, first)
+
+    def _means(self) -> Means:
+        """Return what one call decodes with, the weights as they are now."""
+        lean, on_gpu = self._lean(), self.model.device.type == "cuda"
+        head_VH: Tensor = self.model.get_output_embeddings().weight
+        return Means(
+            forward=open_forward(self.model, self.autocast, lean),
+            head_VH=head_VH.to(self.autocast or head_VH.dtype),  # as the policy's head takes it
+            layers=self.model.config.num_hidden_layers,
+            stops=self.stops,
+            text=lambda row, tokens: text_of(self.tokenizer, row.prompt, tokens),
+            tally=self.tally,
+            look=self.look,
+            capture=cuda_capture() if on_gpu and lean else None,
+        )
+
+    def _lean(self) -> bool:
+        """Say whether the lean forward takes the model; looked at again where an adapter was put on meanwhile."""
+        if self.why_modules is None:
+            self.why_modules = misfit(self.model, self.autocast) or ""
+            how = f"by its own modules: {self.why_modules}" if self.why_modules else "by the lean forward"
+            logger.info("%s: decodes %s", self.model.config.name_or_path, how)
+        return not (self.why_modules or unfit(self.model))
+
+
+def described(bf16: bool, files: Mapping[str, str], name: str = "native") -> dict[str, Json]:
+    """Return what an engine's ``describe`` returns, for readers of stored samples that load no model."""
+    return {"name": name, "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
+
+
+def context_of(config: PretrainedConfig, stated: int | None) -> int | None:
+    """Return how many tokens prompt and response may have together; None where the configuration does not say.
+
+    ``stated`` (``model.context``) comes first, also above ``max_position_embeddings`` for a model whose positions
+    are rotary. Raises ModelError where they are a table of that length.
+    """
+    trained: int | None = getattr(config, "max_position_embeddings", None)
+    if stated is None or trained is None:
+        return stated or trained
+    if stated > trained and not getattr(config, "rope_parameters", None):
+        raise ModelError(
+            f"model.context: {stated}: {config.name_or_path} has a table of {trained} positions and none beyond; "
+            f"state {trained} or less"
+        )
+    return stated

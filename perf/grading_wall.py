@@ -14,25 +14,23 @@ import json
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+
+from common import keep
 
 from archer.benchmark import read_benchmark
 from archer.exams import located
 from archer.execution import Sandbox, open_executor
 from archer.grading import Grader
-from archer.machine import provenance
 from archer.problems import read_problems
 from archer.rows import read_json
 from archer.types import Json, Problem, Rollout
-
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 
 
 def main() -> None:
     """Grade both and print, or record, the wall time."""
     options = read_options()
-    record: dict[str, Json] = {"date": datetime.now(UTC).isoformat(), "provenance": provenance(), "measurements": []}
+    record: dict[str, Json] = {"measurements": []}
     with Grader(options.workers, 5, open_executor(Sandbox("bubblewrap", options.workers))) as grader:
         for name, rollouts in (
             ("aime24", aime(options.aime)),
@@ -46,9 +44,7 @@ def main() -> None:
             record["measurements"].append(one)
             print(json.dumps(one), flush=True)
     if options.record:
-        path = RECORDS / f"grading-{datetime.now(UTC):%Y%m%dT%H%M}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"Record: {path}")
+        print(f"Record: {keep('grading', record)}")
 
 
 def read_options() -> argparse.Namespace:

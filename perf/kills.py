@@ -22,16 +22,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from common import keep
 
 from archer.journal import read_lines
-from archer.machine import provenance
 from archer.types import Json
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 TARGETS = ("main", "rank", "engine", "checkpoint")
 PATIENCE = 120.0  # seconds beyond the deadline for the survivors to end
 
@@ -103,9 +101,7 @@ def main() -> None:
     same = not any(codes) and content(broken.out) == content(unbroken.out)
     print(f"{len(kills)} kills, exit codes at the end {codes}: {'bitwise the same' if same else 'NOT THE SAME'}")
     if options.record:
-        record = {"date": datetime.now(UTC).isoformat(), "provenance": provenance(), "command": sys.argv[1:]}
-        path = RECORDS / f"kills-{datetime.now(UTC):%Y%m%dT%H%M}.json"
-        path.write_text(json.dumps({**record, "kills": kills, "same": same}, indent=1) + "\n")
+        print(f"Record: {keep('kills', {'kills': kills, 'same': same})}")
     sys.exit(0 if same else 1)
 
 

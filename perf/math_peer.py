@@ -17,18 +17,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from common import keep, peers
+
 from archer.exams import open_exam, read_data
 from archer.grading import Grader
-from archer.machine import cores, provenance
+from archer.machine import cores
 from archer.rewards.math import Math, boxed
 from archer.types import Problem, Rollout
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 Pair = tuple[Any, str]  # a gold and a response
 
 
@@ -43,9 +42,7 @@ def main() -> None:
     record = measure(options)
     print(page(record))
     if options.record:
-        path = RECORDS / f"math-{datetime.now(UTC):%Y%m%dT%H%M}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"\nRecord: {path}")
+        print(f"\nRecord: {keep('math', record)}")
 
 
 def read_options() -> argparse.Namespace:
@@ -70,9 +67,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "plain numbers": parts(numbers((options.rounds + 1) * options.count), options),
     }
     record: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(), "workers": options.workers, "rounds": options.rounds,
-        "peer": f"math-verify {version('math-verify')}, one process", "provenance": provenance(), "cores": cores(),
-        "measurements": [],
+        "workers": options.workers, "rounds": options.rounds, "cores": cores(),
+        "peer": f"math-verify {peers('math-verify')['math-verify']}, one process", "measurements": [],
     }  # fmt: skip
     record["kills"] = kills()
     with Grader(options.workers, seconds=3) as grader, ProcessPoolExecutor(1) as peer:

@@ -11,23 +11,20 @@ report of it to its profiler; on a GPU the numbers are torch's allocator's.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
+from common import keep
 from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config
 
 from archer.batch import Group, Response
 from archer.build import build_algorithm
 from archer.config import typed
-from archer.machine import provenance
 from archer.plan.activations import Arithmetic, kept, with_layers
 from archer.plan.memory import Cluster, Load, memory_of
+from archer.plan.metered import Levels, metered
 from archer.plan.shape import find_model, read_shape
 from archer.policies import open_policy
 from archer.policies.load import load_config
@@ -35,7 +32,6 @@ from archer.ranks import Ranks
 from archer.recipe import Model, Recipe
 from archer.types import Json
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 SMALL = {
     "small": {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "vocab_size": 2048},
     "deep": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 8, "vocab_size": 1024},
@@ -66,39 +62,6 @@ class Case:
         return typed(Recipe, {**values, "rollout": rollout, "update": update}, "memory.py")
 
 
-Levels = dict[str, tuple[float, float]]  # by mark: bytes held there, and the most held since the mark before
-
-
-@contextlib.contextmanager
-def metered(levels: Levels, device: torch.device) -> Iterator[Callable[[str], None]]:
-    """Yield what notes a mark; at the end ``levels`` holds what was allocated at each."""
-    if device.type == "cuda":
-
-        def note(name: str) -> None:
-            torch.cuda.synchronize()
-            levels[name] = (float(torch.cuda.memory_allocated()), float(torch.cuda.max_memory_allocated()))
-            torch.cuda.reset_peak_memory_stats()
-
-        yield note
-        return
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-
-        def mark(name: str) -> None:
-            with torch.profiler.record_function(f"mark {name}"):
-                pass
-
-        yield mark
-    live = peak = 0.0
-    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-        elif event.name().startswith("mark "):
-            levels[event.name().removeprefix("mark ")] = (live, peak)
-            peak = live
-
-
 def measure(case: Case, device: torch.device) -> dict[str, float]:
     """Return the measured bytes by part."""
     levels: Levels = {}
@@ -113,7 +76,7 @@ def measure(case: Case, device: torch.device) -> dict[str, float]:
         mark("policy")
         policy.keep_reference()
         mark("reference")
-        groups = policy.add_reference([group(case)])
+        groups = policy.add_reference([group(case)], algorithm)
         policy.update(groups, algorithm)
         mark("first update")
         hooks = watch(model, policy, mark)
@@ -234,16 +197,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8192, help="of the longest response, with --shape")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     found = [compare(case, device) for case in cases(options)]
     if options.record:
-        now = datetime.now(UTC)
-        path = RECORDS / f"memory-{now:%Y%m%dT%H%M}.json"
-        record = {"date": now.isoformat(), "device": where, "provenance": provenance(), "measurements": found}
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"Record: {path}")
+        print(f"Record: {keep('memory', {'device': where, 'measurements': found})}")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,14 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
+from common import keep, peers
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from archer.batch import Group, Response
 from archer.build import build_algorithm
 from archer.config import typed
-from archer.machine import installed, provenance
 from archer.plan.activations import Arithmetic, kept
 from archer.plan.live import Live
 from archer.plan.memory import Cluster, Load, pass_parts, state_parts
@@ -34,7 +32,6 @@ from archer.ranks import Ranks, open_ranks
 from archer.recipe import Recipe
 from archer.types import Json
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 CONFIG = Qwen2Config(
     hidden_size=256, intermediate_size=1024, num_hidden_layers=6, vocab_size=4096, num_attention_heads=4,
     num_key_value_heads=2,
@@ -78,8 +75,8 @@ def measure(recipe: Recipe, ranks: Ranks) -> dict[str, float]:
     model = AutoModelForCausalLM.from_config(CONFIG, dtype=torch.float32)
     policy = open_policy(recipe, model, ranks)
     policy.keep_reference()
-    groups = policy.add_reference([group(1), group(2)])
     row = build_algorithm(recipe, "grpo")
+    groups = policy.add_reference([group(1), group(2)], row)
     policy.update(groups, row)
     resting = alive() - before
     with Live() as live:
@@ -135,12 +132,7 @@ def main() -> None:
         found.append(launched(stage, bf16))
         print(f"stage {stage} {'bfloat16' if bf16 else 'float32'}", found[-1]["predicted / measured"], flush=True)
     if options.record:
-        now = datetime.now(UTC)
-        path = RECORDS / f"memory-ranks-{now:%Y%m%dT%H%M}.json"
-        made = {**provenance(), "deepspeed": installed("deepspeed")}
-        record = {"date": now.isoformat(), "provenance": made, "measurements": found}
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"Record: {path}")
+        print(f"Record: {keep('memory-ranks', {'peers': peers('deepspeed'), 'measurements': found})}")
 
 
 if __name__ == "__main__":

@@ -17,19 +17,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from common import keep, peers
+
 from archer.drill.bench import opened
 from archer.drill.real import Real, judge, labelled
 from archer.execution import Sandbox
-from archer.machine import cores, provenance
+from archer.machine import cores
 from archer.types import Problem
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 SUM = "print(sum(map(int, input().split())))"
 Judge = Callable[[Sequence[Real]], int]  # how many are right
 
@@ -42,9 +42,8 @@ def main() -> None:
         form = "livecodebench"
         work["real programs"] = labelled(form, Path(options.rows), Path(options.programs))[0]
     record: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(), "executor": options.executor, "workers": cores(),
-        "peer": f"verl {distribution('verl').version} prime_code", "rounds": options.rounds, "measurements": [],
-        "provenance": provenance(),
+        "executor": options.executor, "workers": cores(), "peer": f"verl {peers('verl')['verl']} prime_code",
+        "rounds": options.rounds, "measurements": [],
     }  # fmt: skip
     sandbox = Sandbox(options.executor, engines=tuple(options.engine))
     with opened(sandbox) as executor, ProcessPoolExecutor(cores()) as pool:
@@ -62,9 +61,7 @@ def main() -> None:
                     print(json.dumps(record["measurements"][-1]), flush=True)
     print(page(record))
     if options.record:
-        path = RECORDS / f"sandbox-{options.executor}-{datetime.now(UTC):%Y%m%dT%H%M}.json"
-        path.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"\nRecord: {path}")
+        print(f"\nRecord: {keep(f'sandbox-{options.executor}', record)}")
 
 
 def read_options() -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """Seconds per RL step on the CPU: archer's loop beside TRL 1.16's GRPOTrainer, on the same work.
 
     python perf/trl_step.py --shape 8x64 --algorithm dapo --record
+    python perf/trl_step.py --lengths fixed --record              # every response as long as it may be
 
 Every measurement is a process of its own (``contenders.py``); see README.md for what is counted.
 """
@@ -10,49 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from archer.machine import installed, provenance
+from claims import learning_gap
+from common import keep, peers, spread, table
+from work import Measurement, Work, by_contender, mean, measure, progress, seconds, shape, speed
 
-HERE = Path(__file__).resolve().parent
-RECORDS = HERE.parent / "leaderboards" / "perf"
+from archer.machine import provenance
+
 CONTENDERS = ("archer", "trl-tuned", "trl-default")
-PACKAGES = ("trl", "accelerate", "datasets")
-# contender, round, load, steps: [{seconds, parts, tokens, length, reward}], rewards, rss_mib, told, settings
-Measurement = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Work:
-    """What every contender has to do: the same prompts, samples and optimizer updates."""
-
-    model: str
-    algorithm: str
-    prompts: int
-    group: int
-    updates: int
-    max_tokens: int
-    lr: float
-    steps: int
-    warmup: int
-    seed: int
-    threads: int
-    programs: bool
-    trl_micro: int
-    trl: dict[str, Any]
-
-    @property
-    def mini_batch(self) -> int:
-        """Groups of one optimizer update."""
-        return self.prompts // self.updates
 
 
 def main() -> None:
@@ -64,25 +35,14 @@ def main() -> None:
             measurements.append(measure(contender, number, work(options, number)))
             print(progress(measurements[-1]), file=sys.stderr, flush=True)
     record = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "script": "perf/trl_step.py",
-        "work": asdict(work(options, 0)),
-        "rounds": options.rounds,
-        "provenance": provenance() | {"peers": {name: installed(name) for name in PACKAGES}},
+        "work": asdict(work(options, 0)), "rounds": options.rounds, "peers": peers("trl", "accelerate", "datasets"),
         "measurements": measurements,
-    }
+    }  # fmt: skip
     print(page(record))
     if options.record:
-        print(f"\nRecord: {keep(record)}")
-
-
-def keep(record: dict[str, Any]) -> Path:
-    """Write the record under a name of its own; return the path from the project's root."""
-    asked, moment = record["work"], record["date"][:16].replace("-", "").replace(":", "")
-    path = RECORDS / f"trl-{asked['algorithm']}-{asked['prompts']}x{asked['group']}-{moment}.json"
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path.relative_to(HERE.parent)
+        prompts, group = options.shape
+        lengths = "" if options.lengths == "natural" else f"-{options.lengths}"
+        print(f"\nRecord: {keep(f'trl-{options.algorithm}-{prompts}x{group}{lengths}', record)}")
 
 
 def read_options() -> argparse.Namespace:
@@ -94,6 +54,7 @@ def read_options() -> argparse.Namespace:
     add("--shape", type=shape, default=(32, 16), metavar="32x16", help="prompts x samples a step")
     add("--updates", type=int, default=4, help="optimizer updates a step")
     add("--max-tokens", type=int, default=160)
+    add("--lengths", choices=("natural", "fixed"), default="natural", help="fixed: no token ends a response")
     add("--lr", type=float, default=2e-4)
     add("--steps", type=int, default=5, help="measured steps of each measurement")
     add("--warmup", type=int, default=1, help="steps before them, not counted")
@@ -112,12 +73,6 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def shape(text: str) -> tuple[int, int]:
-    """Read ``32x16``."""
-    prompts, group = text.split("x")
-    return int(prompts), int(group)
-
-
 def work(options: argparse.Namespace, number: int) -> Work:
     """Return the work of a round: its number is the seed, so all contenders meet the same problems."""
     prompts, group = options.shape
@@ -125,62 +80,21 @@ def work(options: argparse.Namespace, number: int) -> Work:
     return Work(**values, prompts=prompts, group=group, seed=number)
 
 
-def measure(contender: str, number: int, work: Work) -> Measurement:
-    """Run one contender in a process of its own. Exits with its output when it fails."""
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder:
-        task, answer = Path(folder) / "task.json", Path(folder) / "answer.json"
-        task.write_text(json.dumps({"contender": contender, "work": asdict(work)}))
-        threads = str(work.threads)
-        environment = {
-            "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false",
-            "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TMPDIR": folder,
-        }  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, str(HERE / "contenders.py"), str(task), str(answer)],
-            env=os.environ | environment, capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode:
-            sys.exit(f"{done.stdout}\n{done.stderr}\n{contender}: exit code {done.returncode}")
-        return {"contender": contender, "round": number, "load": load, **json.loads(answer.read_text())}
-
-
-def seconds(one: Measurement) -> float:
-    """Return the median seconds of a measurement's counted steps."""
-    return median(step["seconds"] for step in one["steps"])
-
-
-def speed(one: Measurement) -> float:
-    """Return generated tokens a second over whole steps, of a median step."""
-    return median(step["tokens"] / step["seconds"] for step in one["steps"])
-
-
-def mean(one: Measurement, name: str) -> float:
-    """Return the mean of a column over a measurement's counted steps."""
-    return sum(step[name] for step in one["steps"]) / len(one["steps"])
-
-
-def progress(one: Measurement) -> str:
-    """Return a line for somebody who waits."""
-    return f"round {one['round']}: {one['contender']:11} {seconds(one):7.2f} s a step (load {one['load']:.1f})"
-
-
 def page(record: dict[str, Any]) -> str:
     """Return the record as markdown."""
-    rounds: dict[str, list[Measurement]] = {}
-    for one in record["measurements"]:
-        rounds.setdefault(one["contender"], []).append(one)
-    work, origin = record["work"], record["provenance"]
-    versions = {**origin["peers"], **origin["versions"]}
+    rounds, work, origin = by_contender(record["measurements"]), record["work"], provenance()
+    versions = {**record["peers"], **origin["versions"]}
+    most = {"natural": "at most", "fixed": "all"}
     loads = [one["load"] for one in record["measurements"]]
     head = (
-        f"{work['algorithm']}, {work['prompts']} x {work['group']} responses of at most {work['max_tokens']} "
-        f"tokens, {work['updates']} updates a step, {work['threads']} threads; {record['rounds']} rounds of "
+        f"{work['algorithm']}, {work['prompts']} x {work['group']} responses of "
+        f"{most[work['lengths']]} {work['max_tokens']} tokens, {work['updates']} updates a step, "
+        f"{work['threads']} threads; {record['rounds']} rounds of "
         f"{work['steps']} steps after {work['warmup']} of warm-up. Commit {origin['commit']}, "
         f"TRL {versions['trl']}, torch {versions['torch']}, transformers {versions['transformers']}, "
         f"{origin['machine']['processor']}. Load before a measurement: {min(loads):.1f} to {max(loads):.1f}."
     )
-    parts = [head, costs(rounds), ratios(rounds), rewards(rounds), settings(rounds)]
+    parts = [head, costs(rounds), ratios(rounds), rewards(rounds), equality(rounds), settings(rounds)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -193,7 +107,7 @@ def costs(rounds: dict[str, list[Measurement]]) -> str:
         tokens, length = (median(mean(one, name) for one in ones) for name in ("tokens", "length"))
         peak = median(one["rss_mib"] for one in ones)
         pace = [f"{tokens:.0f}", f"{median(map(speed, ones)):.0f}", f"{length:.1f}", f"{peak:.0f}"]
-        rows.append([contender, spread([seconds(one) for one in ones]), *split, *pace])
+        rows.append([contender, str(spread([seconds(one) for one in ones])), *split, *pace])
     return table(["", "s a step", *names, "tokens a step", "tokens/s", "mean length", "peak MiB"], rows)
 
 
@@ -213,7 +127,7 @@ def ratios(rounds: dict[str, list[Measurement]]) -> str:
         quotients: list[Callable[[Measurement, Measurement], float]] = [
             lambda peer, ours: seconds(peer) / seconds(ours), lambda peer, ours: speed(ours) / speed(peer),
         ]  # fmt: skip
-        rows.append([f"{contender} / archer", *(spread([f(*pair) for pair in pairs]) for f in quotients)])
+        rows.append([f"{contender} / archer", *(str(spread([f(*pair) for pair in pairs])) for f in quotients)])
     return table(["median (min..max over rounds)", "seconds a step", "seconds a token"], rows) if rows else ""
 
 
@@ -228,20 +142,24 @@ def rewards(rounds: dict[str, list[Measurement]]) -> str:
     return table(["mean reward at step", *columns], rows)
 
 
+def equality(rounds: dict[str, list[Measurement]]) -> str:
+    """Say whether the mean rewards of all steps and rounds tell the contenders apart."""
+    if "archer" not in rounds:
+        return ""
+    lines = []
+    for name in rounds.keys() - {"archer"}:
+        gap = learning_gap(rounds["archer"], rounds[name])
+        verdict = "they differ" if gap.tells_apart else "no difference shown"
+        lines.append(
+            f"Mean reward, archer less {name}: {gap.value:+.4f} (95 % {gap.low:+.4f}..{gap.high:+.4f}, paired by round "
+            f"and step): {verdict}."
+        )
+    return "\n".join(sorted(lines))
+
+
 def settings(rounds: dict[str, list[Measurement]]) -> str:
     """What each contender was told; the record holds every value, defaults too."""
     return "\n".join(f"- {name}: `{json.dumps(ones[0]['told'])}`" for name, ones in rounds.items())
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return median (min..max)."""
-    return f"{median(values):.2f} ({min(values):.2f}..{max(values):.2f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -17,16 +17,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import plotly.graph_objects as go
+from common import keep
 
 from archer.journal import read_lines
-from archer.machine import provenance
 from archer.types import Json
 
-RECORDS = Path(__file__).parent.parent / "leaderboards" / "perf"
 VARIANTS = (
     "native:",
     "vllm: rollout.engine=vllm",
@@ -46,11 +44,9 @@ def main() -> None:
             runs[name].append(run(options, name, changes.split(), number))
             print(json.dumps({"variant": name, "round": number, **shown(runs[name][-1])}), flush=True)
     if options.record:
-        stem = RECORDS / f"variants-{datetime.now(UTC):%Y%m%dT%H%M}"
-        record = {"date": datetime.now(UTC).isoformat(), "provenance": provenance(), "command": sys.argv[1:]}
-        stem.with_suffix(".json").write_text(json.dumps({**record, "runs": runs}, indent=1) + "\n")
-        page(runs).write_html(stem.with_suffix(".html"), include_plotlyjs="cdn")
-        print(f"Record: {stem}.json, {stem}.html")
+        path = keep("variants", {"runs": runs})
+        page(runs).write_html(path.with_suffix(".html"), include_plotlyjs="cdn")
+        print(f"Record: {path}, {path.with_suffix('.html')}")
 
 
 def run(options: argparse.Namespace, name: str, changes: list[str], seed: int) -> dict[str, Json]:

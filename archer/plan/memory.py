@@ -181,11 +181,13 @@ def engine_parts(recipe: Recipe, shape: Shape, load: Load, cluster: Cluster) -> 
 def native_parts(recipe: Recipe, shape: Shape, load: Load) -> tuple[tuple[Part, ...], int]:
     """Return the native engine's parts: a row for each slot, as long as the longest."""
     tokens = load.slots * load.row
-    width = 3 if recipe.update.bf16 and recipe.deepspeed is None else 4  # under autocast keys stay in float32
+    autocast = recipe.update.bf16 and recipe.deepspeed is None
+    width, cast = (2, 2 * shape.parameters) if autocast else (4, 0)
     own = 4 * shape.parameters if recipe.deepspeed is not None else 0
     work = 4 * 4 * load.slots * shape.vocabulary + 24 * load.slots * recipe.rollout.max_tokens
     parts = (
         Part("engine's weights", 0, own, 0, "the native engine's own copy, in float32"),
+        Part("engine's bfloat16", 0, cast, 0, "the weights cast, for as long as it samples"),
         Part("KV cache", 0, tokens * shape.position * width, 0, f"{load.slots} rows of {load.row:,} tokens"),
         Part("engine's work", 0, work, 0, "logits, tokens drawn and their log-probs"),
     )

@@ -131,18 +131,28 @@ def shares_prompts(scorer: Scorer) -> bool:
     return not wrong
 
 
-@torch.no_grad()
 def differing(scorer: Scorer) -> str:
-    """Compare packed and padded log-probs of made-up responses; return what is wrong, nothing where all is well."""
+    """Compare packed and padded rows of made-up responses; return what is wrong, nothing where all is well.
+
+    Both ways: log-probs, and the gradient of the first weight that is trained behind the embedding.
+    """
     training, device = scorer.model.training, scorer.model.device
     ragged = [((5, 6, 7), (8, 5, 7, 6)), ((5, 6, 7), (6,)), ((8,), (7, 6, 5)), ((8,), (5, 5))]
     made = [Response(prompt, tokens, 0.0, torch.zeros(0), torch.zeros(0)) for prompt, tokens in ragged]
+    embedding = scorer.model.get_input_embeddings().weight
+    first = next(one for one in scorer.parameters() if one.requires_grad and one is not embedding)
     scorer.eval()
-    plain_N, shared_N = (scorer(inputs(made, sharing).to(device))[0] for sharing in (False, True))
+    found = []
+    for sharing in (False, True):
+        logp_N, _ = scorer(inputs(made, sharing).to(device))
+        found.append((logp_N.detach(), *torch.autograd.grad(logp_N.mean(), first)))
     scorer.train(training)
-    gap = float((plain_N - shared_N).abs().max())
     bound = 0.1 if scorer.autocast else 1e-4
-    return "" if gap <= bound else f"log-probs of packed rows differ by {gap:.2g}"
+    for name, plain, shared in zip(("log-probs", "gradients"), *found, strict=True):
+        gap = float((plain - shared).abs().max())
+        if not gap <= bound * max(1.0, float(plain.abs().max())):
+            return f"{name} of packed rows differ by {gap:.2g}"
+    return ""
 
 
 @torch.no_grad()

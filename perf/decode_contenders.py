@@ -71,7 +71,10 @@ def archer(work: Work, model: PreTrainedModel) -> Run:
 
 
 def settings(work: Work, **more: Any) -> GenerationConfig:
-    """Return what Hugging Face generate is told: plain sampling; no token is -1, so none ends (none given would be the model's)."""
+    """Return what Hugging Face generate is told: plain sampling, and an end token that no model says.
+
+    Told of none it would take the model's own.
+    """
     return GenerationConfig(
         max_new_tokens=work.new, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=-1,
         pad_token_id=0, **more,

@@ -129,7 +129,11 @@ def scores(ranks: Ranks, model: Path, stages: list[str]) -> Any:
         policy = opened(model, ranks, deepspeed={"stage": stage})
         policy.keep_reference()
         trained(policy, "archer", range(2))
-        found[stage] = [*policy.score(groups(9)), *policy.add_reference(groups(9), ALGORITHMS["grpo"]), *policy.score(groups(9))]
+        found[stage] = [
+            *policy.score(groups(9)),
+            *policy.add_reference(groups(9), ALGORITHMS["grpo"]),
+            *policy.score(groups(9)),
+        ]
     return found
 
 

@@ -8,7 +8,7 @@ bucket, T tokens of its longest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
@@ -56,6 +56,11 @@ class Layout:
         return self.segments[-1][1]
 
     @property
+    def asking(self) -> list[Family]:
+        """The families whose prompt a token behind it sees: of one-token responses there is none."""
+        return [one for one in self.families if one.responses[0] < one.responses[1]]
+
+    @property
     def pairs(self) -> int:
         """Queries x keys that they may see."""
         own = sum((stop - start) * (stop - start + 1) // 2 for start, stop in self.segments)
@@ -89,20 +94,40 @@ def bucket(spans: Sequence[Span]) -> Bucket:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Responses as one row: ids and positions (N,), and for each response token where it is predicted.
+class Inputs:
+    """What one forward pass reads: token ids, one row where packed, else a padded row a response.
 
-    The last token of a response is predicted and predicts nothing, so it is not in the row.
+    ``place_N`` says in which of the last hidden states, taken as one row, each token ``target_N`` is predicted. The
+    last token of a response is predicted and predicts nothing, so it is not among the ids.
     """
 
-    id_N: Tensor
-    position_N: Tensor
+    id_BT: Tensor
+    position_BT: Tensor
     place_N: Tensor
     target_N: Tensor
-    layout: Layout
+    layout: Layout | None = None
+
+    def to(self, device: torch.device) -> Inputs:
+        """Return the same on ``device``."""
+        columns = (self.id_BT, self.position_BT, self.place_N, self.target_N)
+        id_BT, position_BT, place_N, target_N = (column.to(device, non_blocking=True) for column in columns)
+        return Inputs(id_BT, position_BT, place_N, target_N, self.layout)
+
+    def only(self, wanted_N: Tensor) -> Inputs:
+        """Return the same with no other targets than the ``wanted_N`` ones."""
+        return (
+            self if wanted_N.all() else replace(self, place_N=self.place_N[wanted_N], target_N=self.target_N[wanted_N])
+        )
+
+    @property
+    def work(self) -> tuple[int, int, int]:
+        """Tokens through the layers, pairs that attention compares, and rows through the head."""
+        rows, width = self.id_BT.shape
+        pairs = self.layout.pairs if self.layout else rows * width * (width + 1) // 2
+        return rows * width, pairs, len(self.target_N)
 
 
-def packed(responses: Sequence[Response]) -> Packed:
+def packed(responses: Sequence[Response]) -> Inputs:
     """Return the responses as one row; those to one prompt share it where they come one after the other."""
     ids: list[int] = []
     positions: list[int] = []
@@ -125,7 +150,7 @@ def packed(responses: Sequence[Response]) -> Packed:
         families.append(Family((first, last + 1), (last + 1, len(ids))))
     targets = [token for one in responses for token in one.tokens]
     id_N, position_N, place_N, target_N = map(torch.tensor, (ids, positions, places, targets))
-    return Packed(id_N, position_N, place_N, target_N, Layout(tuple(segments), tuple(families)))
+    return Inputs(id_N[None], position_N[None], place_N, target_N, Layout(tuple(segments), tuple(families)))
 
 
 def pieces(responses: Sequence[Response], budget: int, least: int = 1) -> list[list[int]]:

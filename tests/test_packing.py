@@ -35,6 +35,13 @@ def responses(shape: list[tuple[int, list[int]]]) -> list[Response]:
     return found
 
 
+def laid_out(shape: list[tuple[int, list[int]]]) -> Layout:
+    """Where they lie in one row."""
+    layout = packed(responses(shape)).layout
+    assert layout is not None
+    return layout
+
+
 def seen(layout: Layout) -> torch.Tensor:
     """Which key each query may see, from the definition, (N, N)."""
     allowed = torch.zeros(len(layout), len(layout), dtype=torch.bool)
@@ -49,10 +56,11 @@ def test_a_row_holds_the_prompt_once_and_no_last_token() -> None:
     nothing = torch.zeros(1)
     made = [Response((1, 2), tokens, 0.0, nothing, nothing) for tokens in [(3, 4, 5), (6,), (7, 8)]]
     row = packed(made)
-    assert row.id_N.tolist() == [1, 2, 3, 4, 7]
-    assert row.position_N.tolist() == [0, 1, 2, 3, 2]
+    assert row.id_BT.tolist() == [[1, 2, 3, 4, 7]]
+    assert row.position_BT.tolist() == [[0, 1, 2, 3, 2]]
     assert row.target_N.tolist() == [3, 4, 5, 6, 7, 8]
     assert row.place_N.tolist() == [1, 2, 3, 1, 1, 4]
+    assert row.layout is not None
     assert row.layout.segments == ((0, 2), (2, 4), (4, 5))
     assert row.layout.pairs == 3 + 3 + 1 + 3 * 2
     assert sorted(int(token) for bucket in row.layout.buckets for token in bucket.own_N) == [0, 1, 2, 3, 4]
@@ -69,7 +77,7 @@ def test_pieces_are_level_within_the_budget_and_count_a_prompt_once() -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-13), (torch.float32, 2e-5)])
 def test_shared_attention_and_its_gradients_are_those_of_a_mask(dtype: torch.dtype, bound: float) -> None:
-    layout = packed(responses(RAGGED)).layout
+    layout = laid_out(RAGGED)
     allowed = seen(layout)
     assert int(allowed.sum()) == layout.pairs
     torch.manual_seed(1)
@@ -89,7 +97,7 @@ def test_shared_attention_and_its_gradients_are_those_of_a_mask(dtype: torch.dty
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_block_mask_of_a_gpu_holds_just_the_pairs() -> None:
-    layout = packed(responses([*RAGGED, (400, [400, 3])])).layout
+    layout = laid_out([*RAGGED, (400, [400, 3])])
     allowed, mask = seen(layout), block_mask(layout, torch.device("cpu"))
     count = mask.kv_num_blocks.shape[-1]
     whole = torch.zeros(count * BLOCK, count * BLOCK, dtype=torch.bool)

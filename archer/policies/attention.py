@@ -42,10 +42,8 @@ class Shared(torch.autograd.Function):
             own, own_lse = flash(padded(query, bucket), padded(key, bucket), padded(value, bucket), True, scale)
             unpad(own, bucket, out)
             unpad(own_lse, bucket, lse)
-        for family in layout.families:
+        for family in layout.asking:
             prompt, responses = slice(*family.prompt), slice(*family.responses)
-            if responses.start == responses.stop:
-                continue
             seen, seen_lse = flash(row(query[responses]), row(key[prompt]), row(value[prompt]), False, scale)
             merge(out[responses], lse[responses], seen[0].transpose(0, 1), seen_lse[0].T)
         ctx.save_for_backward(query, key, value, out, lse)
@@ -63,10 +61,8 @@ class Shared(torch.autograd.Function):
             silence(columns, bucket)
             for column, part in zip(found, back(*columns, 0.0, True, scale=scale), strict=True):
                 unpad(part, bucket, column)
-        for family in layout.families:
+        for family in layout.asking:
             prompt, responses = slice(*family.prompt), slice(*family.responses)
-            if responses.start == responses.stop:
-                continue
             places = responses, responses, prompt, prompt, responses, responses
             columns = [
                 row(column[place]) for column, place in zip((grad, query, key, value, out, lse), places, strict=True)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from archer.batch import Group
 from archer.objectives import Algorithm
-from archer.policies.scoring import Inputs
+from archer.packing import Inputs
 from archer.tally import Tally
 
 Scores = tuple[Tensor, Tensor]  # log-probs and entropies of response tokens, one response after the other, both (N,)

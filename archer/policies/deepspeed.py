@@ -24,10 +24,11 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from archer.errors import MissingError, RecipeError, first_line
+from archer.packing import Inputs
 from archer.parts import DeepSpeed
 from archer.policies.base import Moments, Scores
 from archer.policies.lora import has_adapter, without_adapter
-from archer.policies.scoring import Inputs, Scorer, check_head, shares_prompts, silence_dropout
+from archer.policies.scoring import Scorer, check_head, shares_prompts, silence_dropout
 from archer.policies.torch import adamw, score
 from archer.ranks import Ranks
 from archer.recipe import Update

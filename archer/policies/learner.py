@@ -20,9 +20,10 @@ from archer.metrics import Averages
 from archer.mismatch import LARGEST, measures
 from archer.objectives import Algorithm
 from archer.objectives.base import above_quantile, ratio
+from archer.packing import Inputs
 from archer.policies.base import Mechanics, Scores
 from archer.policies.columns import anchored, columns_of, trains
-from archer.policies.scoring import Inputs, inputs
+from archer.policies.scoring import inputs
 from archer.policies.shares import rounds
 from archer.policies.stored import read_policy, whole_weights, write_policy
 from archer.ranks import Ranks

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,43 +15,10 @@ from transformers import PreTrainedModel
 from archer.batch import Response, pad
 from archer.errors import ModelError, first_line
 from archer.heads import log_probs
-from archer.packing import Layout, packed
+from archer.packing import Inputs, packed
 from archer.policies.attention import enable
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What one forward pass reads: token ids, one row where packed, else a padded row a response.
-
-    ``place_N`` says in which of the last hidden states, taken as one row, each token ``target_N`` is predicted.
-    """
-
-    id_BT: Tensor
-    position_BT: Tensor
-    place_N: Tensor
-    target_N: Tensor
-    layout: Layout | None = None
-
-    def to(self, device: torch.device) -> Inputs:
-        """Return the same on ``device``."""
-        columns = (self.id_BT, self.position_BT, self.place_N, self.target_N)
-        id_BT, position_BT, place_N, target_N = (column.to(device, non_blocking=True) for column in columns)
-        return Inputs(id_BT, position_BT, place_N, target_N, self.layout)
-
-    def only(self, wanted_N: Tensor) -> Inputs:
-        """Return the same with no other targets than the ``wanted_N`` ones."""
-        return (
-            self if wanted_N.all() else replace(self, place_N=self.place_N[wanted_N], target_N=self.target_N[wanted_N])
-        )
-
-    @property
-    def work(self) -> tuple[int, int, int]:
-        """Tokens through the layers, pairs that attention compares, and rows through the head."""
-        rows, width = self.id_BT.shape
-        pairs = self.layout.pairs if self.layout else rows * width * (width + 1) // 2
-        return rows * width, pairs, len(self.target_N)
 
 
 class Head(nn.Module):
@@ -69,7 +35,7 @@ class Head(nn.Module):
 
 
 class Scorer(nn.Module):
-    """A causal LM under the chunked head; ``autocast`` is the dtype of the layers' arithmetic (none: the weights')."""
+    """A causal LM under the fused head; ``autocast`` is the dtype of the layers' arithmetic (none: the weights')."""
 
     def __init__(self, model: PreTrainedModel, temperature: float, autocast: torch.dtype | None = None) -> None:
         super().__init__()
@@ -93,8 +59,7 @@ class Scorer(nn.Module):
 def inputs(micro: Sequence[Response], sharing: bool) -> Inputs:
     """Return the responses as one packed row, prompts shared, or as padded rows of their own."""
     if sharing:
-        row = packed(micro)
-        return Inputs(row.id_N[None], row.position_N[None], row.place_N, row.target_N, row.layout)
+        return packed(micro)
     id_BT = pad([torch.tensor(one.prompt + one.tokens[:-1]) for one in micro], torch.device("cpu"))
     width = id_BT.shape[1]
     position_BT = torch.arange(width)[None]

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
+from archer.packing import Inputs
 from archer.policies.base import Moments, Scores
 from archer.policies.lora import has_adapter, without_adapter
-from archer.policies.scoring import Inputs, Scorer, check_head, shares_prompts, silence_dropout
+from archer.policies.scoring import Scorer, check_head, shares_prompts, silence_dropout
 from archer.recipe import Update
 
 

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from archer.commands import benchmarks, data
+from archer.commands import benchmarks, data, sandbox
 from archer.commands.evaluate import evaluate
 from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe, split
 from archer.commands.tables import report, show, table
-from archer.drill import command as sandbox
 from archer.errors import ArcherError, UserError
-from archer.machine import cores, die_with_parent, under_torchrun
+from archer.system import cores, die_with_parent, under_torchrun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,14 +81,14 @@ def train(
     """Train one algorithm with one seed, then evaluate it."""
     chosen = chosen_recipe(recipe, changes)
     if dry_run:
-        from archer.plan import say_plan
+        from archer.tools.planning import say_plan
 
         say_plan(chosen, algorithm, (nodes, gpus, gpu_memory), (recipe, tuple(changes or ()), seed, out))
         return
     if nodes or gpus:
         raise UserError("--nodes and --gpus belong to --dry-run; --ranks or torchrun starts a run of several")
     from archer.assembly import Run
-    from archer.launch import launch
+    from archer.distributed import launch
     from archer.train import train as run_training
 
     if not algorithm and len(chosen.algorithms) != 1:
@@ -109,7 +108,7 @@ def lab_pretrain(
     changes: Changes = None,
 ) -> None:
     """Train the embedded base model from nothing, as its committed recipe says."""
-    from archer.lab.pretrain import pretrain, read_pretrain
+    from archer.tools.pretrain import pretrain, read_pretrain
 
     loss = pretrain(read_pretrain(changes or []), out, threads)
     typer.echo(f"{out}: trained, loss {loss:.4f}")
@@ -121,7 +120,7 @@ def lab_show(task: str, index: int = 0, split: str = "train") -> None:
     from random import Random
 
     from archer.errors import did_you_mean
-    from archer.lab import TASKS
+    from archer.problems.lab import TASKS
 
     for word, known in ((task, TASKS), (split, ("train", "test"))):
         if word not in known:

@@ -10,37 +10,37 @@ from pathlib import Path
 
 import torch
 
-from archer import checkpoint
-from archer.batch import Group
-from archer.build import build_algorithm
+from archer.algorithms import Algorithm
+from archer.distributed import Ranks, open_ranks
 from archer.engines import open_engine
-from archer.engines.asking import check_width
 from archer.engines.base import Engine, Respondent
 from archer.engines.native import context_of
-from archer.engines.spread import Spread
+from archer.engines.over_ranks import Spread
+from archer.engines.requests import check_width
 from archer.errors import EngineError, UserError
-from archer.evaluate import Examinee, evaluate
-from archer.examine import open_exams, open_sandbox, origin
-from archer.exams import Exam
-from archer.execution.base import Executor
-from archer.grading import Grader, where_programs_ran
-from archer.groups import Clock, Harvest, Sampler, pack
-from archer.journal import Elsewhere, Journal
-from archer.lanes import Queue
-from archer.machine import cores, provenance
-from archer.mismatch import corrected, judge
-from archer.mismatch import describe as describe_mismatch
-from archer.objectives import Algorithm
-from archer.policies import open_policy
-from archer.policies.base import Policy
-from archer.policies.load import digest_of, load_config, load_model, load_tokenizer
-from archer.problems import open_stream
-from archer.prompts import Prompts, Tokenizer
-from archer.ranks import Ranks, open_ranks
-from archer.recipe import Recipe
-from archer.sinks import Sink, check_sinks, open_sinks
-from archer.store import Scratch, Store
-from archer.supply import Ahead, Supply, Synchronous
+from archer.evaluation.evaluate import Examinee, evaluate
+from archer.evaluation.loaded import Exam
+from archer.evaluation.model import open_exams, open_sandbox, origin
+from archer.models.loading import digest_of, load_config, load_model, load_tokenizer
+from archer.models.prompts import Prompts, Tokenizer
+from archer.problems.streams import open_stream
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.sections import Recipe
+from archer.rewards.grading import Grader, where_programs_ran
+from archer.rollouts.collect import Clock, Harvest, Sampler, pack
+from archer.rollouts.dynamic_sampling import Queue
+from archer.rollouts.prefetch import Ahead, Supply, Synchronous
+from archer.runs import checkpoints as checkpoint
+from archer.runs.folder import Elsewhere, Journal
+from archer.runs.samples import Scratch, Store
+from archer.runs.trackers import Sink, check_sinks, open_sinks
+from archer.sandbox.base import Executor
+from archer.system import cores, provenance
+from archer.trainer import open_policy
+from archer.trainer.backend import Policy
+from archer.trainer.batch import Group
+from archer.trainer.mismatch import corrected, judge
+from archer.trainer.mismatch import describe as describe_mismatch
 from archer.types import Json
 
 RANK_SECONDS = 1800.0  # to join the other ranks, where the recipe names no deadline
@@ -206,7 +206,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     stack.callback(journal.close)
     sinks = open_sinks(recipe.log, run.folder, manifest, stack) if ranks.main else []
     if run.profile and ranks.main:
-        from archer.profile import open_profile  # what it counts with is slow to load
+        from archer.tools.profiling import open_profile  # what it counts with is slow to load
 
         sinks.append(open_profile(recipe, run.profile, run.folder, policy, engine, ranks, stack))
     return Parts(run, ranks, algorithm, journal, tokenizer, policy, engine, grader, executor, supply, exams, sinks)

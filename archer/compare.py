@@ -16,19 +16,18 @@ from pathlib import Path
 import yaml
 
 from archer.assembly import preflight
-from archer.benchmark import read_benchmark
-from archer.build import build_algorithm
 from archer.errors import ArcherError, MissingError, OurError, UserError
-from archer.examine import digest as of_evaluation
-from archer.examine import open_sandbox
-from archer.execution import Sandbox, open_executor
-from archer.home import PACKAGE
-from archer.journal import Journal, last_line, read_manifest, refuse_other
-from archer.machine import provenance
-from archer.problems import judges_programs
-from archer.progress import Board
-from archer.ranking import BASE
-from archer.recipe import Recipe
+from archer.evaluation.benchmark import read_benchmark
+from archer.evaluation.model import digest as of_evaluation
+from archer.evaluation.model import open_sandbox
+from archer.leaderboards.ranking import BASE
+from archer.problems.streams import judges_programs
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.sections import Recipe
+from archer.runs.folder import Journal, last_line, read_manifest, refuse_other
+from archer.runs.progress import Board
+from archer.sandbox import Sandbox, open_executor
+from archer.system import PACKAGE, provenance
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from archer.assembly import Run, open_parts
-from archer.groups import Clock, describe
+from archer.rollouts.collect import Clock, describe
 
 
 def train(run: Run) -> None:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from claims import Claim, Record, base, learning_gap
 from work import by_contender
 
-from archer.report.curves import COLOURS, GREY, Chart, dress
+from archer.leaderboards.report.curves import COLOURS, GREY, Chart, dress
 
 
 def charts(kind: str, record: Record, found: Sequence[Claim]) -> list[Chart]:

@@ -13,7 +13,7 @@ import numpy as np
 from common import RECORDS, Spread, spread
 from work import by_contender, seconds
 
-from archer.statistics import Difference, paired_difference
+from archer.evaluation.statistics import Difference, paired_difference
 
 Record = Mapping[str, Any]
 MOMENT = re.compile(r"-(\d{8}T\d{4,6})$")

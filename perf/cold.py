@@ -25,9 +25,9 @@ from common import keep, peers, spread, table
 from trl_contender import talk, trl_settings
 from work import HERE, Work, environment, recipe, shape, told
 
-from archer.build import build_algorithm
-from archer.policies.load import model_path
-from archer.problems import open_stream
+from archer.models.loading import model_path
+from archer.problems.streams import open_stream
+from archer.recipe.algorithm import build_algorithm
 
 CODE = {
     "import archer": "import archer",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from archer.machine import installed, provenance
+from archer.system import installed, provenance
 from archer.types import Json
 
 RECORDS = Path(__file__).resolve().parent.parent / "leaderboards" / "perf"

@@ -18,13 +18,13 @@ from trl_contender import NEVER, run_trl, update_trl
 from work import Work, recipe, told
 
 import archer.assembly
-from archer.batch import Group, Response
-from archer.build import build_algorithm
-from archer.journal import Journal, read_lines
-from archer.policies import open_policy
-from archer.policies.load import load_model
-from archer.ranks import Ranks
+from archer.distributed import Ranks
+from archer.models.loading import load_model
+from archer.recipe.algorithm import build_algorithm
+from archer.runs.folder import Journal, read_lines
 from archer.train import train
+from archer.trainer import open_policy
+from archer.trainer.batch import Group, Response
 
 Steps = list[dict[str, Any]]
 

@@ -26,7 +26,7 @@ from decode_contenders import MAKERS, Run, Vllm, Work
 from transformers import AutoModelForCausalLM, Qwen2Config
 from transformers.utils import logging
 
-from archer.policies.load import model_path
+from archer.models.loading import model_path
 
 SHAPES = {  # vocabulary, hidden, layers, heads, key-value heads, intermediate
     "3M": (344, 256, 4, 4, 4, 768),

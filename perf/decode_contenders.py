@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from archer.engines.native import Native
-from archer.policies.load import model_path
+from archer.models.loading import model_path
 from archer.types import Ask, Problem, Sampling
 
 HERE = Path(__file__).resolve().parent

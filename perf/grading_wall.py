@@ -18,12 +18,12 @@ from pathlib import Path
 
 from common import keep
 
-from archer.benchmark import read_benchmark
-from archer.exams import located
-from archer.execution import Sandbox, open_executor
-from archer.grading import Grader
-from archer.problems import read_problems
-from archer.rows import read_json
+from archer.evaluation.benchmark import read_benchmark
+from archer.evaluation.loaded import located
+from archer.problems.rows import read_json
+from archer.problems.streams import read_problems
+from archer.rewards.grading import Grader
+from archer.sandbox import Sandbox, open_executor
 from archer.types import Json, Problem, Rollout
 
 

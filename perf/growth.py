@@ -33,13 +33,13 @@ from scipy.stats import linregress, t
 from transformers import AutoModelForCausalLM
 from work import Work, measure, recipe, seconds
 
-from archer.build import build_algorithm
-from archer.execution import Sandbox, open_executor
-from archer.grading import Grader
-from archer.journal import read_lines
-from archer.lab import TASKS
-from archer.policies import open_policy
-from archer.ranks import Ranks
+from archer.distributed import Ranks
+from archer.problems.lab import TASKS
+from archer.recipe.algorithm import build_algorithm
+from archer.rewards.grading import Grader
+from archer.runs.folder import read_lines
+from archer.sandbox import Sandbox, open_executor
+from archer.trainer import open_policy
 from archer.types import Rollout
 
 SIZES = ("0.6M", "2M", "7M", "13M", "29M")

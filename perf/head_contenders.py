@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from archer.heads import log_probs
+from archer.models.heads import log_probs
 
 Head = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor | None]]
 

@@ -21,7 +21,7 @@ from common import keep, peers, spread, table
 from head_contenders import CONTENDERS, SKIPPED, Head
 from head_measures import NAMES, Shape, errors, extra, once, rate
 
-from archer.heads import tiles
+from archer.models.heads import tiles
 
 # Memory that is freed stays with the process, in pages that are there: page faults would be most of what is timed.
 TUNABLES = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:glibc.malloc.hugetlb=1"

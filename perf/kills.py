@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 from common import keep
 
-from archer.journal import read_lines
+from archer.runs.folder import read_lines
 from archer.types import Json
 
 TARGETS = ("main", "rank", "engine", "checkpoint")

@@ -22,10 +22,10 @@ from typing import Any
 
 from common import keep, peers
 
-from archer.exams import open_exam, read_data
-from archer.grading import Grader
-from archer.machine import cores
+from archer.evaluation.loaded import open_exam, read_data
+from archer.rewards.grading import Grader
 from archer.rewards.math import Math, boxed
+from archer.system import cores
 from archer.types import Problem, Rollout
 
 Pair = tuple[Any, str]  # a gold and a response

@@ -19,17 +19,17 @@ import torch
 from common import keep
 from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config
 
-from archer.batch import Group, Response
-from archer.build import build_algorithm
-from archer.config import typed
-from archer.plan.activations import Arithmetic, kept, with_layers
-from archer.plan.memory import Cluster, Load, memory_of
-from archer.plan.metered import Levels, metered
-from archer.plan.shape import find_model, read_shape
-from archer.policies import open_policy
-from archer.policies.load import load_config
-from archer.ranks import Ranks
-from archer.recipe import Model, Recipe
+from archer.distributed import Ranks
+from archer.models.loading import load_config
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.config import typed
+from archer.recipe.sections import Model, Recipe
+from archer.tools.planning.activations import Arithmetic, kept, with_layers
+from archer.tools.planning.memory import Cluster, Load, memory_of
+from archer.tools.planning.metered import Levels, metered
+from archer.tools.planning.shape import find_model, read_shape
+from archer.trainer import open_policy
+from archer.trainer.batch import Group, Response
 from archer.types import Json
 
 SMALL = {

@@ -20,16 +20,16 @@ import torch
 from common import keep, peers
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from archer.batch import Group, Response
-from archer.build import build_algorithm
-from archer.config import typed
-from archer.plan.activations import Arithmetic, kept
-from archer.plan.live import Live
-from archer.plan.memory import Cluster, Load, pass_parts, state_parts
-from archer.plan.shape import read_shape
-from archer.policies import open_policy
-from archer.ranks import Ranks, open_ranks
-from archer.recipe import Recipe
+from archer.distributed import Ranks, open_ranks
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.config import typed
+from archer.recipe.sections import Recipe
+from archer.tools.planning.activations import Arithmetic, kept
+from archer.tools.planning.live import Live
+from archer.tools.planning.memory import Cluster, Load, pass_parts, state_parts
+from archer.tools.planning.shape import read_shape
+from archer.trainer import open_policy
+from archer.trainer.batch import Group, Response
 from archer.types import Json
 
 CONFIG = Qwen2Config(

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 from transformers.utils import logging
 
-from archer.policies.load import model_path
+from archer.models.loading import model_path
 
 BESIDE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 # by name: hidden size, layers, MLP size, heads, key-value heads, vocabulary

@@ -24,10 +24,10 @@ from typing import Any
 
 from common import keep, peers
 
-from archer.drill.bench import opened
-from archer.drill.real import Real, judge, labelled
-from archer.execution import Sandbox
-from archer.machine import cores
+from archer.evaluation.reference_programs import Real, judge, labelled
+from archer.sandbox import Sandbox
+from archer.system import cores
+from archer.tools.attacks.bench import opened
 from archer.types import Problem
 
 SUM = "print(sum(map(int, input().split())))"

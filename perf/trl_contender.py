@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from work import Work, recipe
 
-from archer.build import build_algorithm
-from archer.examine import open_sandbox
-from archer.grading import Grader
-from archer.groups import Clock, shaped_reward
-from archer.objectives import Algorithm
-from archer.policies.load import load_tokenizer, model_path
-from archer.problems import open_stream
-from archer.prompts import Prompts
-from archer.recipe import Recipe
+from archer.algorithms import Algorithm
+from archer.evaluation.model import open_sandbox
+from archer.models.loading import load_tokenizer, model_path
+from archer.models.prompts import Prompts
+from archer.problems.streams import open_stream
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.sections import Recipe
+from archer.rewards.grading import Grader
+from archer.rollouts.collect import Clock, shaped_reward
 from archer.types import Problem, Rollout
 
 Steps = list[dict[str, Any]]

@@ -21,7 +21,7 @@ from claims import learning_gap
 from common import keep, peers, spread, table
 from work import Measurement, Work, by_contender, mean, measure, progress, seconds, shape, speed
 
-from archer.machine import provenance
+from archer.system import provenance
 
 CONTENDERS = ("archer", "trl-tuned", "trl-default")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from common import keep
 
-from archer.journal import read_lines
+from archer.runs.folder import read_lines
 from archer.types import Json
 
 VARIANTS = (

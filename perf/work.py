@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from archer.recipe import Recipe, read_recipe
+from archer.recipe.sections import Recipe, read_recipe
 
 HERE = Path(__file__).resolve().parent
 # contender, round, load, steps: [{seconds, parts, tokens, length, reward}], rewards, rss_mib, told, settings

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from archer.execution import Sandbox, open_executor
-from archer.execution.pool import Pool
+from archer.sandbox import Sandbox, open_executor
+from archer.sandbox.pool import Pool
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it, which the hub's client does once, at import
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -31,8 +31,8 @@ def docker_engine() -> str:
     """The URL of a Docker engine that has the sandbox's image; ARCHER_GUEST_ROOT names a root to make it of."""
     pytest.importorskip("docker", reason="the docker package is not installed: pip install 'archer-rlvr[docker]'")
     from archer.errors import MissingError
-    from archer.execution.docker import connect
-    from archer.execution.image import build_image
+    from archer.sandbox.docker import connect
+    from archer.sandbox.image import build_image
 
     engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
@@ -70,8 +70,8 @@ def sandbox(isolating: Sandbox) -> Iterator[Pool]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained model of the lab's architecture and the lab's tokenizer."""
-    from archer.lab.pretrain import Pretrain, build_model
-    from archer.lab.tokenizer import build_tokenizer
+    from archer.tools.lab_tokenizer import build_tokenizer
+    from archer.tools.pretrain import Pretrain, build_model
 
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = build_tokenizer()

@@ -1,41 +1,44 @@
-"""Who may import whom (the table in AGENTS.md), and what `import archer` may cost."""
+"""Who may import whom, one name for one class, and what `import archer` may cost. AGENTS.md describes the house."""
 
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+# A room uses the shelves below its own; rooms on one shelf do not know each other.
+SHELVES = (
+    ("errors",), ("types",), ("system",), ("distributed",),
+    ("algorithms",), ("recipe",), ("models", "sandbox"), ("rewards",), ("problems", "engines", "trainer"),
+    ("rollouts",), ("runs",), ("evaluation",), ("leaderboards", "spec"), ("tools",), ("train", "compare"), ("commands",),
+    ("__main__",),
+)  # fmt: skip
+PACKAGES = (
+    "algorithms", "recipe", "models", "sandbox", "rewards", "problems", "engines", "trainer", "rollouts", "runs",
+    "evaluation", "leaderboards", "tools", "commands",
+)  # fmt: skip
 HEAVY = ("torch", "transformers", "pandas", "plotly", "math_verify", "sympy", "pebble", "scipy", "numpy")
 DOORS = {
     "math_verify": ("rewards.mathematics.reading", "rewards.mathematics.equality"),
     "latex2sympy2_extended": ("rewards.mathematics.reading",),
     "sympy": ("rewards.mathematics.reading", "rewards.mathematics.equality", "rewards.mathematics.numeric"),
-    "pandas": ("standings", "layouts"),
-    "statsmodels": ("statistics", "power"),
-    "plotly": ("report",),
-    "pebble": ("workers",),
-    "lm_eval": ("harness",),
-    "docker": ("execution.docker", "execution.image"),
+    "pandas": ("leaderboards.standings", "leaderboards.layouts"),
+    "statsmodels": ("evaluation.statistics", "leaderboards.power"),
+    "plotly": ("leaderboards.report",),
+    "pebble": ("rewards.workers",),
+    "lm_eval": ("evaluation.lm_eval",),
+    "docker": ("sandbox.docker", "sandbox.image"),
     "openai": ("engines.openai",),
-    "deepspeed": ("policies.deepspeed",),
-    "peft": ("policies.lora",),
+    "deepspeed": ("trainer.deepspeed_backend",),
+    "peft": ("trainer.lora",),
     "vllm": ("engines.vllm",),
-    "triton": ("heads.kernels",),
-    "transformers": ("policies", "engines", "prompts", "checkpoint", "lab", "plan"),
+    "triton": ("models.heads.kernels",),
+    "transformers": ("models", "engines", "trainer", "runs.checkpoints", "tools"),
 }
-
-
-def shelves() -> dict[str, int]:
-    table = re.search(r"```\n(6  __main__.*?)```", (ROOT / "AGENTS.md").read_text(), re.S)
-    assert table is not None
-    return {
-        name: int(line[0]) for line in table.group(1).splitlines() for name in line[1:].split()
-    }  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
@@ -46,13 +49,6 @@ def modules() -> dict[str, Path]:
         if name:
             found[name] = path
     return found
-
-
-def shelf(name: str, table: dict[str, int]) -> int:
-    while name not in table:
-        name, dot, _ = name.rpartition(".")
-        assert dot, f"no shelf in AGENTS.md for {name}"
-    return table[name]
 
 
 def imports(path: Path) -> set[str]:
@@ -71,13 +67,25 @@ def own(path: Path, known: dict[str, Path]) -> set[str]:
     return {name for name in names if name in known}
 
 
-def test_modules_import_from_their_shelf_or_lower() -> None:
-    table, known = shelves(), modules()
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_the_rooms_are_those_that_agents_md_names() -> None:
+    assert {room(name) for name in modules()} == {name for shelf in SHELVES for name in shelf}
+    assert {path.parent.name for path in (ROOT / "archer").glob("*/__init__.py")} == set(PACKAGES)
+    told = (ROOT / "AGENTS.md").read_text()
+    assert [name for name in PACKAGES if f"\n| `{name}/` |" not in told] == []
+
+
+def test_rooms_use_the_shelves_below() -> None:
+    height = {name: number for number, shelf in enumerate(SHELVES) for name in shelf}
+    known = modules()
     wrong = [
-        f"{name} (shelf {shelf(name, table)}) imports {other} (shelf {shelf(other, table)})"
+        f"{name} imports {other}"
         for name, path in known.items()
         for other in own(path, known)
-        if shelf(other, table) > shelf(name, table)
+        if room(name) != room(other) and height[room(other)] >= height[room(name)]
     ]
     assert wrong == []
 
@@ -86,6 +94,23 @@ def test_no_circles() -> None:
     known = modules()
     graph = {name: own(path, known) - {name} for name, path in known.items()}
     assert len(tuple(TopologicalSorter(graph).static_order())) == len(known)  # raises CycleError on a circle
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    for name in PACKAGES:
+        doc = ast.get_docstring(ast.parse((ROOT / "archer" / name / "__init__.py").read_text())) or ""
+        assert "In:" in doc, name
+        assert "Out:" in doc, name
+        assert "May use:" in doc, name
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    places = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_heavy_libraries_enter_through_their_doors() -> None:
@@ -115,5 +140,5 @@ def test_the_guest_never_imports_the_host() -> None:
 
 
 def test_an_algorithm_s_file_is_one_idea() -> None:
-    for path in (ROOT / "archer" / "objectives").glob("*.py"):
+    for path in (ROOT / "archer" / "algorithms").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 250

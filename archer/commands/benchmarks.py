@@ -12,10 +12,10 @@ import typer
 from archer.commands.options import Changes, Unisolated, split
 
 if TYPE_CHECKING:
-    from archer.benchmark import Benchmark
-    from archer.execution import Sandbox
-    from archer.execution.base import Executor
-    from archer.proof import Proof
+    from archer.evaluation.benchmark import Benchmark
+    from archer.evaluation.validate import Proof
+    from archer.sandbox import Sandbox
+    from archer.sandbox.base import Executor
     from archer.types import Problem
 
 app = typer.Typer(no_args_is_help=True, help="What models are evaluated on.")
@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(help="A benchmark's name, as `archer benchm
 @app.command("list")
 def list_benchmarks() -> None:
     """List the benchmarks, where their rows come from, and what about them is not confirmed yet."""
-    from archer.benchmark import benchmark_names, read_benchmark, read_suites
+    from archer.evaluation.benchmark import benchmark_names, read_benchmark, read_suites
 
     for name in benchmark_names():
         one = read_benchmark(name)
@@ -57,7 +57,7 @@ def show(
     data: Data = None,
 ) -> None:
     """Print what a benchmark pins; with --problem the problem, with --model its prompt as the model sees it."""
-    from archer.benchmark import benchmark_file
+    from archer.evaluation.benchmark import benchmark_file
 
     typer.echo(benchmark_file(name).read_text(encoding="utf-8").rstrip())
     if not problem and not model:
@@ -74,8 +74,8 @@ def show(
 def chosen(name: str, number: int, data: Sequence[str] | None) -> Problem:
     """Return one problem of a benchmark. Raises DataError where there is none of that number."""
     from archer.errors import DataError
-    from archer.exams import located, read_data
-    from archer.problems import read_problems
+    from archer.evaluation.loaded import located, read_data
+    from archer.problems.streams import read_problems
 
     benchmark = located(name, read_data(data or []))
     problems = read_problems(benchmark.data, benchmark.problems)
@@ -96,9 +96,9 @@ def render(problem: Problem, model: str, recipe: str, changes: Sequence[str] | N
     """Print a problem's prompt through a model's chat template, with the recipe's switches, and its length."""
     from dataclasses import replace
 
-    from archer.policies.load import load_tokenizer
-    from archer.prompts import Prompts
-    from archer.recipe import read_recipe
+    from archer.models.loading import load_tokenizer
+    from archer.models.prompts import Prompts
+    from archer.recipe.sections import read_recipe
 
     wanted = replace(read_recipe(recipe, changes or []).model, path=model)
     prompts = Prompts(load_tokenizer(wanted), wanted.template)
@@ -118,12 +118,12 @@ def check(
 
     Exits with 1 unless all is proved, also where there is nothing to prove it with.
     """
-    from archer.benchmark import benchmark_names, expand
     from archer.errors import UserError
-    from archer.exams import read_data
-    from archer.execution import Sandbox
-    from archer.grading import Grader
-    from archer.proof import prove
+    from archer.evaluation.benchmark import benchmark_names, expand
+    from archer.evaluation.loaded import read_data
+    from archer.evaluation.validate import prove
+    from archer.rewards.grading import Grader
+    from archer.sandbox import Sandbox
 
     wanted, where, wrong = benchmark_names() if names == ["all"] else expand(names), read_data(data or []), 0
     with ExitStack() as stack:
@@ -151,8 +151,8 @@ class Opened:
         self.executor: Executor | None = None
 
     def __call__(self) -> Executor:
-        """Return the executor. Raises as :func:`archer.execution.open_executor` does."""
-        from archer.execution import open_executor
+        """Return the executor. Raises as :func:`archer.sandbox.open_executor` does."""
+        from archer.sandbox import open_executor
 
         if self.executor is None:
             self.executor = open_executor(self.sandbox)
@@ -183,8 +183,8 @@ def pin_benchmark(
     revision: Annotated[str | None, typer.Option(help="Default: the pinned one, else the hub's newest.")] = None,
 ) -> None:
     """Write the hub's revision and the rows' checksum into the YAML; with --data the checksum alone."""
-    from archer.exams import read_data
-    from archer.pinning import pin
+    from archer.evaluation.loaded import read_data
+    from archer.evaluation.pinning import pin
 
     pinned = pin(name, read_data(data or []), revision)
     same = pinned.before == pinned.sha256
@@ -197,7 +197,7 @@ def pin_benchmark(
 @app.command("path")
 def show_path() -> None:
     """Print the folder to give to `lm_eval --include_path`."""
-    from archer.home import suite
+    from archer.system import suite
 
     typer.echo(suite("benchmarks") / "lm_eval")
 
@@ -205,7 +205,7 @@ def show_path() -> None:
 @app.command("export")
 def export_tasks() -> None:
     """Write the benchmarks as lm-eval tasks, after one was added or changed."""
-    from archer.harness.export import export, folder
+    from archer.evaluation.lm_eval.export import export, folder
 
     changed = export()
     typer.echo("\n".join(str(path) for path in changed) or f"{folder()}: as the benchmarks say")
@@ -222,10 +222,10 @@ def show_overlap(
     out: Annotated[Path | None, typer.Option(help="Write every pair there: .json or .csv.")] = None,
 ) -> None:
     """Tell what a training file shares with the benchmarks: words in a row, near-duplicates, answers."""
-    from archer.benchmark import expand
     from archer.errors import UserError
-    from archer.exams import located, read_data
-    from archer.overlap import check_out, compare, read_training, statements, summary, write
+    from archer.evaluation.benchmark import expand
+    from archer.evaluation.loaded import located, read_data
+    from archer.tools.overlap import check_out, compare, read_training, statements, summary, write
 
     check_out(out)
     rows, where, found, missing = read_training(training, text, answer), read_data(data or []), [], 0
@@ -249,6 +249,6 @@ def show_overlap(
 
 def outside() -> list[str]:
     """Return the benchmarks whose problems are not generated here."""
-    from archer.benchmark import benchmark_names, read_benchmark
+    from archer.evaluation.benchmark import benchmark_names, read_benchmark
 
     return [name for name in benchmark_names() if read_benchmark(name).data.path]

@@ -12,8 +12,8 @@ import typer
 from archer.commands.options import Threads, Unisolated
 
 if TYPE_CHECKING:
-    from archer.data.build import Build
-    from archer.data.pipeline import Pipeline
+    from archer.tools.data.build import Build
+    from archer.tools.data.pipeline import Pipeline
 
 app = typer.Typer(no_args_is_help=True, help="Training sets from public problems.")
 
@@ -25,7 +25,7 @@ SERVER = "STEP=URL: an OpenAI-compatible server that serves that step's MODEL."
 @app.command("list")
 def list_pipelines() -> None:
     """List the pipelines, their sources and their steps."""
-    from archer.data.pipeline import pipeline_names, read_pipeline
+    from archer.tools.data.pipeline import pipeline_names, read_pipeline
 
     for name in pipeline_names():
         found = read_pipeline(name)
@@ -48,11 +48,11 @@ def build(
     changes: Annotated[list[str] | None, typer.Option("--set", help="One value: steps.duplicates.share=0.8.")] = None,
 ) -> None:
     """Make a training set: read, drop, write; counts of every step, and what was not done, in manifest.json."""
-    from archer.data.build import build as run
-    from archer.data.pipeline import read_pipeline
-    from archer.data.table import closing, table
-    from archer.data.work import Work
-    from archer.progress import Meter
+    from archer.runs.progress import Meter
+    from archer.tools.data.build import build as run
+    from archer.tools.data.pipeline import read_pipeline
+    from archer.tools.data.table import closing, table
+    from archer.tools.data.work import Work
 
     if threads:
         import torch
@@ -79,12 +79,12 @@ class Models:
 
 def asked_for(pipeline: Pipeline, out: Path, data: Sequence[str], skip: Sequence[str], models: Models) -> Build:
     """Return what the options ask for. Raises DataError for one that names nothing that there is."""
-    from archer.benchmark import benchmark_names
-    from archer.data.build import Build
-    from archer.data.origins import placed
-    from archer.data.pipeline import named
-    from archer.data.steps import Sampled
-    from archer.exams import read_data
+    from archer.evaluation.benchmark import benchmark_names
+    from archer.evaluation.loaded import read_data
+    from archer.tools.data.build import Build
+    from archer.tools.data.origins import placed
+    from archer.tools.data.pipeline import named
+    from archer.tools.data.steps import Sampled
 
     benchmarks = [text for text in data if text.partition("=")[0] in benchmark_names()]
     rows = [text for text in data if text not in benchmarks]

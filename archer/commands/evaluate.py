@@ -12,11 +12,11 @@ import typer
 from archer.commands.options import Changes, Chat, Include, Shots, Threads, Truncate, Unisolated, chosen_recipe, split
 from archer.commands.together import refuse_ignored, refuse_unused, refuse_values
 from archer.errors import UserError
-from archer.machine import under_torchrun
+from archer.system import under_torchrun
 
 if TYPE_CHECKING:
-    from archer.examine import Exams
-    from archer.recipe import Recipe
+    from archer.evaluation.model import Exams
+    from archer.recipe.sections import Recipe
 
 
 def evaluate(
@@ -63,16 +63,16 @@ def evaluate(
         return
     chosen = of_model(chosen, model, context, server)
     folder = out or Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"
-    from archer.exams import read_data
+    from archer.evaluation.loaded import read_data
 
     where = read_data(data or [])
     if lm_eval:
-        from archer.harness import How, run_lm_eval
+        from archer.evaluation.lm_eval import How, run_lm_eval
 
         how = How(chat, truncate, shots, where, threads)
         typer.echo(run_lm_eval(chosen, split(lm_eval), folder, include, problems, seed, how)["table"])
         return
-    from archer.examine import Exams
+    from archer.evaluation.model import Exams
 
     refuse_unused(where, chosen.evaluate.benchmarks)
     asked = Exams(chosen, label, seed, folder, threads, allow_unisolated, where, store, problems, regrade)
@@ -81,7 +81,7 @@ def evaluate(
 
 def with_options(recipe: Recipe, names: Sequence[str], samples: int | None, drawn: dict[str, float | None]) -> Recipe:
     """Return the recipe with benchmarks, K and single values of the sampling as the command line says."""
-    from archer.benchmark import expand
+    from archer.evaluation.benchmark import expand
 
     plan = recipe.evaluate
     sampling = {**plan.sampling, **{key: value for key, value in drawn.items() if value is not None}}
@@ -104,9 +104,9 @@ def say_results(asked: Exams) -> None:
     """Evaluate, showing how far it is, and print the scorecard."""
     from rich.console import Console
 
-    from archer.examine import examine
-    from archer.progress import Meter
-    from archer.scorecard import WIDTH, scorecard
+    from archer.evaluation.model import examine
+    from archer.evaluation.scorecard import WIDTH, scorecard
+    from archer.runs.progress import Meter
 
     with Meter() as meter:
         results = examine(asked, meter)
@@ -118,6 +118,6 @@ def say_results(asked: Exams) -> None:
 
 def say_power(difference: float, benchmarks: Sequence[str]) -> None:
     """Print how many problems and samples show a difference of this size."""
-    from archer.power import report
+    from archer.leaderboards.power import report
 
     typer.echo(report(difference, benchmarks))

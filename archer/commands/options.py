@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from archer.recipe import Recipe
+    from archer.recipe.sections import Recipe
 
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change one recipe value: update.lr=1e-4.")]
 Unisolated = Annotated[bool, typer.Option(help="Run programs WITHOUT isolation, where there is no sandbox.")]
@@ -30,8 +30,8 @@ def split(names: str) -> tuple[str, ...]:
 
 def chosen_recipe(name: str, changes: Sequence[str] | None) -> Recipe:
     """Read a recipe with its changes; a suite among its benchmarks stands for its members."""
-    from archer.benchmark import expand
-    from archer.recipe import read_recipe
+    from archer.evaluation.benchmark import expand
+    from archer.recipe.sections import read_recipe
 
     recipe = read_recipe(name, changes or [])
     return replace(recipe, evaluate=replace(recipe.evaluate, benchmarks=expand(recipe.evaluate.benchmarks)))

@@ -11,7 +11,7 @@ import typer
 from archer.errors import UserError
 
 if TYPE_CHECKING:
-    from archer.layouts import Page
+    from archer.leaderboards.layouts import Page
 
 
 class Format(StrEnum):
@@ -34,7 +34,7 @@ def table(
 ) -> None:
     """Print a table, recomputed from outcomes and printed numbers; a comparison's is also written."""
     if not what and not write and not verify:
-        from archer.boards.specs import spec_names
+        from archer.leaderboards.paper.specs import spec_names
 
         raise UserError(f"archer table: name a folder or a table ({', '.join(spec_names())}), or --verify or --write")
     if write or verify:
@@ -52,7 +52,7 @@ def report(out: Annotated[Path, typer.Argument(help="A folder that `archer compa
 
 def keep(*, write: bool, verify: bool) -> None:
     """Make the committed tables anew, or check them."""
-    from archer.boards import upkeep
+    from archer.leaderboards.paper import maintain as upkeep
 
     root = upkeep.checkout()
     if write:
@@ -64,9 +64,9 @@ def keep(*, write: bool, verify: bool) -> None:
 
 def show_board(name: str, results: Path | None, form: Format, any_sampling: bool) -> None:
     """Print a table of published and measured numbers."""
-    from archer.boards.board import open_board, results_folders
-    from archer.boards.lines import table_csv
-    from archer.boards.pages import page
+    from archer.leaderboards.paper.export import table_csv
+    from archer.leaderboards.paper.pages import page
+    from archer.leaderboards.paper.table import open_board, results_folders
 
     board = open_board(name, results_folders(results), any_sampling)
     if form is Format.csv:
@@ -79,7 +79,7 @@ def show_page(page: Page, form: Format) -> None:
     """Print a page."""
     from rich.console import Console
 
-    from archer import layouts
+    from archer.leaderboards import layouts
 
     if form is Format.terminal:
         Console().print(layouts.Terminal(page))
@@ -92,13 +92,13 @@ def show(out: Path, *, report: bool, form: Format = Format.terminal) -> None:
     """Print the table of a comparison and write its files."""
     from rich.console import Console
 
-    from archer.standings import read_standings, table_files, write_tables
-    from archer.tables import page, render
+    from archer.leaderboards.standings import read_standings, table_files, write_tables
+    from archer.leaderboards.tables import page, render
 
     standings = read_standings(out)
     write_tables(standings, out)
     if report:
-        from archer.report import write_report
+        from archer.leaderboards.report import write_report
 
         write_report(out, standings)
     if form is Format.terminal:

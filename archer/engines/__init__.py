@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from archer.distributed import Ranks
 from archer.engines.base import Engine
 from archer.engines.native import Native
 from archer.errors import MissingError
-from archer.policies.load import files_digests, load_model
-from archer.prompts import Prompts
-from archer.ranks import Ranks
-from archer.recipe import Recipe
+from archer.models.loading import files_digests, load_model
+from archer.models.prompts import Prompts
+from archer.recipe.sections import Recipe
 
 
 def open_engine(

@@ -21,7 +21,7 @@ import openai
 from archer.engines.base import Answer, Answered, sample_seed
 from archer.engines.replies import CARDS, COMPLETION, Completion, shaped
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
-from archer.prompts import messages
+from archer.models.prompts import messages
 from archer.types import Ask, Json, Problem, Sampling, Stop
 
 STOPS: Mapping[str, Stop] = {"stop": "end", "length": "length"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, runtime_checkable
 
 from archer.errors import UserError, did_you_mean
-from archer.execution.base import Job, Outcome
 from archer.rewards.code import Code
 from archer.rewards.countdown import Countdown
 from archer.rewards.math import Math
+from archer.sandbox.base import Job, Outcome
 from archer.types import Json, Problem, Verdict
 
 

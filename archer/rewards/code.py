@@ -15,11 +15,11 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from archer.errors import DataError, SandboxError, UserError
-from archer.execution.base import Call, Expression, Job, Limits, Outcome, Run, Script, Stdin
-from archer.execution.limits import default_limits
 from archer.rewards.assertions import split
 from archer.rewards.golds import check_gold, kind_of
 from archer.rewards.replay import replay
+from archer.sandbox.base import Call, Expression, Job, Limits, Outcome, Run, Script, Stdin
+from archer.sandbox.limits import default_limits
 from archer.types import Json, Problem, Verdict
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ r"""Grading a boxed mathematical answer: exact for plain numbers, math-verify 0.
 
 Pure: no process is started and no clock is read here. Algebra may spend minutes and gigabytes on a hostile
 answer, so whatever :meth:`Math.is_plain` does not vouch for is judged in a worker that can be killed
-(``archer.grading``).
+(``archer.rewards.grading``).
 """
 
 from __future__ import annotations

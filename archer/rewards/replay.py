@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 from archer.errors import DataError, SandboxError
-from archer.execution.base import Call, Expression, Run, Script, Trusted
+from archer.sandbox.base import Call, Expression, Run, Script, Trusted
 
 MOST_CALLS = 2000
 MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply: it travels again with every later one

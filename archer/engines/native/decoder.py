@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from archer.engines.board import Ended, Row, new_board
+from archer.engines.decode_buffer import Ended, Row, new_board
 from archer.engines.native.forward import Forward
 from archer.engines.native.graphs import Capture, Graphs, Step
 from archer.engines.native.slots import Slots
 from archer.engines.sampling import draw, uniforms
-from archer.heads import logits
-from archer.tally import Tally
+from archer.models.heads import logits
+from archer.system import Tally
 from archer.types import Sampling, Stop
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.asking import collected, end_ids, rows_of, text_of
 from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
-from archer.engines.board import Ended, Row
+from archer.engines.decode_buffer import Ended, Row
 from archer.engines.native.decoder import Decoder, Means, width
 from archer.engines.native.forward import misfit, open_forward
 from archer.engines.native.graphs import cuda_capture
 from archer.engines.native.weights import unfit
+from archer.engines.requests import collected, end_ids, rows_of, text_of
 from archer.errors import ModelError
-from archer.prompts import Encoder
-from archer.tally import Tally
+from archer.models.prompts import Encoder
+from archer.system import Tally
 from archer.types import Ask, Json, Problem, Rollout, Sampling
 
 LOOK = 8  # decode steps on a GPU from one look for ended rows to the next; at most so many are in vain for a row

@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from archer.engines.asking import end_ids
+from archer.distributed import Ranks
 from archer.engines.native import context_of, described
+from archer.engines.requests import end_ids
+from archer.engines.vllm.backend import Host
 from archer.engines.vllm.checks import SHAPE, installed_vllm, vocabulary_digest
 from archer.engines.vllm.child import Child, clean
 from archer.engines.vllm.command import environment, on_cpu, options, serve_command
 from archer.engines.vllm.control import Expected, Server, greet
 from archer.engines.vllm.engine import Vllm
 from archer.engines.vllm.fleet import Fleet
-from archer.engines.vllm.hosts import Host
 from archer.engines.vllm.servers import Servers, choose, refuse_unable
 from archer.errors import RecipeError
-from archer.policies.load import files_digests, folder_of, load_config, weights_digest
-from archer.prompts import Prompts
-from archer.ranks import Ranks
-from archer.recipe import Model, Recipe
+from archer.models.loading import files_digests, folder_of, load_config, weights_digest
+from archer.models.prompts import Prompts
+from archer.recipe.sections import Model, Recipe
 
 
 def open_vllm(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> Vllm:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from archer.engines.base import Weights
-from archer.engines.vllm.hosts import Drawn, Queue, Wish, say, seed_of
+from archer.engines.vllm.backend import Drawn, Queue, Wish, say, seed_of
 from archer.engines.vllm.weights import label_of, written
 from archer.errors import EngineError
 from archer.types import Json
@@ -36,7 +36,7 @@ RUN = (  # of torchrun and its kin: which process of the run this is
 
 
 class Child:
-    """A :class:`~archer.engines.vllm.hosts.Host`; ``name`` is what errors call it, ``slots`` bounds its rows."""
+    """A :class:`~archer.engines.vllm.backend.Host`; ``name`` is what errors call it, ``slots`` bounds its rows."""
 
     def __init__(
         self, name: str, slots: int, seconds: float, environment: Mapping[str, str], opening: Mapping[str, Json]
@@ -79,7 +79,7 @@ class Child:
         return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
 
     def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
-        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.hosts.Host`."""
+        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.backend.Host`."""
         self.call("begin", parameters=wish.parameters(0))
         rows = queue.take(self.slots, True)
         active = 0

@@ -11,8 +11,8 @@ from typing import Literal
 from transformers import PretrainedConfig
 
 from archer.engines.native import context_of
-from archer.policies.load import load_config, model_path
-from archer.recipe import Recipe
+from archer.models.loading import load_config, model_path
+from archer.recipe.sections import Recipe
 from archer.types import Json
 
 Sync = Literal["nccl", "ipc", "reload"]

@@ -1,7 +1,7 @@
 """The vLLM engine: prompts as token ids in, sampled tokens with their log-probs out, the same shape as the native one.
 
 Log-probs are of softmax(logits / temperature), as vLLM samples; entropies it does not tell. Every sample has a seed of
-its own. Who draws is a :class:`~archer.engines.vllm.hosts.Host`.
+its own. Who draws is a :class:`~archer.engines.vllm.backend.Host`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.asking import collected, rows_of, text_of
 from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
-from archer.engines.board import Ended, Row
-from archer.engines.vllm.hosts import Drawn, Host, Queue, Wish
-from archer.prompts import Encoder
+from archer.engines.decode_buffer import Ended, Row
+from archer.engines.requests import collected, rows_of, text_of
+from archer.engines.vllm.backend import Drawn, Host, Queue, Wish
+from archer.models.prompts import Encoder
 from archer.types import Ask, Json, Problem, Rollout, Sampling
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from archer.engines.vllm.checks import SHAPE, vocabulary_digest
-from archer.policies.load import digest_of, load_tokenizer, on_disk
-from archer.recipe import Model
+from archer.models.loading import digest_of, load_tokenizer, on_disk
+from archer.recipe.sections import Model
 from archer.types import Json
 
 NAME = f"{__name__}.Extension"

@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from archer.distributed import Ranks
 from archer.engines.base import Weights
+from archer.engines.vllm.backend import Drawn, Queue, Wish, say
+from archer.engines.vllm.balance import Spread
 from archer.engines.vllm.checks import installed_vllm
 from archer.engines.vllm.command import Sync
 from archer.engines.vllm.control import Server
 from archer.engines.vllm.fleet import Fleet
-from archer.engines.vllm.hosts import Drawn, Queue, Wish, say
-from archer.engines.vllm.spread import Spread
 from archer.engines.vllm.weights import label_of, written
 from archer.errors import ModelError, UserError
-from archer.ranks import Ranks
 from archer.types import Json
 
 
 class Servers:
-    """A :class:`~archer.engines.vllm.hosts.Host` that all ranks share; rank 0 alone moves its weights.
+    """A :class:`~archer.engines.vllm.backend.Host` that all ranks share; rank 0 alone moves its weights.
 
     ``room`` bounds this rank's requests under way at each server; ``digest`` returns the sha256 of the weights that
     must be drawn with as long as none were loaded.
@@ -39,7 +39,7 @@ class Servers:
             say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
 
     def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
-        """Draw by all servers; see :class:`archer.engines.vllm.hosts.Host`."""
+        """Draw by all servers; see :class:`archer.engines.vllm.backend.Host`."""
         if not self.label and not self.pristine:
             self.fleet.each(self._unmoved)
             self.pristine = True

@@ -18,8 +18,8 @@ from vllm.config import WeightTransferConfig
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from archer.engines.vllm.hosts import Drawn
-from archer.machine import die_with_parent
+from archer.engines.vllm.backend import Drawn
+from archer.system import die_with_parent
 from archer.types import Json
 
 HEARTBEAT = 1.0  # seconds between two notes that tokens are coming

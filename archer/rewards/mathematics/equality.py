@@ -2,7 +2,7 @@
 
 Equality is decided here wherever numbers are involved: math-verify rounds differences to zero, finds equations equal
 that have no solutions, and takes a tuple for a set. It is asked about inequalities and open sums only. Anything
-here may run for minutes and take gigabytes on a hostile answer: only in a worker (``archer.workers``).
+here may run for minutes and take gigabytes on a hostile answer: only in a worker (``archer.rewards.workers``).
 """
 
 from __future__ import annotations

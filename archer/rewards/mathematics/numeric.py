@@ -1,6 +1,6 @@
 """Numbers and values at points: where equality is decided to many digits, and relative to size.
 
-Only in a worker (``archer.workers``): evaluating may run for minutes.
+Only in a worker (``archer.rewards.workers``): evaluating may run for minutes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""Reading LaTeX as mathematics, behind math-verify's door: the whole text, or nothing.
 
 math-verify takes the numbers it can find when the whole cannot be read; that is how `1+1/\mathrm e` came to be 1.
-Reading may run for minutes on a hostile text: only in a worker (``archer.workers``).
+Reading may run for minutes on a hostile text: only in a worker (``archer.rewards.workers``).
 """
 
 from __future__ import annotations

@@ -1,0 +1,165 @@
+"""``archer sandbox``: try the sandbox by hand, attack it, measure it, prove it on real programs, make its image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archer.errors import UserError
+
+if TYPE_CHECKING:
+    from archer.sandbox import Sandbox
+    from archer.sandbox.base import Input, Run
+    from archer.tools.attacks.bench import Figure
+
+app = typer.Typer(no_args_is_help=True, help="Where programs run: try it, attack it, measure it.")
+
+ExecutorName = Annotated[str, typer.Option("--executor", help="bubblewrap, docker or process.")]
+Workers = Annotated[int, typer.Option(min=0, help="Sandboxes side by side (0: one a core).")]
+Engines = Annotated[list[str] | None, typer.Option("--engine", help="A Docker engine's URL; may be repeated.")]
+Unisolated = Annotated[bool, typer.Option(help="Accept `--executor process`, which isolates nothing.")]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The program.")],
+    text: Annotated[str, typer.Option("--input", help="Text on its standard input.")] = "",
+    input_file: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
+    call: Annotated[str, typer.Option(help="Evaluate this after the program: 'f([1, 2])'.")] = "",
+    executor: ExecutorName = "bubblewrap",
+    engine: Engines = None,
+    allow_unisolated: Unisolated = False,
+) -> None:
+    """Run one program as a reward would, and explain what came of it."""
+    from archer.rewards.code import PRELUDE
+    from archer.sandbox import open_executor
+    from archer.sandbox.base import Expression, Job, Stdin, in_order
+    from archer.sandbox.limits import default_limits
+
+    if call and (text or input_file):
+        raise UserError("sandbox run: --call gives the program no input; leave out --input and --input-file")
+    given: Input = Expression(call) if call else Stdin(read(input_file) if input_file else text)
+    job = Job(read(file), in_order(given), default_limits(), PRELUDE)
+    opened = open_executor(named(executor, 1, engine, allow_unisolated))
+    try:
+        [(_, outcome)] = opened.execute([job])
+    finally:
+        opened.close()
+    explain(outcome.runs[0], bool(call))
+
+
+@app.command()
+def attack(
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+    only: Annotated[str, typer.Option(help="Only attacks of classes whose name holds this.")] = "",
+) -> None:
+    """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect."""
+    from archer.tools.attacks.attack import drill, render
+
+    report = drill(named(executor, workers, engine), only)
+    typer.echo(render(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+    soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
+) -> None:
+    """Measure latency, throughput, kills, attacks, steadiness and a soak on this machine."""
+    from archer.tools.attacks.attack import drill, refuse_process, summary
+    from archer.tools.attacks.bench import honest_programs, kills, latency, soaked, steadiness, throughput
+
+    sandbox = named(executor, workers, engine)
+    refuse_process(sandbox)
+    for measure in (latency, throughput, kills):
+        show(measure(sandbox))
+    show(summary(drill(sandbox)))
+    show(steadiness(sandbox, honest_programs()))
+    if soak:
+        show(soaked(sandbox, soak))
+
+
+@app.command()
+def prove(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="humaneval, mbpp, leetcode, livecodebench ...")],
+    file: Annotated[Path, typer.Argument(help="The data set's rows, .json or .jsonl.")],
+    programs: Annotated[Path | None, typer.Option(help="Programs known to be right; else reference solutions.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Judge every program so often, and compare.")] = 1,
+    load: Annotated[int, typer.Option(min=0, help="Keep every core busy so many times over meanwhile.")] = 0,
+    executor: ExecutorName = "bubblewrap",
+    workers: Workers = 0,
+    engine: Engines = None,
+    allow_unisolated: Unisolated = False,
+) -> None:
+    """Prove that right programs earn the reward; fail and name each that does not."""
+    from archer.evaluation import reference_programs as real
+    from archer.tools.attacks.bench import busy, opened
+
+    found, unknown = real.labelled(form, file, programs) if programs else (real.references(form, file), [])
+    with opened(named(executor, workers, engine, allow_unisolated)) as pool, busy(load):
+        judged = real.judge(pool, found, rounds)
+    for one, reason, detail in judged.failed:
+        typer.echo(f"{one.problem.id}: {reason}: {detail}")
+    if unknown:
+        typer.echo(f"{len(unknown)} programs left out, {file} has no such problems: {', '.join(unknown)}")
+    typer.echo(f"{len(found) - len(judged.failed)} of {len(found)} right, {judged.seconds / rounds:.1f} s a round")
+    if rounds > 1:
+        typer.echo(f"{judged.stable} of {len(found)} had the same verdict in all {rounds} rounds")
+    if judged.failed or not found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def image(
+    root: Annotated[Path | None, typer.Option(help="A Debian root to make it of, where there is no registry.")] = None,
+    engine: Engines = None,
+) -> None:
+    """Build the image of the docker executor, on every engine named."""
+    try:
+        from archer.sandbox.image import build_image
+    except ImportError as error:
+        raise UserError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
+
+    for name in engine or [""]:
+        typer.echo(f"{name or 'the default engine'}: {build_image(name, root)}")
+
+
+def named(executor: str, workers: int, engine: list[str] | None, unisolated: bool = False) -> Sandbox:
+    """Return the sandbox that the options name."""
+    from archer.sandbox import Sandbox
+
+    return Sandbox(executor, workers, tuple(engine or ()), unisolated)
+
+
+def read(path: Path) -> str:
+    """Return a file's text. Raises UserError for one that is missing or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def explain(run: Run, called: bool) -> None:
+    """Print a run: how it ended, why, and what it gave."""
+    typer.echo(f"{run.status}{': ' if run.detail else ''}{run.detail}")
+    typer.echo(f"exit code {run.exit_code}, {run.seconds:.3f} s elapsed, {run.cpu_seconds:.3f} s of CPU time")
+    if called and run.status == "ok":
+        typer.echo(f"value: {run.value!r}")
+    for name, text in (("standard output", run.stdout), ("standard error", run.stderr)):
+        if text:
+            typer.echo(f"--- {name}\n{text.removesuffix(chr(10))}")
+
+
+def show(figures: Iterable[Figure]) -> None:
+    """Print one line a figure."""
+    for figure in figures:
+        typer.echo(f"{figure.name:38} {figure.value:28} {figure.note}")

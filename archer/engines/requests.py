@@ -1,0 +1,79 @@
+"""What every engine of token ids does with requests before it samples, and with tokens afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from archer.engines.base import Finished
+from archer.engines.decode_buffer import Ended, Row
+from archer.errors import DataError, ModelError
+from archer.models.prompts import Encoder
+from archer.types import Ask, Rollout, Sampling
+
+THINK = "<think>"
+TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
+
+
+def rows_of(
+    asks: Sequence[Ask], prompts: Encoder, sampling: Sampling, context: int | None, first: int = 0
+) -> list[Row]:
+    """Return one row a sample, placed from ``first`` on. Raises DataError for one too long for the model."""
+    rows: list[Row] = []
+    for ask in asks:
+        prompt = prompts.encode(ask.problem)
+        check_width(ask.problem.id, len(prompt), sampling.max_tokens, context)
+        rows += [
+            Row(first + len(rows) + place, ask.problem, sample, ask.seed, prompt)
+            for place, sample in enumerate(ask.samples)
+        ]
+    return rows
+
+
+def collected(version: int, finished: Finished, run: Callable[[Callable[[Ended], None]], None]) -> list[Rollout]:
+    """Return the rollouts of the rows that ``run`` tells of, in the order asked, telling ``finished`` of each."""
+    done: dict[int, Rollout] = {}
+
+    def keep(ended: Ended) -> None:
+        rollout = ended.rollout(version)
+        done[ended.row.place] = rollout
+        finished(rollout)
+
+    run(keep)
+    return [done[place] for place in sorted(done)]
+
+
+def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:
+    """Raise DataError when a prompt and its response do not fit into the model's context."""
+    if context is not None and prompt + max_tokens > context:
+        raise DataError(
+            f"{problem}: a prompt of {prompt} tokens and a response make {prompt + max_tokens} tokens, the model "
+            f"holds {context}; lower `max_tokens`, or state a longer `model.context` (rotary positions go on)"
+        )
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """Return a response's text: ``tokens`` (without the end token), behind ``<think>`` where the template opened it.
+
+    A grader looks for the end of a thought, so it must see the beginning.
+    """
+    return opener(tokenizer, tuple(prompt[-TAIL:])) + str(tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+@lru_cache(maxsize=4096)  # one group's rows, and one template's prompts, end alike
+def opener(tokenizer: PreTrainedTokenizerBase, tail: tuple[int, ...]) -> str:
+    """Return ``<think>`` where a prompt that ends in ``tail`` opened a thought."""
+    return THINK if tokenizer.decode(list(tail)).rstrip().endswith(THINK) else ""
+
+
+def end_ids(name: str, *sources: object) -> list[int]:
+    """Return the ids that end a response: ``eos_token_id`` of configurations and tokenizer. Raises ModelError."""
+    ids: set[int] = set()
+    for source in sources:
+        value = getattr(source, "eos_token_id", None)
+        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    if not ids:
+        raise ModelError(f"{name}: no end token in generation_config.json or the tokenizer")
+    return sorted(ids)

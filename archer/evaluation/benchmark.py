@@ -1,0 +1,152 @@
+"""A benchmark: one YAML in ``benchmarks/``, which pins its data, its prompt, its reward and its sampling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from pydantic import with_config
+
+from archer.errors import DataError, did_you_mean
+from archer.recipe.config import STRICT, read_yaml, typed
+from archer.recipe.sections import Source
+from archer.system import suite
+from archer.types import Problem, Sampling
+
+SUITES = "suites.yaml"  # names for several benchmarks; the one file among them that is none
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Benchmark:
+    """What ``benchmarks/<name>.yaml`` holds. ``samples`` is K; ``sha256`` is :func:`fingerprint`'s.
+
+    ``confirm`` names what nobody has yet compared with what the hub gives; until then its rows are taken
+    from files only. ``known`` gives the reason for every gold that its own reference does not earn.
+    """
+
+    name: str
+    title: str
+    data: Source
+    problems: int
+    sha256: str
+    samples: int
+    licence: str
+    source: str
+    sampling: Sampling = field(default_factory=Sampling)
+    confirm: tuple[Literal["revision", "sha256"], ...] = ()
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse samplings that cannot be meant, and pins that pin nothing. Raises DataError."""
+        one = self.sampling
+        if self.samples > 1 and one.temperature == 0:
+            raise DataError(
+                f"{self.name}: temperature 0 makes its {self.samples} samples the same; set samples to 1 or a "
+                "temperature above 0"
+            )
+        if self.samples < 1 or one.temperature < 0 or not 0 < one.top_p <= 1 or one.top_k < 0 or one.max_tokens < 1:
+            raise DataError(f"{self.name}: samples {self.samples} with {one}: a value is out of its range")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256) and (self.sha256 or "sha256" not in self.confirm):
+            raise DataError(
+                f"{self.name}: sha256: expected 64 hexadecimal digits, found {self.sha256!r}; where it is not known "
+                "yet, leave it empty and name it under confirm"
+            )
+        if self.data.path and not self.data.revision and "revision" not in self.confirm:
+            raise DataError(f"{self.name}: data: no revision; where it is not known yet, name it under confirm")
+
+
+def benchmark_names() -> list[str]:
+    """Return the names of all benchmarks."""
+    return sorted(path.stem.replace("_", "-") for path in suite("benchmarks").glob("*.yaml") if path.name != SUITES)
+
+
+def expand(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names with those of suites replaced by their members, in order, each once. Raises DataError."""
+    suites, known = read_suites(), benchmark_names()
+    found = list[str]()
+    for name in names:
+        if name not in suites and name not in known:
+            raise DataError(f"no benchmark or suite {name!r}{did_you_mean(name, [*known, *suites])}")
+        found += suites.get(name, (name,))
+    return tuple(dict.fromkeys(found))
+
+
+def read_suites() -> dict[str, tuple[str, ...]]:
+    """Return the suites of ``benchmarks/suites.yaml``. Raises DataError for a member that is no benchmark."""
+    known, suites = benchmark_names(), dict[str, tuple[str, ...]]()
+    for name, members in read_yaml(suite("benchmarks") / SUITES).items():
+        if not isinstance(members, list) or not members:
+            raise DataError(f"benchmarks/{SUITES}: {name}: expected a list of benchmarks, found {members!r}")
+        for member in members:
+            if member not in known:
+                raise DataError(f"benchmarks/{SUITES}: {name}: no benchmark {member!r}{did_you_mean(member, known)}")
+        suites[name] = tuple(members)
+    return suites
+
+
+def benchmark_file(name: str) -> Path:
+    """Return the YAML of a benchmark. Raises DataError for an unknown name."""
+    if name not in benchmark_names():
+        raise DataError(f"no benchmark {name!r}{did_you_mean(name, benchmark_names())}")
+    return suite("benchmarks") / f"{name.replace('-', '_')}.yaml"
+
+
+def read_benchmark(name: str) -> Benchmark:
+    """Read ``benchmarks/<name>.yaml``. Raises DataError for an unknown name, RecipeError for a bad key."""
+    path = benchmark_file(name)
+    benchmark = typed(Benchmark, read_yaml(path), f"benchmarks/{path.name}")
+    if benchmark.name != name:
+        raise DataError(f"benchmarks/{path.name}: name: {benchmark.name!r} is asked for as {name!r}; make them agree")
+    return benchmark
+
+
+def unconfirmed(benchmark: Benchmark) -> list[str]:
+    """Return a sentence for each pin that nobody has compared with the hub; they belong beside every number."""
+    told = {
+        "revision": "the hub's revision is not known: the rows are those of a local copy",
+        "sha256": "sha256 is that of a local copy, not yet compared with the hub",
+    }
+    return [f"{benchmark.name}: {told[pin]}" for pin in benchmark.confirm if pin != "sha256" or benchmark.sha256]
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """Return the sha256 of the normalised rows: id, prompt, system, reward and gold of every problem."""
+    digest = hashlib.sha256()
+    names = [one.name for one in fields(Problem) if one.name != "meta"]
+    for problem in problems:
+        row = {name: getattr(problem, name) for name in names}
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def faults(benchmark: Benchmark, problems: Sequence[Problem]) -> list[str]:
+    """Return what keeps these problems from being the benchmark: its count, its tests, its checksum."""
+    found = []
+    if len(problems) != benchmark.problems:
+        found.append(f"{len(problems)} problems, its YAML says {benchmark.problems}")
+    names = {problem.id for problem in problems}
+    if len(names) != len(problems):
+        found.append(f"{len(problems)} problems have {len(names)} different ids")
+    public = sum(problem.meta.get("private_tests") == 0 for problem in problems)
+    if public:
+        found.append(
+            f"{public} problems come with their public tests only, which a wrong program may pass: these rows are "
+            "not this benchmark; use the data set's own files"
+        )
+    sha256 = fingerprint(problems)
+    if benchmark.sha256 and sha256 != benchmark.sha256:
+        found.append(f"the rows' sha256 is {sha256}, its YAML says {benchmark.sha256}")
+    return found
+
+
+def verify(benchmark: Benchmark, problems: Sequence[Problem]) -> None:
+    """Check count and checksum. Raises DataError; a short or changed data set is never scored."""
+    found = faults(benchmark, problems)
+    if found:
+        raise DataError(f"{benchmark.name}: {'; '.join(found)}")

@@ -1,0 +1,60 @@
+"""What a task of lm-eval says of generation, read strictly: a key that is not known is refused, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from archer.errors import UserError, did_you_mean
+from archer.recipe.config import merged
+from archer.types import Json, Sampling
+
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # one thing, four names
+NEUTRAL = {"repetition_penalty": 1.0, "num_beams": 1}  # known, but with these values alone
+KNOWN = ("until", "do_sample", "temperature", "top_p", "top_k", *LENGTHS, *NEUTRAL)
+DEFAULT_LENGTH = 256  # lm-eval's own, where a task gives none
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How responses are drawn, and the texts that end one."""
+
+    sampling: Sampling
+    until: tuple[str, ...] = ()
+
+
+def read_settings(task: str, kwargs: Mapping[str, Json], changes: Mapping[str, Json]) -> Settings:
+    """Return ``generation_kwargs`` as settings, with the recipe's ``changes`` of single values of the sampling.
+
+    Raises UserError for what cannot be done as asked.
+
+    As in lm-eval, ``do_sample: false`` is greedy whatever the temperature, and without ``do_sample`` a
+    temperature above 0 samples. Sampling without a temperature is at 1, and without ``top_k`` from all tokens.
+    """
+    for key, value in kwargs.items():
+        if key not in KNOWN:
+            raise UserError(f"{task}: generation_kwargs: unknown key {key!r}{did_you_mean(key, KNOWN)}")
+        if key in NEUTRAL and value != NEUTRAL[key]:
+            raise UserError(f"{task}: generation_kwargs: {key}: {value}: our engines know only {NEUTRAL[key]}")
+    lengths = {int(kwargs[name]) for name in LENGTHS if kwargs.get(name) is not None}
+    if len(lengths) > 1:
+        raise UserError(f"{task}: generation_kwargs: {' and '.join(LENGTHS)} disagree: {sorted(lengths)}; keep one")
+    until = kwargs.get("until") or []
+    texts = tuple(text for text in ([until] if isinstance(until, str) else until) if text)
+    sampling = _sampling(task, kwargs, lengths.pop() if lengths else DEFAULT_LENGTH)
+    return Settings(merged(sampling, changes, f"{task}: evaluate: sampling"), texts)
+
+
+def _sampling(task: str, kwargs: Mapping[str, Json], length: int) -> Sampling:
+    given = {key: float(kwargs[key]) for key in ("temperature", "top_p", "top_k") if kwargs.get(key) is not None}
+    samples = kwargs.get("do_sample")
+    if samples is None:
+        samples = given.get("temperature", 0.0) > 0
+    one = Sampling(given.get("temperature", 1.0), given.get("top_p", 1.0), int(given.get("top_k", 0)), length)
+    if not samples:
+        one = Sampling(0.0, max_tokens=length)
+    elif one.temperature == 0:
+        raise UserError(f"{task}: generation_kwargs: do_sample: true at temperature 0; set one or the other")
+    if one.temperature < 0 or not 0 < one.top_p <= 1 or one.max_tokens < 1:
+        raise UserError(f"{task}: generation_kwargs: {dict(kwargs)}: a value is out of its range")
+    return replace(one, top_k=max(one.top_k, 0))  # -1, too, means all tokens

@@ -1,0 +1,88 @@
+"""A benchmark with its problems: loaded, then checked against what its YAML pins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from archer.errors import DataError, did_you_mean
+from archer.evaluation.benchmark import Benchmark, benchmark_names, fingerprint, read_benchmark, unconfirmed, verify
+from archer.problems.rows import SUFFIXES, local_files
+from archer.problems.streams import read_problems
+from archer.types import Problem
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A benchmark with its problems, checked against the count and checksum it pins.
+
+    ``notes`` say what could not be checked; they belong beside every number that comes of it.
+    """
+
+    benchmark: Benchmark
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+    def part(self, problems: int, samples: int) -> Exam:
+        """Return the exam cut to its first ``problems`` with ``samples`` each: for curves, not for tables."""
+        return replace(self, benchmark=replace(self.benchmark, samples=samples), problems=self.problems[:problems])
+
+
+def open_exam(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> Exam:
+    """Load a benchmark's problems, from the file or folder that ``data`` gives for its name or from the hub.
+
+    ``samples`` overrides its K. Raises DataError when they are not as pinned, and for rows from the hub
+    while any pin of theirs is unconfirmed.
+    """
+    benchmark = located(name, data)
+    if benchmark.confirm and name not in (data or {}):
+        raise DataError(
+            f"benchmarks: {name}: {' and '.join(benchmark.confirm)} not yet compared with {benchmark.data.path} on the "
+            f"hub; run `archer benchmarks pin {name}` first, or name a copy with --data {name}=PATH"
+        )
+    problems = tuple(read_problems(benchmark.data, benchmark.problems))
+    verify(benchmark, problems)
+    notes = tuple(unconfirmed(benchmark))
+    if not benchmark.sha256:
+        benchmark = replace(benchmark, sha256=fingerprint(problems))
+        note = f"{name}: no checksum is pinned: the rows of {benchmark.data.path} are taken as they are"
+        warnings.warn(note, stacklevel=2)
+        notes = (*notes, note)
+    return Exam(replace(benchmark, samples=samples or benchmark.samples), problems, notes)
+
+
+def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:
+    """Return a benchmark whose rows lie where ``data`` says, if it says so, else on the hub at a revision."""
+    benchmark = read_benchmark(name)
+    if data is not None and name in data:
+        return replace(benchmark, data=replace(benchmark.data, path=str(data[name].absolute())))
+    revision = (benchmark.data.revision or "main") if benchmark.data.path else None
+    return replace(benchmark, data=replace(benchmark.data, revision=revision))
+
+
+def read_data(options: Sequence[str]) -> dict[str, Path]:
+    """Read ``NAME=PATH`` options: a .json or .jsonl file, or a folder of them, for a benchmark.
+
+    Raises DataError for an unknown name, one given twice, one whose problems are generated, and a missing file.
+    """
+    found = dict[str, Path]()
+    for option in options:
+        name, equals, text = option.partition("=")
+        path = Path(text).expanduser()
+        if not equals or not text:
+            raise DataError(f"--data {option}: expected NAME=PATH, as in --data aime24=aime24.jsonl")
+        if name not in benchmark_names():
+            raise DataError(f"--data {option}: no benchmark {name!r}{did_you_mean(name, benchmark_names())}")
+        if name in found:
+            raise DataError(f"--data {option}: {name} is given twice; put its files into one folder and give that")
+        source = read_benchmark(name).data
+        if source.path is None:
+            raise DataError(f"--data {option}: the problems of {name} are generated; leave it out")
+        if path.is_dir():
+            local_files(path, source.files)
+        elif path.suffix not in SUFFIXES or not path.is_file():
+            raise DataError(f"--data {option}: no such file or folder; expected {' or '.join(SUFFIXES)}, or a folder")
+        found[name] = path
+    return found

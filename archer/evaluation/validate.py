@@ -1,0 +1,147 @@
+"""Proving a benchmark: its rows are those that are pinned, and every gold answer is graded right.
+
+A gold of mathematics is boxed and graded as a response would be; a programming problem's own solution runs in the
+sandbox. What fails is named, row by row; what is known to fail stands in the YAML with its reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from archer.errors import DataError
+from archer.evaluation.benchmark import Benchmark, faults, fingerprint
+from archer.evaluation.loaded import located
+from archer.evaluation.reference_programs import Real, judge
+from archer.problems.formats import REFERENCES
+from archer.problems.lab import TASKS
+from archer.problems.streams import kept_rows, read_problems
+from archer.rewards.grading import Grader
+from archer.sandbox.base import Executor
+from archer.types import Problem, Rollout
+
+# The lab's tasks write as their base model shall learn to, errors included; these write solutions only.
+SOLVING: Mapping[str, Mapping[str, float]] = {
+    "lab-arithmetic": {"carry": 1.0, "columns": 0.0, "noise": 0.0},
+    "lab-countdown": {"glance": 0.0, "search": 1.0, "noise": 0.0},
+    "lab-code": {"rule": 1.0, "table": 0.0},
+}
+Failing = tuple[str, str]  # a problem's id, and why
+Open = Callable[[], Executor]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found. ``graded`` counts the golds that were tried, of ``problems``; 0 where none can be."""
+
+    benchmark: Benchmark
+    problems: int
+    sha256: str
+    faults: tuple[str, ...]
+    graded: int
+    failing: tuple[Failing, ...]
+    seconds: float
+
+    @property
+    def known(self) -> list[tuple[str, str, str]]:
+        """The golds that fail as the YAML says they do: id, why, and the YAML's reason."""
+        known = self.benchmark.known
+        return [(name, why, known[name]) for name, why in self.failing if name in known]
+
+    @property
+    def unexpected(self) -> list[str]:
+        """Every failure that the YAML does not know of, and everything it expects to fail that did not."""
+        failing = dict(self.failing)
+        found = [f"{name}: {why}" for name, why in self.failing if name not in self.benchmark.known]
+        if self.graded:
+            better = [name for name in self.benchmark.known if name not in failing]
+            found += [f"{name}: its gold is graded right; take it out of `known`" for name in better]
+        return found
+
+    @property
+    def lacking(self) -> list[str]:
+        """What there is to prove and was not: a checksum to compare with, golds to try."""
+        found = [] if self.benchmark.sha256 else ["no checksum is pinned"]
+        untried = self.problems - self.graded
+        how = "no gold was tried" if not self.graded else f"{untried} golds were not tried"
+        return [*found, f"{how}: the data set has no reference program"] if untried else found
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is proved and nothing amiss."""
+        return not self.faults and not self.unexpected and not self.lacking
+
+
+def prove(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: Open) -> Proof:
+    """Load a benchmark and try every gold; rows that are not as pinned are proved all the same, and told.
+
+    ``executor`` is called where programs run. Raises DataError for rows that cannot be read.
+    """
+    benchmark = located(name, data)
+    problems = read_problems(benchmark.data, benchmark.problems)
+    begin = time.perf_counter()
+    graded, failing = _golds(benchmark, problems, grader, executor)
+    seconds = time.perf_counter() - begin
+    found = tuple(faults(benchmark, problems))
+    return Proof(benchmark, len(problems), fingerprint(problems), found, graded, tuple(failing), seconds)
+
+
+def _golds(
+    benchmark: Benchmark, problems: Sequence[Problem], grader: Grader, executor: Open
+) -> tuple[int, list[Failing]]:
+    """Try the golds that can be tried; return how many, and those that failed."""
+    source = benchmark.data
+    if source.path is None:
+        task = replace(TASKS[source.name], **SOLVING[source.name])  # type: ignore[arg-type]
+        texts = [task.text(problem, Random(problem.id)) for problem in problems]
+        return _solved(problems, texts, grader, executor)
+    if source.reward == "math":
+        return len(problems), answered(problems, [_boxed(problem) for problem in problems], grader)
+    if source.format not in REFERENCES:
+        return 0, []
+    programs = [REFERENCES[source.format](row) for _, row in kept_rows(source)]
+    pairs = zip(problems, programs, strict=True)
+    found = [Real(problem, program) for problem, program in pairs if program is not None]
+    return len(found), _run(found, executor)
+
+
+def _boxed(problem: Problem) -> str:
+    golds = problem.gold if isinstance(problem.gold, list) else [problem.gold]
+    return f"\\boxed{{{', '.join(map(str, golds))}}}"
+
+
+def _solved(
+    problems: Sequence[Problem], texts: Sequence[str], grader: Grader, executor: Open
+) -> tuple[int, list[Failing]]:
+    """Try the lab's own solutions."""
+    if problems[0].reward == "code":
+        programs = [text.partition("```python\n")[2].rpartition("```")[0] for text in texts]
+        return len(problems), _run([Real(*pair) for pair in zip(problems, programs, strict=True)], executor)
+    return len(problems), answered(problems, texts, grader)
+
+
+def _run(programs: Sequence[Real], executor: Open) -> list[Failing]:
+    judged = judge(executor(), programs)
+    return [(real.problem.id, f"{reason}: {detail}") for real, reason, detail in judged.failed]
+
+
+def answered(problems: Sequence[Problem], texts: Sequence[str], grader: Grader) -> list[Failing]:
+    """Grade a text per problem; return those not right, also where a gold cannot be read."""
+    rollouts = [Rollout(one, 0, (), (), (), (), text, "end") for one, text in zip(problems, texts, strict=True)]
+    try:
+        verdicts = [verdict.reason for verdict in grader.grade(rollouts)]
+    except DataError:  # one gold that cannot be read ends the whole batch: find each of them
+        verdicts = [_one(rollout, grader) for rollout in rollouts]
+    pairs = zip(rollouts, verdicts, strict=True)
+    return [(one.problem.id, f"{reason}: {one.text[:200]!r}") for one, reason in pairs if reason != "right"]
+
+
+def _one(rollout: Rollout, grader: Grader) -> str:
+    try:
+        [verdict] = grader.grade([rollout])
+    except DataError as error:
+        return str(error)
+    return verdict.reason

@@ -1,8 +1,0 @@
-"""lm-eval both ways: its tasks on our engines (``run``), our benchmarks as its tasks (``tasks``, ``export``).
-
-The only door to ``lm_eval``. Nothing here loads it before it is needed.
-"""
-
-from archer.harness.run import How, run_lm_eval
-
-__all__ = ["How", "run_lm_eval"]

@@ -1,0 +1,184 @@
+"""How many problems and samples it takes to see a difference between two models: ``archer eval --power``.
+
+A model's chances on problems have a variance between problems and one within
+(:mod:`archer.evaluation.difficulty`). Three ways to compare two models of one accuracy: paired by problem, their
+chances correlating by r; unpaired, each on problems of its own; and on these very problems only, where nothing but
+sampling is chance. Power 0.8, level 0.05.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+from rich.console import Console
+from statsmodels.stats.power import NormalIndPower, TTestIndPower, TTestPower
+
+from archer.errors import UserError
+from archer.evaluation.benchmark import Benchmark, expand, read_benchmark
+from archer.evaluation.difficulty import Difficulty, correlation, from_outcomes
+from archer.leaderboards.layouts import Grid, Page, Terminal
+from archer.leaderboards.paper.collect import fitting, gather
+from archer.leaderboards.paper.noise import CORRELATION, POINTS, Z
+from archer.leaderboards.paper.table import known_spreads
+from archer.system import suite
+from archer.types import Result
+
+POWER, LEVEL = 0.8, 0.05
+DEFAULT = Difficulty(0.5, 0.165)  # where nothing is stored or printed: 66 % of p (1 - p), as on the paper's benchmarks
+SOLVERS = {"paired": TTestPower(), "unpaired": TTestIndPower(), "same problems": NormalIndPower()}
+WAYS = tuple(SOLVERS)
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A benchmark's size, how hard it is for the models, and how much their chances correlate.
+
+    ``source`` says what that rests on, ``left_out`` which results it could not rest on.
+    """
+
+    name: str
+    problems: int
+    samples: int
+    difficulty: Difficulty
+    alike: float
+    source: str
+    left_out: tuple[str, ...] = ()
+
+    def deviation(self, way: str, samples: float) -> float:
+        """Return the SD that one problem adds: of the difference when paired, else of a score."""
+        one = self.difficulty
+        if way == "paired":
+            return math.sqrt(2 * one.between * (1 - self.alike) + 2 * one.within / samples)
+        return math.sqrt((one.between if way == "unpaired" else 0.0) + one.within / samples)
+
+    def smallest(self, way: str) -> float:
+        """Return the smallest difference seen with the benchmark's own problems and samples."""
+        return effect(way, self.problems) * self.deviation(way, self.samples)
+
+    def problems_for(self, way: str, difference: float) -> float:
+        """Return the number of problems needed at the benchmark's K."""
+        deviation = self.deviation(way, self.samples)
+        size = difference / deviation if deviation > 0 else math.inf
+        if effect(way, 2) <= size:
+            return 2
+        return math.ceil(solved(SOLVERS[way].solve_power(effect_size=size, alpha=LEVEL, power=POWER)))
+
+    def samples_for(self, way: str, difference: float) -> float:
+        """Return the K needed on the benchmark's problems; infinite where these are too few for any."""
+        room = (difference / effect(way, self.problems)) ** 2
+        spare = room - self.deviation(way, math.inf) ** 2
+        needed = self.difficulty.within * (2 if way == "paired" else 1) / spare if spare > 0 else math.inf
+        return max(math.ceil(needed), 1) if math.isfinite(needed) else math.inf
+
+
+def effect(way: str, problems: int) -> float:
+    """Return the smallest difference seen by that many problems (on either side), in their SD."""
+    place = {"nobs": problems} if way == "paired" else {"nobs1": problems}
+    return solved(SOLVERS[way].solve_power(effect_size=None, alpha=LEVEL, power=POWER, **place))
+
+
+def solved(found: object) -> float:
+    """Return what statsmodels found: a number, or an array of one where its first solver failed."""
+    return float(np.asarray(found, dtype=float).item())
+
+
+def report(difference: float, benchmarks: Sequence[str]) -> str:
+    """Return, as text, what each benchmark can see and what it would need for ``difference`` (0.02 is 2 points).
+
+    Difficulties are those of stored results, else of published scores, else assumed. Raises UserError for a
+    difference that is none, DataError for an unknown benchmark.
+    """
+    if not 0 < difference < 1:
+        raise UserError(f"--power {difference}: give a difference in accuracy between 0 and 1, as 0.02 for 2 points")
+    settings = [setting(read_benchmark(name)) for name in expand(benchmarks)]
+    header = (
+        "",
+        "compared",
+        "smallest\nseen",
+        f"problems\nfor {POINTS * difference:g}",
+        f"samples\nfor {POINTS * difference:g}",
+    )
+    rows = [row for one in settings for row in rows_of(one, difference)]
+    rows += [mean_row(settings, way) for way in WAYS] if len(settings) > 1 else []
+    title = f"To tell two models apart that differ by {POINTS * difference:g} points (power 80 %, level 5 %)"
+    console = Console(width=WIDTH, file=io.StringIO(), record=True)
+    told = dict.fromkeys(line for one in settings for line in (basis(one), *one.left_out))
+    console.print(Terminal(Page(title, (Grid(header, tuple(rows), notes=tuple(told)),), NOTES)))
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+NOTES = (
+    "smallest seen: with the benchmark's own problems and K samples, in points; problems: needed at its K; samples: "
+    "K needed on its problems, never where they are too few for any K.",
+    "paired: the same problems for both; unpaired: problems of its own for each model; same problems: nothing but "
+    "sampling is chance, and what is found holds of these problems only.",
+    "One training run a model: how far another seed of the same training would end elsewhere comes on top.",
+)
+
+
+def rows_of(one: Setting, difference: float) -> list[tuple[str, ...]]:
+    """Return a benchmark's lines, one a way of comparing."""
+    rows = []
+    for way in WAYS:
+        name = f"{one.name} {one.problems} x {one.samples}" if way == WAYS[0] else ""
+        problems, samples = one.problems_for(way, difference), one.samples_for(way, difference)
+        numbers = ("never" if math.isinf(count) else f"{count:,.0f}" for count in (problems, samples))
+        rows.append((name, way, f"{POINTS * one.smallest(way):.1f}", *numbers))
+    return rows
+
+
+def mean_row(settings: Sequence[Setting], way: str) -> tuple[str, ...]:
+    """Return the line of the benchmarks' mean: their noise is independent."""
+    square = sum(one.smallest(way) ** 2 for one in settings)
+    name = f"mean of {len(settings)}" if way == WAYS[0] else ""
+    return name, way, f"{POINTS * math.sqrt(square) / len(settings):.1f}", "", ""
+
+
+def basis(one: Setting) -> str:
+    """Return what a benchmark's lines rest on."""
+    spread, rerun = (POINTS * part(one.problems, one.samples) for part in (one.difficulty.spread, one.difficulty.rerun))
+    share = one.difficulty.between / (one.difficulty.between + one.difficulty.within)
+    return (
+        f"{one.name}: accuracy {one.difficulty.mean:.2f}, {share:.0%} of p (1 - p) between problems, r {one.alike:.2f} "
+        f"({one.source}). One model: ±{Z * spread:.1f} points over problems, rerun SD {rerun:.2f}."
+    )
+
+
+def setting(benchmark: Benchmark) -> Setting:
+    """Return what is known of a benchmark: from stored results, else from print, else assumed."""
+    place = (benchmark.name, benchmark.problems, benchmark.samples)
+    results, left_out = stored(benchmark.name)
+    right = [(one.label, np.asarray(one.outcomes, dtype=bool)) for one in results]
+    telling = [(label, right_PK) for label, right_PK in right if right_PK.any() and not right_PK.all()]
+    blank = f"; of {len(results)} stored results {len(results) - len(telling)} are all right or all wrong: nothing told"
+    blank = blank if len(telling) < len(results) else ""
+    if telling:
+        ones = [from_outcomes(right_PK) for _, right_PK in telling]
+        pairs = [correlation(left, other) for (a, left), (b, other) in combinations(telling, 2) if a != b]
+        known = Difficulty(fmean(one.mean for one in ones), fmean(one.between for one in ones))
+        source = f"{len(telling)} stored results" + ("" if pairs else "; r assumed") + blank
+        return Setting(*place, known, median(pairs) if pairs else CORRELATION, source, left_out)
+    spread = known_spreads().get(benchmark.name)
+    if spread is not None:
+        return Setting(*place, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
+    return Setting(*place, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
+
+
+def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:
+    """Return the results of a benchmark at hand (committed, of comparisons, ``./results``), and what was left out."""
+    root = suite("leaderboards")
+    folders = [root / "results", *(path.parent for path in sorted(root.glob("*/manifest.json"))), Path("results")]
+    gathered = gather([folder for folder in folders if folder.is_dir()])
+    fit, complaints = fitting(gathered.found, benchmark)
+    told = [f"{benchmark}: {len(complaints)} stored results left out; {complaints[0]}"] if complaints else []
+    if gathered.damaged:
+        told.append(f"{len(gathered.damaged)} files are no results; {gathered.damaged[0].splitlines()[0]}")
+    return [one for one in fit if one.samples > 1], tuple(told)

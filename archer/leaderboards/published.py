@@ -1,0 +1,212 @@
+"""Numbers that papers print: ``leaderboards/published/<paper>.yaml``, read, checked, their averages recomputed.
+
+Printed numbers stay text, so that trailing zeros survive and a correction can be told from a rounding. A cell is
+``avg/pass`` in points (``48.7/83.3``), ``avg`` alone, ``-`` where the paper prints none, or, in a column without
+``samples``, whatever stands there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+from pydantic import with_config
+
+from archer.errors import DataError, RecipeError, did_you_mean
+from archer.recipe.config import STRICT, read_yaml, typed
+from archer.system import suite
+
+SCORE = re.compile(r"(\d{1,3}\.\d+)(?:/(\d{1,3}\.\d+))?")
+NONE = "-"
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Column:
+    """A column: a benchmark of P ``problems`` x K ``samples`` (0: not told, or no benchmark at all)."""
+
+    key: str
+    name: str
+    problems: int = 0
+    samples: int = 0
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. ``key`` is the label that results of ours carry; ``own`` marks the paper's own method."""
+
+    key: str
+    name: str
+    cells: Mapping[str, str]
+    average: str = NONE
+    own: bool = False
+    note: str = ""
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Group:
+    """Rows that share a base model; ``problems`` where its counts differ from the columns'."""
+
+    name: str
+    rows: tuple[Row, ...]
+    problems: Mapping[str, int] = field(default_factory=dict)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class PaperTable:
+    """A table, or a sentence with numbers; ``place`` says where in the paper. ``average`` names its last column."""
+
+    key: str
+    place: str
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    average: str = ""
+    notes: tuple[str, ...] = ()
+
+    def column(self, key: str, group: Group) -> Column:
+        """Return a column with the group's number of problems."""
+        found = next(one for one in self.columns if one.key == key)
+        return Column(found.key, found.name, group.problems.get(key, found.problems), found.samples)
+
+    def rows(self) -> Iterator[tuple[Group, Row]]:
+        """Yield every row with its group."""
+        return ((group, row) for group in self.groups for row in group.rows)
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Paper:
+    """What one version of one paper (or repository) prints."""
+
+    paper: str
+    version: str
+    title: str
+    tables: tuple[PaperTable, ...]
+    notes: tuple[str, ...] = ()
+
+    def table(self, key: str) -> PaperTable:
+        """Return a table. Raises DataError for an unknown key."""
+        found = {one.key: one for one in self.tables}
+        if key not in found:
+            raise DataError(f"{self.paper}: no table {key!r}{did_you_mean(key, found)}")
+        return found[key]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A cell's numbers in points; ``solved`` is None where only the average is printed."""
+
+    average: Decimal
+    solved: Decimal | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A printed average beside that of the row's cells."""
+
+    printed: Decimal
+    computed: Decimal
+
+    @property
+    def follows(self) -> bool:
+        """Whether the cells' mean rounds to what is printed; a tie (74.65) may go either way."""
+        return abs(self.printed - self.computed) <= self.unit / 2
+
+    @property
+    def reachable(self) -> bool:
+        """Whether rounding the cells before averaging could explain the difference."""
+        return abs(self.printed - self.computed) <= self.unit
+
+    @property
+    def unit(self) -> Decimal:
+        """One in the last printed place."""
+        return Decimal(1).scaleb(int(self.printed.as_tuple().exponent))
+
+
+def scored(cell: str) -> Printed | None:
+    """Return a cell's numbers, None for ``-`` and for text that is no score."""
+    found = SCORE.fullmatch(cell)
+    return Printed(Decimal(found[1]), Decimal(found[2]) if found[2] else None) if found else None
+
+
+def recomputed(table: PaperTable, row: Row) -> Mean | None:
+    """Return the printed average beside the mean of the row's cells; None where either is missing."""
+    cells = [scored(row.cells[one.key]) for one in table.columns]
+    known = [one.average for one in cells if one is not None]
+    if row.average == NONE or len(known) != len(cells) or not known:
+        return None
+    return Mean(Decimal(row.average), sum(known, Decimal(0)) / len(known))
+
+
+def whole(solved: Decimal, problems: int) -> bool:
+    """Say whether some number of solved problems rounds to this pass@K, as it must with k = K."""
+    near = int(solved * problems / 100)
+    shares = (Decimal(100 * count) / problems for count in range(max(near - 1, 0), near + 3))
+    return any(share.quantize(solved, ROUND_HALF_UP) == solved for share in shares)
+
+
+def odd_counts(table: PaperTable) -> Iterator[tuple[Group, Row, Column]]:
+    """Yield the cells whose pass@K is no whole number of solved problems."""
+    for group, row in table.rows():
+        for one in table.columns:
+            column, cell = table.column(one.key, group), scored(row.cells[one.key])
+            if cell and cell.solved is not None and column.problems and not whole(cell.solved, column.problems):
+                yield group, row, column
+
+
+def paper_names(folder: Path | None = None) -> list[str]:
+    """Return the names of all papers."""
+    return sorted(path.stem for path in place(folder).glob("*.yaml"))
+
+
+def place(folder: Path | None) -> Path:
+    """Return where published numbers lie, unless a folder is given."""
+    return folder or suite("leaderboards") / "published"
+
+
+def read_paper(name: str, folder: Path | None = None) -> Paper:
+    """Read ``leaderboards/published/<name>.yaml``. Raises DataError naming the file, row and cell that is wrong."""
+    path = place(folder) / f"{name}.yaml"
+    if not path.is_file():
+        raise DataError(f"no published numbers {name!r}{did_you_mean(name, paper_names(folder))}")
+    where = f"published/{path.name}"
+    try:
+        paper = typed(Paper, read_yaml(path), where)
+    except RecipeError as error:
+        raise DataError(f"{error}\n(printed numbers are written in quotes, so that trailing zeros survive)") from error
+    for table in paper.tables:
+        check(table, f"{where}: {table.key}")
+    return paper
+
+
+def check(table: PaperTable, where: str) -> None:
+    """Raise DataError unless every row has exactly the table's columns, its own key, and scores where they belong."""
+    columns = {one.key: one for one in table.columns}
+    seen: set[str] = set()
+    for group, row in table.rows():
+        if row.key in seen:
+            raise DataError(f"{where}: two rows have the key {row.key!r}; results could belong to either: rename one")
+        seen.add(row.key)
+        for key in row.cells.keys() ^ columns.keys():
+            told = "lacks a cell (write '-' if none is printed)" if key in columns else "has an unknown cell"
+            raise DataError(f"{where}: {row.key}: {told}: {key!r}{did_you_mean(key, columns)}")
+        for key in group.problems.keys() - columns.keys():
+            raise DataError(f"{where}: {group.name}: problems: unknown column {key!r}{did_you_mean(key, columns)}")
+        for key, cell in row.cells.items():
+            if columns[key].samples and cell != NONE and not valid(cell):
+                raise DataError(f"{where}: {row.key}: {key}: {cell!r} is not avg/pass in points, as in '48.7/83.3'")
+        if row.average != NONE and not valid(row.average):
+            raise DataError(f"{where}: {row.key}: average: {row.average!r} is not a score in points, as in '59.1'")
+
+
+def valid(cell: str) -> bool:
+    """Say whether a cell holds scores of 0 to 100, pass@K not below avg@K."""
+    found = scored(cell)
+    return found is not None and found.average <= (100 if found.solved is None else found.solved) <= 100

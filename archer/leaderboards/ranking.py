@@ -1,0 +1,210 @@
+"""From scores to standings: means with intervals, paired differences, and what may be said of them in words.
+
+Pure. Rows are ``base`` and the algorithms; columns are benchmarks, with their mean where there are several.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from archer.evaluation.resampling import grouped
+from archer.evaluation.statistics import Array, Clusters, Difference, Interval, holm, mean_interval, paired_difference
+
+METRICS = ("avg", "pass")
+MEAN = "mean"
+BASE = "base"
+ANCHORS = (BASE, "grpo", "dapo")  # what every algorithm is compared with
+LEVEL = 0.05
+
+Cell = tuple[str, str, str]  # row, column, metric
+Scores = Mapping[Cell, Array]  # one S x P matrix for each row, benchmark and metric
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``row`` minus ``against`` in one column. ``p`` is Holm's, for all comparisons of the column."""
+
+    row: str
+    against: str
+    column: str
+    metric: str
+    difference: Difference
+    p: float
+
+    @property
+    def words(self) -> str:
+        """What may be said: the interval decides, and whether that survives the correction is added."""
+        if not self.difference.tells_apart:
+            return "cannot be told apart"
+        better = "better" if self.difference.value > 0 else "worse"
+        return better if self.p <= LEVEL else f"{better}, uncorrected"
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A row's responses over all benchmarks: mean tokens, shares, seconds of evaluation a seed."""
+
+    length: float
+    truncated: float
+    no_answer: float
+    timeout: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one training run of an algorithm took, averaged over seeds."""
+
+    responses: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark in the standings: P problems x K samples; ``clusters`` (P,) name the problems' contests, if any."""
+
+    name: str
+    problems: int
+    samples: int
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Everything the tables show. ``bold`` holds the cells that beat every other row of their column."""
+
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+    benchmarks: tuple[Entry, ...]
+    cells: Mapping[Cell, Interval]
+    bold: frozenset[Cell]
+    comparisons: tuple[Comparison, ...]
+    details: Mapping[str, Detail]
+    costs: Mapping[str, Cost]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The benchmarks, and their mean where there are several."""
+        names = tuple(entry.name for entry in self.benchmarks)
+        return (*names, MEAN) if len(names) > 1 else names
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The rows that others are compared with."""
+        return tuple(row for row in ANCHORS if row in self.rows)
+
+    def samples(self, column: str) -> int | None:
+        """Return the K of a column; None for a mean of benchmarks whose K differ."""
+        found = {entry.samples for entry in self.benchmarks if column in (entry.name, MEAN)}
+        return found.pop() if len(found) == 1 else None
+
+    def metric_name(self, metric: str, column: str) -> str:
+        """Return ``avg@16``."""
+        return f"{metric}@{self.samples(column) or 'K'}"
+
+    def against(self, anchor: str, metric: str) -> dict[str, dict[str, Comparison]]:
+        """Return the comparisons with one row by row and column."""
+        found: dict[str, dict[str, Comparison]] = {}
+        for one in self.comparisons:
+            if (one.against, one.metric) == (anchor, metric):
+                found.setdefault(one.row, {})[one.column] = one
+        return found
+
+
+def rank(
+    scores: Scores, rows: Sequence[str], seeds: Sequence[int], benchmarks: Sequence[Entry],
+    extras: tuple[Mapping[str, Detail], Mapping[str, Cost]],
+) -> Standings:  # fmt: skip
+    """Compute intervals, differences and bold cells. Raises ValueError for scores that cannot be paired."""
+    empty = Standings(tuple(rows), tuple(seeds), tuple(benchmarks), {}, frozenset(), (), *extras)
+    cells: dict[Cell, Interval] = {}
+    bold: set[Cell] = set()
+    comparisons: list[Comparison] = []
+    for column in empty.columns:
+        clusters = [one.clusters for one in benchmarks if column in (one.name, MEAN)]
+        for metric in METRICS:
+            matrices = {row: column_of(scores, row, column, metric, benchmarks) for row in rows}
+            cells |= {(row, column, metric): mean_interval(*matrices[row], clusters=clusters) for row in rows}
+            differences = all_pairs(matrices, clusters)
+            bold |= {(row, column, metric) for row in rows if beats_all(row, rows, differences)}
+            comparisons += compared(column, metric, differences, empty.anchors)
+    return Standings(*(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras)
+
+
+def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Sequence[Entry]) -> list[Array]:
+    """Return a column's matrices: one, or every benchmark's for the mean."""
+    return [scores[row, one.name, metric] for one in benchmarks if column in (one.name, MEAN)]
+
+
+Pairs = dict[tuple[str, str], Difference]
+
+
+def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = ()) -> Pairs:
+    """Return the difference of every two rows, both ways round."""
+    pairs: Pairs = {}
+    for left, right in combinations(matrices, 2):
+        pairs[left, right] = paired_difference(matrices[left], matrices[right], clusters)
+        pairs[right, left] = pairs[left, right].mirrored()
+    return pairs
+
+
+def beats_all(row: str, rows: Sequence[str], pairs: Pairs) -> bool:
+    """Say whether a row is better than each other one.
+
+    Needs no correction: to be wrongly called best, a row must wrongly beat the one that is as good.
+    """
+    others = [other for other in rows if other != row]
+    return bool(others) and all(pairs[row, other].low > 0 for other in others)
+
+
+def compared(column: str, metric: str, pairs: Pairs, anchors: Sequence[str]) -> list[Comparison]:
+    """Return every algorithm against every anchor; a pair listed both ways counts once in the correction."""
+    listed = [pair for anchor in anchors for pair in pairs if pair[1] == anchor and pair[0] != BASE]
+    family = {frozenset(pair): pairs[pair].p for pair in listed}
+    corrected = dict(zip(family, holm(list(family.values())), strict=True))
+    return [
+        Comparison(row, against, column, metric, pairs[row, against], corrected[frozenset((row, against))])
+        for row, against in listed
+    ]
+
+
+def show(interval: Interval) -> str:
+    """Return ``0.72 [0.66, 0.78]``."""
+    if math.isnan(interval.low):
+        return f"{interval.value:.2f} [unknown]"
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def show_difference(difference: Interval) -> str:
+    """Return ``+0.35 [+0.28, +0.42]``; ``-0.00`` lies below zero, if barely."""
+    if math.isnan(difference.low):
+        return f"{difference.value:+.2f} [unknown]"
+    return f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+
+
+def legend(standings: Standings) -> list[str]:
+    """Return what a reader must know of the tables, a sentence or two each."""
+    counts = ", ".join(f"{one.name} {one.problems} x {one.samples}" for one in standings.benchmarks)
+    seeds = len(standings.seeds)
+    if seeds > 1:
+        over = f"Mean over {seeds} training seeds with its 95% interval"
+        noise = f"Intervals are over problems and, but for base (one model), the {seeds} seeds."
+    else:
+        over = "One training seed; the mean over problems with its 95% interval"
+        noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
+    drawn = [one.name for one in standings.benchmarks if grouped(one.clusters, one.problems) is not None]
+    noise += f" Problems of one contest are drawn together: {', '.join(drawn)}." if drawn else ""
+    bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
+    differences = (
+        "Differences are paired by problem and, where both rows have seeds, by seed. Better or worse: the "
+        "95% interval excludes zero. Uncorrected: Holm's p, for all comparisons of the column, is above 0.05."
+    )
+    return [
+        f"{over}. Problems x samples: {counts}. {noise}",
+        "avg@K: share of right samples. pass@K: share of problems with a right sample among K.",
+        f"Bold: better than every other row, each paired difference's interval above zero; {bold}.",
+        differences,
+    ]

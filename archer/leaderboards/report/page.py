@@ -1,0 +1,113 @@
+"""``report.html``: the tables and the learning curves of a comparison, in one file that needs no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from archer.errors import DataError, RunFolderError
+from archer.leaderboards.ranking import BASE, METRICS, Standings, legend, show, show_difference
+from archer.leaderboards.report.curves import Chart, charts, read_runs
+from archer.leaderboards.tables import DETAIL_NOTE, detail_table, show_p
+from archer.runs.folder import read_manifest
+from archer.runs.results import read_result
+from archer.system import write_aside
+from archer.types import Json
+
+CONFIG = {"displayModeBar": False, "responsive": True, "showEditInChartStudio": False}
+
+
+def write_report(out: Path, standings: Standings) -> Path:
+    """Write ``out/report.html`` and return its path.
+
+    Raises RunFolderError when the folder has no manifest or cannot be written, DataError for damaged results.
+    """
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise RunFolderError(f"{out}: no manifest.json; run `archer compare --out {out}` first")
+    drawn = charts(
+        read_runs(out, standings, "metrics.jsonl"),
+        read_runs(out, standings, "timings.jsonl"),
+        starts(out, manifest, standings),
+    )
+    html = page(manifest, standings, drawn)
+    try:
+        write_aside(out / "report.html", html)
+    except OSError as error:
+        raise RunFolderError(f"{out}: report.html could not be written: {error.strerror}") from error
+    return out / "report.html"
+
+
+def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[Chart]) -> str:
+    """Return the page. Everything from data goes through the template's escaping or JSON's."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("archer.leaderboards.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"show": show, "show_difference": show_difference, "show_p": show_p}
+    header, rows = detail_table(standings)
+    return environment.get_template("report.html.j2").render(
+        name=recipe_of(manifest).get("name", "comparison"),
+        facts=facts(manifest, standings),
+        recipe=json.dumps(recipe_of(manifest), indent=2, ensure_ascii=False),
+        standings=standings, metrics=METRICS, legend=legend(standings),
+        detail_header=header, detail_rows=rows, detail_note=DETAIL_NOTE,
+        charts=drawn, figures=Markup(in_script([chart_json(one) for one in drawn])),
+        config=Markup(in_script(CONFIG)), plotly=Markup(get_plotlyjs()),
+    )  # fmt: skip
+
+
+def chart_json(chart: Chart) -> Json:
+    """Return a figure as plain data, None where there is none."""
+    return json.loads(chart.figure.to_json()) if chart.figure is not None else None
+
+
+def in_script(value: Json) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(value)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def facts(manifest: Mapping[str, Json], standings: Standings) -> list[tuple[str, str]]:
+    """Return what was compared, with what and where."""
+    recipe, machine = recipe_of(manifest), dict(manifest.get("machine") or {})
+    versions = {"archer": manifest.get("archer"), "python": manifest.get("python")}
+    versions |= dict(manifest.get("versions") or {})
+    seeds = ", ".join(str(seed) for seed in standings.seeds)
+    place = [machine.get("processor"), f"{machine['cores']} cores" if "cores" in machine else None]
+    found = {
+        "Recipe": f"{recipe.get('name', '?')} ({manifest.get('recipe_digest', 'no digest')}), "
+        f"{recipe.get('steps', '?')} steps",
+        "Algorithms": ", ".join(row for row in standings.rows if row != BASE),
+        "Training seeds": seeds,
+        "Commit": str(manifest.get("commit") or "not a checkout"),
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
+        "Machine": ", ".join(str(part) for part in (*place, machine.get("system")) if part) or "not recorded",
+    }
+    return list(found.items())
+
+
+def recipe_of(manifest: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the recipe a manifest holds."""
+    return dict(manifest.get("recipe") or {})
+
+
+def starts(out: Path, manifest: Mapping[str, Json], standings: Standings) -> dict[str, float]:
+    """Return the base model's avg by benchmark, on the problems the curves are drawn on: its first ones."""
+    if BASE not in standings.rows:
+        return {}
+    problems = recipe_of(manifest).get("evaluate", {}).get("curve_problems")
+    found = {}
+    for entry in standings.benchmarks:
+        outcomes = read_result(out / BASE / "results" / f"{entry.name}.json").outcomes[:problems]
+        if not outcomes:
+            raise DataError(f"{out}/manifest.json: recipe: evaluate: curve_problems is {problems}, not 1 or more")
+        found[entry.name] = sum(map(sum, outcomes)) / (len(outcomes) * entry.samples)
+    return found

@@ -1,0 +1,199 @@
+"""Results of a comparison -> standings -> files.
+
+Reads what ``archer compare`` wrote: ``base/results/<benchmark>.json`` and
+``<algorithm>/seed-<n>/results/<benchmark>.json``. Results that are not of the same problems, drawn in the
+same way, are refused: a table of them would compare something else than the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from archer.errors import DataError, RunFolderError
+from archer.evaluation.statistics import Interval, avg_at_k, pass_at_k
+from archer.leaderboards.layouts import markdown
+from archer.leaderboards.ranking import BASE, Cost, Detail, Entry, Scores, Standings, rank
+from archer.leaderboards.tables import page, render
+from archer.runs.folder import read_lines, read_manifest
+from archer.runs.results import read_result
+from archer.system import write_aside
+from archer.types import Result
+
+__all__ = ["frame", "read_standings", "render", "table_files", "write_tables"]
+
+ALIKE = ("sha256", "samples", "sampling", "problems", "verifier")  # what rows of one benchmark must agree in
+UNTRAINED = ("evaluate", "write")  # timings that are not training
+Results = Mapping[str, Mapping[str, Sequence[Result]]]  # by row and benchmark, one a seed
+
+
+def read_standings(out: Path) -> Standings:
+    """Read a comparison's results and compute its standings, with what training took from the journals.
+
+    Raises RunFolderError when ``out`` is not a comparison's folder, DataError when results are missing,
+    damaged or not of the same problems, samples, sampling and verifier.
+    """
+    manifest = read_manifest(out)
+    if manifest is None or not {"algorithms", "seeds", "recipe"} <= manifest.keys():
+        raise RunFolderError(f"{out}: no manifest.json of a comparison; run `archer compare --out {out}` first")
+    algorithms, seeds = list(manifest["algorithms"]), list(manifest["seeds"])
+    try:
+        benchmarks = list(manifest["recipe"]["evaluate"]["benchmarks"])
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{out}/manifest.json: recipe: evaluate: benchmarks is missing; compare anew") from error
+    if not benchmarks:
+        raise DataError(f"{out}/manifest.json: recipe: evaluate: benchmarks is empty, so there is nothing to compare")
+    results = {name: read_row(out, name, seeds, benchmarks) for name in algorithms}
+    if (out / BASE).exists():
+        results = {BASE: read_row(out, BASE, [0], benchmarks), **results}
+    entries = [entry([one for row in results.values() for one in row[name]]) for name in benchmarks]
+    details = {row: detail(by_benchmark) for row, by_benchmark in results.items()}
+    costs = {name: cost([out / name / f"seed-{seed}" for seed in seeds]) for name in algorithms}
+    return rank(score(results), list(results), seeds, entries, (details, costs))
+
+
+def entry(results: Sequence[Result]) -> Entry:
+    """Return what a benchmark's results have in common. Raises DataError for results that are not alike."""
+    refuse_unlike(results)
+    first = results[0]
+    return Entry(first.benchmark, len(first.problems), first.samples, contests(results))
+
+
+def contests(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the contest of each problem, from the results that record them. Raises DataError where these differ."""
+    told: dict[tuple[str, ...], Result] = {}
+    for one in results:
+        if one.clusters:
+            told.setdefault(one.clusters, one)
+    if len(told) > 1:
+        first, other = list(told.values())[:2]
+        raise DataError(
+            f"{first.benchmark}: {other.label} seed {other.seed}: clusters are not those of {first.label} seed "
+            f"{first.seed}; evaluate both with the same data"
+        )
+    return next(iter(told), ())
+
+
+def read_row(out: Path, row: str, seeds: Sequence[int], benchmarks: Sequence[str]) -> dict[str, list[Result]]:
+    """Return a row's results by benchmark and seed. Raises DataError naming every seed that lacks one."""
+    folders = {seed: out / row if row == BASE else out / row / f"seed-{seed}" for seed in seeds}
+    missing = {
+        seed: [name for name in benchmarks if not (folder / "results" / f"{name}.json").exists()]
+        for seed, folder in folders.items()
+    }
+    lacking = "; ".join(f"seed {seed} lacks {', '.join(names)}" for seed, names in missing.items() if names)
+    if lacking:
+        raise DataError(
+            f"{out / row}: {lacking.removeprefix('seed 0 ') if row == BASE else lacking}; run the same "
+            "`archer compare` again, it goes on where it stopped"
+        )
+    return {
+        name: [read_one(folder / "results" / f"{name}.json", row, seed, name) for seed, folder in folders.items()]
+        for name in benchmarks
+    }
+
+
+def read_one(path: Path, row: str, seed: int, benchmark: str) -> Result:
+    """Return a result. Raises DataError when it is of another row, seed or benchmark than its path says."""
+    result = read_result(path)
+    told, found = (row, seed, benchmark), (result.label, result.seed, result.benchmark)
+    if told != found:
+        raise DataError(f"{path}: holds the result of {found}, its place is that of {told}; evaluate anew")
+    return result
+
+
+def refuse_unlike(results: Sequence[Result]) -> None:
+    """Raise DataError unless all results of a benchmark are of the same problems, drawn in the same way."""
+    first = results[0]
+    for other in results[1:]:
+        for name in ALIKE:
+            mine, its = getattr(first, name), getattr(other, name)
+            if mine != its:
+                detail = "are others or in another order" if name == "problems" else f"is {its}, not {mine}"
+                raise DataError(
+                    f"{first.benchmark}: {other.label} seed {other.seed}: {name} {detail} as in "
+                    f"{first.label} seed {first.seed}; evaluate both with the same benchmark file and recipe"
+                )
+
+
+def score(results: Results) -> Scores:
+    """Return the S x P matrices of every row, benchmark and metric."""
+    scores = {}
+    for row, by_benchmark in results.items():
+        for name, ones in by_benchmark.items():
+            scores[row, name, "avg"] = np.stack([avg_at_k(one.outcomes) for one in ones])
+            scores[row, name, "pass"] = np.stack([pass_at_k(one.outcomes, one.samples) for one in ones])
+    return scores
+
+
+def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> Detail:
+    """Return what a row's responses were like, all of them counting alike."""
+    results = list(chain.from_iterable(by_benchmark.values()))
+
+    def flat(name: str) -> list[str]:
+        return [value for one in results for row in getattr(one, name) for value in row]
+
+    stops, reasons, tokens = flat("stops"), flat("reasons"), flat("tokens")
+    seeds = len(results) / len(by_benchmark)
+    return Detail(
+        length=float(np.mean(np.asarray(tokens, dtype=float))),
+        truncated=stops.count("length") / len(stops),
+        no_answer=reasons.count("no_answer") / len(reasons),
+        timeout=sum(reason.endswith("timeout") for reason in reasons) / len(reasons),
+        seconds=sum(one.seconds for one in results) / seeds,
+    )
+
+
+def cost(runs: Sequence[Path]) -> Cost:
+    """Return what a training run took, averaged over runs, from their journals."""
+    responses = sum(line.get("responses", 0) for run in runs for line in read_lines(run / "metrics.jsonl"))
+    timings = [line for run in runs for line in read_lines(run / "timings.jsonl")]
+    seconds = sum(value for line in timings for part, value in line.items() if part not in ("step", *UNTRAINED))
+    return Cost(responses / len(runs), seconds / len(runs))
+
+
+def table_files(standings: Standings) -> dict[str, str]:
+    """Return what a comparison's table files hold, by name."""
+    return {"table.md": markdown(page(standings)), "table.csv": frame(standings).to_csv(index=False)}
+
+
+def write_tables(standings: Standings, out: Path) -> None:
+    """Write ``table.md`` and ``table.csv``. Raises RunFolderError where they cannot be written."""
+    try:
+        for name, text in table_files(standings).items():
+            write_aside(out / name, text)
+    except OSError as error:
+        raise RunFolderError(f"{out}: the tables could not be written: {error.strerror}") from error
+
+
+def frame(standings: Standings) -> pd.DataFrame:
+    """Return every number, a line each: scores, differences, details, costs."""
+    columns = ["benchmark", "row", "metric", "value", "low", "high", "seeds", "problems", "samples"]
+    found = pd.DataFrame(list(lines(standings)), columns=columns)
+    return found.astype({"seeds": "Int64", "problems": "Int64", "samples": "Int64"})
+
+
+def lines(standings: Standings) -> Iterator[tuple[object, ...]]:
+    """Yield the lines of :func:`frame`."""
+
+    def counted(column: str, row: str, name: str, one: Interval) -> tuple[object, ...]:
+        bounds = (one.value, one.low, one.high)
+        return column, row, name, *bounds, one.seeds, one.problems, standings.samples(column)
+
+    blank = (None,) * 5
+    for (row, column, metric), one in standings.cells.items():
+        yield counted(column, row, standings.metric_name(metric, column), one)
+    for pair in standings.comparisons:
+        name = f"{standings.metric_name(pair.metric, pair.column)} minus {pair.against}"
+        yield counted(pair.column, pair.row, name, pair.difference)
+        yield pair.column, pair.row, f"{name}: Holm's p", pair.p, *blank
+    extras: list[tuple[str, Detail | Cost]] = [*standings.details.items(), *standings.costs.items()]
+    for row, facts in extras:
+        prefix = "response" if isinstance(facts, Detail) else "training"
+        for name, value in asdict(facts).items():
+            yield "all", row, f"{prefix} {name}", value, *blank

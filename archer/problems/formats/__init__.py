@@ -1,0 +1,62 @@
+"""The shapes in which problems are published, by name. All pure: a row in, a problem's parts out.
+
+Every function raises :class:`~archer.errors.DataError` naming the key and the value of a malformed row;
+none skips a row. :data:`REFERENCES` gives the program that solves a row, where the data set holds one:
+such a program must earn 1, so it proves the gold and the sandbox. :func:`kinds` counts a gold's tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from archer.problems.formats import (
+    codecontests,
+    evalplus,
+    humaneval,
+    leetcode,
+    livecodebench,
+    mathematics,
+    mbpp,
+    olympiadbench,
+    released,
+)
+from archer.problems.formats.dates import in_window
+from archer.problems.formats.shaped import Shaped
+from archer.rewards.golds import kinds
+
+__all__ = ["DATES", "FORMATS", "JUDGED_BY", "ORDERS", "REFERENCES", "SPLITS", "Shaped", "in_window", "kinds"]
+
+Row = Mapping[str, Any]
+
+PROGRAMS: dict[str, Callable[[Row], Shaped]] = {
+    "livecodebench": livecodebench.shape,
+    "humaneval": humaneval.shape,
+    "humanevalplus": evalplus.humanevalplus,
+    "mbpp": mbpp.shape,
+    "mbppplus": evalplus.mbppplus,
+    "codecontests": codecontests.shape,
+    "leetcode": leetcode.shape,
+    "archer": released.shape,
+}
+MATHEMATICS: dict[str, Callable[[Row], Shaped]] = {
+    "aime": mathematics.aime,
+    "amc": mathematics.amc,
+    "math500": mathematics.math500,
+    "minerva": mathematics.minerva,
+    "olympiadbench": olympiadbench.shape,
+    "gsm8k": mathematics.gsm8k,
+}
+FORMATS: dict[str, Callable[[Row], Shaped]] = {**PROGRAMS, **MATHEMATICS}
+JUDGED_BY = {**dict.fromkeys(PROGRAMS, "code"), **dict.fromkeys(MATHEMATICS, "math")}  # the reward of its golds
+REFERENCES: dict[str, Callable[[Row], str | None]] = {
+    "humaneval": humaneval.reference,
+    "humanevalplus": humaneval.reference,
+    "mbpp": mbpp.reference,
+    "mbppplus": mbpp.reference,
+    "leetcode": leetcode.reference,
+}
+DATES = {"livecodebench": "contest_date"}  # the column by which a format's rows can be chosen
+# What the rows of a format without names of their own are numbered by; None keeps the order that they come in.
+ORDERS: dict[str, Callable[[Row], Any]] = {"aime": mathematics.aime_order, "minerva": mathematics.minerva_order}
+SPLITS = {"mbpp": mbpp.in_split}  # which rows of a file that holds all splits belong to the one asked for

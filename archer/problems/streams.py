@@ -1,0 +1,177 @@
+"""Data sets to problems: the lab's generators, or rows of files and of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from archer.errors import DataError, did_you_mean
+from archer.problems.formats import DATES, FORMATS, JUDGED_BY, ORDERS, SPLITS, in_window
+from archer.problems.lab import TASKS
+from archer.problems.rows import is_local, read_rows
+from archer.recipe.sections import Source
+from archer.rewards import ProgramReward, find_reward
+from archer.rewards.golds import check_gold
+from archer.types import Problem
+
+DRAWS = 1000  # of each problem wanted, before giving up on finding another
+ProblemAt = Callable[[int], Problem]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless sequence of training problems: position -> problem, a pure function of the seed.
+
+    A cycle takes ``weight`` problems of each source in turn, so every step mixes the sources evenly.
+    """
+
+    cycle: tuple[int, ...]
+    sources: tuple[ProblemAt, ...]
+
+    def take(self, position: int, count: int) -> list[Problem]:
+        """Return the ``count`` problems from ``position`` on."""
+        return [self._at(index) for index in range(position, position + count)]
+
+    def _at(self, index: int) -> Problem:
+        cycles, place = divmod(index, len(self.cycle))
+        source = self.cycle[place]
+        return self.sources[source](cycles * self.cycle.count(source) + self.cycle[:place].count(source))
+
+
+def open_stream(sources: Sequence[Source], seed: int) -> Stream:
+    """Open every source of a recipe. Raises DataError for one that is missing, empty or malformed."""
+    cycle = tuple(index for index, source in enumerate(sources) for _ in range(source.weight))
+    if not cycle:
+        raise DataError("data: every source has weight 0")
+    return Stream(cycle, tuple(open_source(source, seed) for source in sources))
+
+
+def open_source(source: Source, seed: int) -> ProblemAt:
+    """Return position -> problem for one source; rows of a file are reshuffled every epoch."""
+    if source.path is None:
+        if source.name not in TASKS:
+            raise DataError(
+                f"data: {source.name!r} is no lab task{did_you_mean(source.name, TASKS)}; "
+                "give `path` for a file of your own"
+            )
+        task = TASKS[source.name]
+        if source.split not in ("train", "test"):
+            raise DataError(f"data: {source.name}: split: expected train or test, found {source.split!r}")
+        # The seed moves the window, so that two seeds train on different problems.
+        return lambda index: task.problem(source.split, seed * 1_000_000 + index)
+    problems = _problems(source)
+
+    def at(index: int) -> Problem:
+        epoch, place = divmod(index, len(problems))
+        return problems[int(np.random.default_rng([seed, epoch]).permutation(len(problems))[place])]
+
+    return at
+
+
+def judges_programs(source: Source) -> bool:
+    """Say whether the source's reward runs programs."""
+    reward = source.reward if source.path else open_source(source, seed=0)(0).reward
+    return isinstance(find_reward(reward), ProgramReward)
+
+
+def read_problems(source: Source, most: int) -> list[Problem]:
+    """Return every row of a file or data set, in its order, or the first ``most`` different lab problems.
+
+    Raises DataError where the lab has fewer.
+    """
+    if source.path is not None:
+        return _problems(source)
+    at, known = open_source(source, seed=0), dict[str, Problem]()
+    for number in range(DRAWS * most):
+        problem = at(number)
+        known.setdefault(problem.prompt, problem)
+        if len(known) == most:
+            return list(known.values())
+    raise DataError(f"{source.name}: {DRAWS * most} draws gave only {len(known)} different problems, not {most}")
+
+
+def _problems(source: Source) -> list[Problem]:
+    rows = kept_rows(source)
+    problems = [to_problem(row, source, number) for number, row in rows]
+    if source.format not in ORDERS:
+        return problems
+    keys = [ORDERS[source.format](row) for _, row in rows]
+    if any(key is None for key in keys):
+        return problems
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [replace(problems[index], id=f"{source.name}/{place}") for place, index in enumerate(order, 1)]
+
+
+def kept_rows(source: Source) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the rows that become problems, with their numbers in the file. Raises DataError where there are none."""
+    _check_format(source)
+    rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _is_kept(row, source, number)]
+    if not rows:
+        window = f" in [{source.since}, {source.until})" if source.since or source.until else ""
+        raise DataError(f"{source.path}: no rows{window}")
+    return rows
+
+
+def _check_format(source: Source) -> None:
+    """Raise DataError where the format's name, the dates and the reward do not fit each other."""
+    if source.format and source.format not in FORMATS:
+        raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
+    judge = JUDGED_BY.get(source.format, source.reward)
+    if source.reward != judge:
+        raise DataError(
+            f"{source.path}: format {source.format} gives golds for the reward {judge}; set reward to {judge} "
+            f"(found {source.reward!r})"
+        )
+    if (source.since or source.until) and source.format not in DATES:
+        raise DataError(
+            f"{source.path}: since and until choose rows by date, which format {source.format!r} does not have; "
+            f"leave them out (formats with dates: {', '.join(DATES)})"
+        )
+
+
+def _is_kept(row: Mapping[str, Any], source: Source, number: int) -> bool:
+    """Say whether a row is of the split and the days asked for."""
+    if not isinstance(row, Mapping):
+        return True  # what is no row at all is told when it is read
+    try:
+        if source.format in SPLITS and is_local(source) and not SPLITS[source.format](row, source.split):
+            return False
+        dated = source.since or source.until
+        return not dated or in_window(row, DATES[source.format], source.since, source.until)
+    except DataError as error:
+        raise DataError(f"{source.path}: row {number}: {error}") from error
+
+
+def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+    """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
+    if not isinstance(row, Mapping):
+        raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
+    problem = _shaped(row, source, number) if source.format else _plain(row, source, number)
+    if source.reward == "code":
+        try:
+            check_gold(problem.gold)
+        except DataError as error:
+            raise DataError(f"{source.path}: row {number}: {error}") from error
+    return problem
+
+
+def _plain(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+    for column in (source.prompt, source.gold):
+        if column not in row:
+            raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
+    prompt = source.instruction.replace("{prompt}", str(row[source.prompt]))
+    gold = row[source.gold]
+    return Problem(f"{source.name}/{number}", source.name, prompt, source.reward, gold)
+
+
+def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+    try:
+        parts = FORMATS[source.format](row)
+    except DataError as error:
+        raise DataError(f"{source.path}: row {number}: {error}") from error
+    prompt = source.instruction.replace("{prompt}", parts.prompt)
+    name = f"{source.name}/{parts.id or number}"
+    return Problem(name, source.name, prompt, source.reward, parts.gold, parts.system, parts.meta)

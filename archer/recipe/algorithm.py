@@ -1,0 +1,21 @@
+"""From the names in a recipe to the parts themselves, as far as no heavy library is needed."""
+
+from __future__ import annotations
+
+from archer.algorithms import ALGORITHMS, Algorithm
+from archer.errors import RecipeError, did_you_mean
+from archer.recipe.config import merged
+from archer.recipe.sections import Recipe
+
+
+def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
+    """Return algorithm ``name`` with the recipe's changes made.
+
+    Raises RecipeError for an unknown algorithm, field or value.
+    """
+    where = f"{recipe.name}: algorithms: {name}"
+    changes = dict(recipe.algorithms.get(name) or {})
+    row = changes.pop("row", name)
+    if row not in ALGORITHMS:
+        raise RecipeError(f"{where}: no algorithm {row!r}{did_you_mean(str(row), ALGORITHMS)}")
+    return merged(ALGORITHMS[row], changes, where)

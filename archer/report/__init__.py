@@ -1,5 +1,0 @@
-"""The page of a comparison: ``report.html``, complete in one file."""
-
-from archer.report.page import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,190 @@
+"""The run folder's record: manifest, metrics, timings, every rollout and verdict. Append-only but for a rewind.
+
+manifest.json            recipe, algorithm, seed, commit, versions, machine
+metrics.jsonl            one line a step, the same on every rerun
+timings.jsonl            one line a step, wall-clock seconds
+rollouts/000012.jsonl.gz every rollout and verdict of step 12
+results/<benchmark>.json the final evaluation; results/step-000010/ those along the way
+samples/<benchmark>.jsonl every sample of the final evaluation, see store.py
+checkpoints/             see checkpoint.py
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from archer.errors import RunFolderError
+from archer.runs.results import write_result
+from archer.system import write_aside
+from archer.types import Json, Result, Rollout, Verdict
+
+IDENTITY = ("recipe_digest", "algorithm", "seed", "threads", "weights")  # what must agree for a run to go on
+
+
+class Journal:
+    """Writes one run's folder."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Json]) -> None:
+        """Open ``folder`` for the run ``manifest`` describes, new or to go on.
+
+        Raises RunFolderError when it holds another run or cannot be written.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+            take(self._lock, folder)
+            existing = read_manifest(folder)
+            if existing is None:
+                write_aside(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+            else:
+                refuse_other(folder, existing, manifest)
+        except OSError as error:
+            raise RunFolderError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def rewind(self, step: int) -> None:
+        """Forget everything from ``step`` on: it was written after the last checkpoint."""
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            path = self.folder / name
+            if path.exists():
+                kept = [line for line in path.read_text().splitlines() if 0 <= line_step(line) < step]
+                write_aside(path, "".join(f"{line}\n" for line in kept))
+        for path in (self.folder / "rollouts").glob("[0-9]*"):
+            if path.suffix == ".tmp" or int(path.name.split(".")[0]) >= step:
+                path.unlink()
+
+    def write(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        rollouts: Sequence[Rollout],
+        verdicts: Sequence[Verdict],
+    ) -> None:
+        """Record one step. Raises RunFolderError when the disk is full."""
+        try:
+            self._write_rollouts(step, rollouts, verdicts)
+            append(self.folder / "metrics.jsonl", {"step": step, **metrics})
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.folder}: step {step} could not be written: {error.strerror}; free some space and run the "
+                "same command again, it goes on from the last checkpoint"
+            ) from error
+
+    def time(self, step: int, seconds: Mapping[str, float]) -> None:
+        """Record where a step's time went: apart from the metrics, which are the same on every rerun."""
+        append(self.folder / "timings.jsonl", {"step": step, **seconds})
+
+    def update(self, manifest: Mapping[str, Json]) -> None:
+        """Replace the manifest of the same run, asked for again with other algorithms or seeds."""
+        write_aside(self.folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+    def result(self, result: Result, *, final: bool) -> None:
+        """Record an evaluation."""
+        along = self.folder / "results" / f"step-{result.step:06d}" / f"{result.benchmark}.json"
+        write_result(result, self.final(result.benchmark) if final else along)
+
+    def final(self, benchmark: str) -> Path:
+        """Return the file of a final evaluation."""
+        return self.folder / "results" / f"{benchmark}.json"
+
+    def has(self, benchmark: str) -> bool:
+        """Say whether a final evaluation is done."""
+        return self.final(benchmark).exists()
+
+    def _write_rollouts(self, step: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> None:
+        lines = []
+        for rollout, verdict in zip(rollouts, verdicts, strict=True):
+            row = {
+                "problem": rollout.problem.id, "prompt": rollout.problem.prompt, "sample": rollout.sample,
+                "text": rollout.text, "stop": rollout.stop, "version": rollout.version,
+                "reward": verdict.reward, "correct": verdict.correct, "reason": verdict.reason,
+                "tokens": rollout.tokens, "logps": [round(logp, 6) for logp in rollout.logps],
+            }  # fmt: skip
+            lines.append(json.dumps(row) + "\n")
+        path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"
+        # No time stamp inside, so that a rerun writes the same bytes.
+        write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
+
+
+class Elsewhere(Journal):
+    """The journal of a rank that leaves writing to rank 0."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def close(self) -> None: ...
+    def rewind(self, step: int) -> None: ...
+    def write(
+        self, step: int, metrics: Mapping[str, float], rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]
+    ) -> None: ...
+    def time(self, step: int, seconds: Mapping[str, float]) -> None: ...
+
+
+def take(lock: TextIO, folder: Path) -> None:
+    """Lock the folder: two processes writing one run would ruin it. Raises RunFolderError."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunFolderError(f"{folder}: another process is writing this run; wait for it, or stop it") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Json] | None:
+    """Return the manifest of a run folder, None where there is none. Raises RunFolderError if damaged."""
+    path = folder / "manifest.json"
+    if not path.exists():
+        return None
+    try:
+        manifest: Json = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise RunFolderError(f"{path}: damaged ({error}); choose another --out") from error
+    if not isinstance(manifest, dict):
+        raise RunFolderError(f"{path}: damaged (expected an object, found {manifest!r:.40}); choose another --out")
+    return manifest
+
+
+def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
+    """Raise RunFolderError when a folder belongs to another run."""
+    for key in IDENTITY:
+        if key in manifest and existing.get(key) != manifest[key]:
+            raise RunFolderError(
+                f"{folder}: holds a run with {key} {existing.get(key)!r}, this one has {manifest[key]!r}; "
+                "choose another --out, or delete the folder"
+            )
+
+
+def read_lines(path: Path) -> list[dict[str, Json]]:
+    """Return the complete lines of a JSON-lines file; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line_step(line) >= 0]
+
+
+def last_line(path: Path) -> tuple[int, dict[str, Json]]:
+    """Return how many complete lines a JSON-lines file has, and the last of them ({} where there is none)."""
+    if not path.exists():
+        return 0, {}
+    *complete, _cut = path.read_bytes().split(b"\n")
+    return len(complete), json.loads(complete[-1]) if complete else {}
+
+
+def line_step(line: str) -> int:
+    """Return the step of a journal line, -1 for one cut short by a kill."""
+    try:
+        return int(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):
+        return -1
+
+
+def append(path: Path, row: Mapping[str, Json]) -> None:
+    """Append one JSON line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

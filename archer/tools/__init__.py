@@ -1,0 +1,4 @@
+"""Tools that commands load: planning a run, profiling, attacks on the sandbox, training data, overlap, the lab's model.
+
+May use: every room but commands. Nothing else loads them, but ``train`` for ``--profile``.
+"""

@@ -1,0 +1,244 @@
+"""What an executor costs and what it holds, measured on this machine: latency, throughput, kills, a soak.
+
+Every figure is of whole runs as the host sees them: a fresh process, the program, its end, the answer back.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from archer.evaluation.reference_programs import Real, judge
+from archer.sandbox import Sandbox, open_executor
+from archer.sandbox.base import Executor, Job, Limits, Stdin, in_order
+from archer.system import cores
+from archer.tools.attacks.corpus import TASKS, read_honest
+
+HONEST = "print(sum(map(int, input().split())))"
+SUM = Stdin("3 4")
+LIMITS = Limits(cpu_seconds=0.5, wall_seconds=1.0, memory_bytes=256 * 2**20, output_bytes=2**20)
+FORK = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+FORKED = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
+STUBBORN = "import signal\nfor s in set(range(1, 32)) - {9, 19}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass"
+# Name: program, and what is meant to end it at the latest, in seconds.
+BOMBS = {
+    "loop": ("while True: pass", LIMITS.cpu_seconds),
+    "loop in C": ("sum(range(10**12))", LIMITS.cpu_seconds),
+    "signals ignored": (STUBBORN, LIMITS.cpu_seconds),
+    "forked loops": (FORKED, LIMITS.cpu_seconds),
+    "fork bomb": (FORK, LIMITS.cpu_seconds),
+    "memory": ("x = []\nwhile True: x.append(bytearray(2**20))", LIMITS.cpu_seconds),
+    "flood": ("while True: print('x' * 10000)", LIMITS.cpu_seconds),
+    "sleep": ("import time\ntime.sleep(60)", LIMITS.wall_seconds),
+}
+# Leave as much behind as a program can, and end by themselves.
+LEFTOVERS = {
+    "daemon": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)",
+    "double fork": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)",
+    "files": "for i in range(50): open(str(i), 'w').write('x' * 1000)",
+    "folders": "import os\nos.makedirs('a/b/c')",
+    "threads": "import threading, time, os\nfor _ in range(9): threading.Thread(target=time.sleep, args=(9,)).start()\n"
+    "os._exit(0)",
+    "crash": "import os\nos.abort()",
+    "no memory": "bytearray(10**12)",
+    "error": "1 / 0",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured line: what, how much, and what it is made of."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def latency(sandbox: Sandbox, count: int = 500) -> list[Figure]:
+    """Milliseconds of one test in a warm sandbox, one after another."""
+    job = Job(HONEST, in_order(SUM), LIMITS)
+    with opened(replace(sandbox, workers=1)) as executor:
+        seconds = [timed(executor, job) for _ in range(count + 20)][20:]
+    return [percentiles("per test, fresh process, warm", seconds, f"{count} tests, one worker")]
+
+
+def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[Figure]:
+    """Programs a second at all workers, of one test and of ten tests each."""
+    figures = []
+    with opened(sandbox) as executor:
+        for tests in (1, 10):
+            job = Job(HONEST, in_order(*[SUM] * tests), LIMITS)
+            list(executor.execute([job] * 50))
+            begin, done = time.perf_counter(), 0
+            for _ in executor.execute(cycle([job])):
+                done += 1
+                if time.perf_counter() - begin > seconds:
+                    break
+            rate = done / (time.perf_counter() - begin)
+            plural = "test" if tests == 1 else "tests"
+            figures.append(Figure(f"programs/s, {tests} {plural} each", f"{rate:.0f}", f"{rate * tests:.0f} tests/s"))
+    return figures
+
+
+def kills(sandbox: Sandbox, each: int = 8) -> list[Figure]:
+    """How long after its limit a bomb and all its processes are gone, and what a program beside it notices."""
+    honest = Job(HONEST, in_order(SUM), LIMITS)
+    late: list[float] = []
+    one = replace(sandbox, workers=1)
+    with opened(one) as executor, opened(one) as neighbour:
+        alone = [timed(neighbour, honest) for _ in range(300)]
+        beside: list[float] = []
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(0.01):  # paced: it is there to notice, not to take the bombs' CPU time away
+                beside.append(timed(neighbour, honest))
+
+        with ThreadPoolExecutor(1) as threads:
+            noticing = threads.submit(work)
+            try:
+                for program, limit in list(BOMBS.values()) * each:
+                    [(_, outcome)] = executor.execute([Job(program, in_order(Stdin("")), LIMITS)])
+                    late.append(outcome.runs[0].seconds - limit)
+            finally:
+                ended.set()
+            noticing.result()  # raises what an honest program that was not right raised
+    p99 = float(np.quantile(late, 0.99))
+    return [
+        Figure("bombs gone after their limit, p99", f"{p99:+.2f} s", f"{len(late)} bombs of {len(BOMBS)} kinds"),
+        percentiles("neighbour alone", alone),
+        percentiles("neighbour beside bombs", beside, f"{len(beside)} programs, all right"),
+    ]
+
+
+def soaked(sandbox: Sandbox, programs: int) -> list[Figure]:
+    """Run many programs, one in five of them hostile, and count what remains in the host."""
+    others = remaining(sandbox)
+    with opened(sandbox) as executor:
+        list(outcomes(executor, mixture(300)))
+        gc.collect()
+        before = usage()
+        counted = Counter(outcomes(executor, mixture(programs)))
+        gc.collect()
+        after = usage()
+        guests = remaining(sandbox) - others
+    left = remaining(sandbox) - others
+    honest = sum(number for (kind, _), number in counted.items() if kind == "honest")
+    return [
+        Figure("soak", f"{counted.total()} programs", f"{counted.total() - honest} hostile"),
+        Figure("honest programs not right", str(honest - counted["honest", "ok"])),
+        Figure("sandboxes at work, then after", f"{guests}, {left}", "processes or containers; none after is right"),
+        Figure("descriptors gained", f"{after[0] - before[0]:+d}"),
+        Figure("host memory gained", f"{(after[1] - before[1]) / 2**20:+.1f} MB"),
+    ]
+
+
+def mixture(programs: int) -> Iterator[tuple[str, Job]]:
+    """Yield honest programs, every fifth one hostile instead, each kind in turn."""
+    quick = replace(LIMITS, cpu_seconds=0.1, wall_seconds=0.3)
+    hostile = cycle([*[program for program, _ in BOMBS.values()], *LEFTOVERS.values(), *LEFTOVERS.values()])
+    for index in range(programs):
+        if index % 5:
+            yield "honest", Job(HONEST, in_order(SUM), LIMITS)
+        else:
+            yield "hostile", Job(next(hostile), in_order(Stdin("")), quick)
+
+
+def outcomes(executor: Executor, jobs: Iterator[tuple[str, Job]]) -> Iterator[tuple[str, str]]:
+    """Yield the kind of every job with how it ended: ``wrong`` for an honest one that printed another sum."""
+    kinds: list[str] = []
+
+    def drawn() -> Iterator[Job]:
+        for kind, job in jobs:
+            kinds.append(kind)
+            yield job
+
+    for index, outcome in executor.execute(drawn()):
+        [run] = outcome.runs
+        wrong = kinds[index] == "honest" and run.status == "ok" and run.stdout != "7\n"
+        yield kinds[index], "wrong" if wrong else run.status
+
+
+def timed(executor: Executor, job: Job) -> float:
+    """Run one job and return its seconds; an honest program that is not right ends the measurement."""
+    begin = time.perf_counter()
+    [(_, outcome)] = executor.execute([job])
+    seconds = time.perf_counter() - begin
+    if outcome.runs[0].stdout != "7\n":
+        raise RuntimeError(f"an honest program ended with {outcome.runs[0]}")
+    return seconds
+
+
+def percentiles(name: str, seconds: Sequence[float], note: str = "") -> Figure:
+    """Describe durations by their median and their 95th percentile."""
+    p50, p95 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.95))
+    return Figure(name, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", note)
+
+
+@contextmanager
+def opened(sandbox: Sandbox) -> Iterator[Executor]:
+    """Open an executor for the time of a measurement."""
+    executor = open_executor(sandbox)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def usage() -> tuple[int, int]:
+    """Return this process's open descriptors and its resident bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def remaining(sandbox: Sandbox) -> int:
+    """Return how many child processes and containers this process has."""
+    if sandbox.executor != "docker":
+        return len(children())
+    from archer.sandbox.docker import left_over
+
+    return len(children()) + left_over(sandbox.engines)
+
+
+def children() -> list[str]:
+    """Return this process's children, zombies included."""
+    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def steadiness(sandbox: Sandbox, programs: Sequence[Real], rounds: int = 5, times: int = 2) -> list[Figure]:
+    """Judge programs again and again while every core is busy ``times`` over; a verdict should not change."""
+    with opened(sandbox) as executor, busy(times):
+        judged = judge(executor, programs, rounds)
+    note = f"in {rounds} rounds, cores loaded {times} times over; {len(judged.failed)} not right"
+    return [Figure("programs of unchanging verdict", f"{judged.stable} of {len(programs)}", note)]
+
+
+def honest_programs() -> list[Real]:
+    """Return the honest programs of the corpus, with tests of their own."""
+    return [Real(TASKS[one.task].problem(one.name, Random(one.name)), one.program) for one in read_honest()]
+
+
+@contextmanager
+def busy(times: int) -> Iterator[None]:
+    """Keep every core busy ``times`` over."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(times * cores())]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()

@@ -1,0 +1,42 @@
+"""Dropping prompts that are too long for training, by a model's own tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import with_config
+
+from archer.errors import RecipeError
+from archer.recipe.config import STRICT
+from archer.tools.data.candidate import Ask, Candidate, Drop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from archer.recipe.sections import Model
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Longest:
+    """Prompts may have ``tokens`` at most, the chat template's included."""
+
+    tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant. Raises RecipeError."""
+        if self.tokens < 1:
+            raise RecipeError(f"length: expected 1 token or more, found {self.tokens}")
+
+    def longer(self, candidates: Iterable[Candidate], ask: Ask, model: Model) -> Iterator[Drop]:
+        """Yield what is longer by the model's tokenizer; its weights are not loaded. Raises ModelError."""
+        from archer.models.loading import load_tokenizer
+        from archer.models.prompts import Prompts
+
+        prompts = Prompts(load_tokenizer(model), model.template)
+        for one in candidates:
+            found = len(prompts.encode(ask(one)))
+            if found > self.tokens:
+                yield Drop(one.id, f"prompt of more than {self.tokens} tokens", str(found))

@@ -1,0 +1,60 @@
+"""Mathematical problems as the paper's sources publish them: a row in, its parts out. All pure."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from archer.errors import DataError
+from archer.problems.formats.mathematics import ANSWER
+from archer.problems.formats.released import asked
+from archer.problems.formats.shaped import value
+from archer.problems.formats.statements import answer, column, statement, tidy
+from archer.tools.data.parts import Parts, Row, Unfit, text
+
+# What DAPO's rows put around every problem, and what others end with: our own instruction takes its place.
+DAPO = re.compile(
+    r"\ASolve the following math problem step by step\.[^\n]*\n+(?P<problem>.*?)\n+Remember to put[^\n]*\Z", re.DOTALL
+)
+BOXED = re.compile(r"\s*(?:Let's think|Please reason|Please solve|Think)[^\n]*\\boxed\{[^\n]*\Z")
+
+
+def problem_answer(row: Row) -> Parts | Unfit:
+    """https://huggingface.co/datasets/agentica-org/DeepScaleR-Preview-Dataset, and others of problem and answer."""
+    return _parts(statement(row), column(row, ANSWER))
+
+
+def skywork(row: Row) -> Parts | Unfit:
+    """https://huggingface.co/datasets/Skywork/Skywork-OR1-RL-Data: the answer is a JSON list of one text."""
+    gold = _gold(row)
+    try:
+        found = json.loads(gold)
+    except ValueError:
+        found = gold
+    if isinstance(found, list) and len(found) != 1:
+        return Unfit("several answers", str(found)[:80])
+    return _parts(tidy(BOXED.sub("", asked(row)[1])), found[0] if isinstance(found, list) else gold)
+
+
+def dapo(row: Row) -> Parts | Unfit:
+    """https://huggingface.co/datasets/BytedTsinghua-SIA/DAPO-Math-17k: the prompt is wrapped, the answer a number."""
+    prompt = asked(row)[1].strip()
+    found = DAPO.match(prompt)
+    if found is None:
+        raise DataError(f"prompt: expected the instruction of DAPO around the problem, found {prompt[:80]!r}")
+    return _parts(tidy(found["problem"]), _gold(row))
+
+
+def _gold(row: Row) -> str:
+    try:
+        return text(value(row, "reward_model", dict), "ground_truth")
+    except DataError as error:
+        raise DataError(f"reward_model: {error}") from error
+
+
+def _parts(problem: str, found: object) -> Parts | Unfit:
+    if not problem:
+        raise DataError("problem: it is empty")
+    if isinstance(found, list | dict | bool):
+        raise DataError(f"answer: expected a text or a number, found {str(found)[:80]!r}")
+    return Parts(problem, answer(found))

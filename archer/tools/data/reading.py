@@ -1,0 +1,120 @@
+"""Sources to candidates: every row becomes one, or is counted with the reason why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from archer.errors import DataError
+from archer.problems.rows import is_local, local_files, read_json, read_rows
+from archer.rewards.golds import check_gold
+from archer.tools.data.candidate import Candidate, Drop
+from archer.tools.data.examples import contradicted, examples, shown, without
+from archer.tools.data.origins import Origin
+from archer.tools.data.parts import Parts, Row, Unfit
+from archer.tools.data.pipeline import Pipeline
+from archer.tools.data.shapes import SHAPES
+from archer.tools.data.work import Lines, Report
+
+MALFORMED = "malformed row"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A row that became a candidate; ``tests`` it came with, and whether one of them contradicts an example."""
+
+    candidate: Candidate
+    tests: int = 0
+    contradicted: bool = False
+
+
+@dataclass
+class Count:
+    """What came of a source's rows. ``tests`` are those there were, those left."""
+
+    rows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    tests: list[int] = field(default_factory=lambda: [0, 0])
+    contradicted: int = 0
+
+    def drop(self, drop: Drop) -> None:
+        """Count a row that is no candidate."""
+        self.first = self.first or drop.detail
+        self.dropped[drop.reason] += 1
+
+    def take(self, taken: Taken) -> None:
+        """Count a row that is one."""
+        self.tests[0] += taken.tests
+        self.tests[1] += len(taken.candidate.gold["tests"]) if taken.tests else 0
+        self.contradicted += taken.contradicted
+
+    def report(self) -> Report:
+        """Return the counts."""
+        found: Report = {"rows": self.rows, "dropped": dict(sorted(self.dropped.items()))}
+        programs: Report = {"tests": self.tests, "contradicted": self.contradicted}
+        return {**found, **programs} if self.tests[0] else found
+
+
+def reader(pipeline: Pipeline, origin: Origin, drops: Path) -> Callable[[Lines], Report]:
+    """Return what reads a source into candidates, its drops into a file of their own, and reports both.
+
+    Raises DataError for a file that is not JSON, and where no row at all can be read: that is another shape.
+    """
+
+    def read(lines: Lines) -> Report:
+        count = Count()
+        with drops.open("w", encoding="ascii") as refused:
+            for where, row in located_rows(origin):
+                count.rows += 1
+                found = taken(pipeline, origin, count.rows, where, row)
+                if isinstance(found, Drop):
+                    count.drop(found)
+                    refused.write(found.line())
+                else:
+                    count.take(found)
+                    lines.write(found.candidate.line())
+        if not lines.count:
+            told = f"no row can be read as shape {origin.shape}; the first: {count.first}" if count.first else "no rows"
+            raise DataError(f"{origin.name}: {origin.path}: {told}")
+        return count.report()
+
+    return read
+
+
+def located_rows(origin: Origin) -> Iterator[tuple[str, Row]]:
+    """Yield every row with where it lies."""
+    source = origin.rows
+    if is_local(source):
+        for file in local_files(Path(str(source.path)), source.files):
+            for number, row in enumerate(read_json(file), 1):
+                yield f"{file}: row {number}", row
+    else:
+        for number, row in enumerate(read_rows(source), 1):
+            yield f"{origin.path}: row {number}", row
+
+
+def taken(pipeline: Pipeline, origin: Origin, number: int, where: str, row: Row) -> Taken | Drop:
+    """Return a row's candidate, or why it is none."""
+    name = f"{origin.name}/{number}"
+    try:
+        if not isinstance(row, dict):
+            raise DataError(f"expected columns and values, found {str(row)[:80]!r}")
+        parts = SHAPES[origin.shape](row)
+        if isinstance(parts, Unfit):
+            return Drop(name, parts.reason, f"{where}: {parts.detail}" if parts.detail else where)
+        if pipeline.reward == "code":
+            check_gold(parts.gold)
+            return _program(pipeline, origin, name, parts)
+    except DataError as error:
+        return Drop(name, MALFORMED, f"{where}: {error}")
+    return Taken(Candidate(name, origin.name, parts.statement, parts.gold))
+
+
+def _program(pipeline: Pipeline, origin: Origin, name: str, parts: Parts) -> Taken:
+    known = [*examples(parts.statement), *parts.examples]
+    gold = without(parts.gold, shown(parts.gold, known)) if pipeline.drop_examples else parts.gold
+    one = Candidate(name, origin.name, parts.statement, gold, parts.starter, parts.prompt)
+    return Taken(one, len(parts.gold["tests"]), contradicted(parts.gold, known))

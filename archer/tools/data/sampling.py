@@ -1,0 +1,146 @@
+"""Asking a model for samples of candidates, some hundred at a time, through the door that evaluations use.
+
+Samples go into a store a chunk, so a killed step loses those under way alone; a chunk's verdicts, once all are in,
+into a file of their own, so that it is not graded again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from archer.engines.native import context_of, described
+from archer.errors import ModelError, RunFolderError
+from archer.evaluation.benchmark import Benchmark, fingerprint
+from archer.evaluation.evaluate import Examinee, Watch, evaluate
+from archer.evaluation.loaded import Exam
+from archer.evaluation.model import open_sandbox
+from archer.evaluation.target import Subject, open_subject
+from archer.models.loading import files_digests, load_config, load_tokenizer, weights_digest
+from archer.recipe.sections import Recipe, Source
+from archer.rewards import find_reward
+from archer.rewards.grading import Grader
+from archer.runs.samples import Store
+from archer.system import provenance, write_aside
+from archer.types import Json, Problem, Sampling
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A model (or the server that serves it) with all that runs and grades it. ``label`` names it in errors."""
+
+    label: str
+    recipe: Recipe
+    reward: str
+    seed: int
+    unisolated: bool
+    watch: Watch
+
+    @property
+    def model(self) -> str:
+        """The model as it was named."""
+        return self.recipe.model.path
+
+    def identity(self) -> Json:
+        """Return what samples and verdicts depend on; loads no weights that are on disk already."""
+        recipe = self.recipe
+        rules = {"seed": self.seed, "rules": find_reward(self.reward).rules}
+        if recipe.evaluate.server:
+            subject = open_subject(recipe)
+            return {**rules, "weights": subject.weights, "engine": dict(subject.engine.describe())}
+        try:
+            weights = weights_digest(recipe.model)
+        except ModelError:  # from the hub, and not fetched yet
+            with closing(open_subject(recipe)) as subject:
+                weights = subject.weights
+        return {**rules, "weights": weights, "engine": self._described()}
+
+    def tokenizer(self) -> Json:
+        """Return whose tokens count prompts. Raises ModelError."""
+        load_tokenizer(self.recipe.model)  # first: what comes from the hub is on disk only then
+        return {"model": self.model, "files": files_digests(self.recipe.model)}
+
+    def _described(self) -> Json:
+        recipe = self.recipe
+        return described(recipe.update.bf16, files_digests(recipe.model), recipe.rollout.engine)
+
+    @contextmanager
+    def open(self, samples: int, sampling: Sampling, folder: Path) -> Iterator[Draw]:
+        """Open model, sandbox and graders; what is drawn goes into ``folder``. Raises ModelError, MissingError."""
+        recipe = self.recipe
+        with ExitStack() as stack:
+            executor = open_sandbox(recipe, [Source(self.label, "rows", reward=self.reward)], self.unisolated, stack)
+            subject = stack.enter_context(closing(open_subject(recipe)))
+            grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
+            room = None
+            if not recipe.evaluate.server:
+                room = context_of(load_config(recipe.model), recipe.model.context)
+            yield Draw(self, subject, grader, samples, sampling, folder, room)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """An open model. ``room`` is how many tokens prompt and response may have; None where only its server knows."""
+
+    sampler: Sampler
+    subject: Subject
+    grader: Grader
+    samples: int
+    sampling: Sampling
+    folder: Path
+    room: int | None
+
+    def fits(self, problem: Problem) -> bool:
+        """Say whether a problem's prompt leaves room for the longest response."""
+        if self.room is None:
+            return True
+        prompt = self.subject.engine.prompt(problem)
+        return len(prompt) + self.sampling.max_tokens <= self.room
+
+    def __call__(self, number: int, problems: Sequence[Problem]) -> dict[str, int]:
+        """Return by id how many samples are right, of chunk ``number``: as graded before, or drawn and graded now.
+
+        Raises EngineError, SandboxError, GraderError, which say nothing of the problems, and RunFolderError.
+        """
+        if not problems:
+            return {}
+        path = self.folder / f"{number:05d}.json"
+        if path.is_file():
+            return self._before(path, problems)
+        name = f"{self.sampler.label} {number + 1}"
+        benchmark = Benchmark(
+            name=name, title=name, data=Source(name, reward=self.sampler.reward), problems=len(problems),
+            sha256=fingerprint(problems), samples=self.samples, licence="", source="", sampling=self.sampling,
+        )  # fmt: skip
+        made = {**provenance(), "engine": dict(self.subject.engine.describe()), "server": self.subject.server}
+        from_where = {"model": self.sampler.model}
+        subject = self.subject
+        who = Examinee(self.sampler.label, self.sampler.seed, 0, from_where, subject.weights, subject.doubt)
+        with Store(path.with_suffix(".jsonl"), made) as store:
+            exam = Exam(benchmark, tuple(problems))
+            result = evaluate(self.subject.engine, self.grader, exam, who, store, self.sampler.watch)
+        right = dict(zip(result.problems, map(sum, result.outcomes), strict=True))
+        write_aside(path, json.dumps(right, indent=0) + "\n")
+        return right
+
+    def facts(self) -> dict[str, Json]:
+        """Return who answered, how, and who graded."""
+        return {
+            "model": self.sampler.model, "weights": self.subject.weights, "server": self.subject.server,
+            "engine": dict(self.subject.engine.describe()), "seed": self.sampler.seed, "samples": self.samples,
+            "sampling": asdict(self.sampling), "verifier": self.grader.versions([self.sampler.reward]),
+        }  # fmt: skip
+
+    def _before(self, path: Path, problems: Sequence[Problem]) -> dict[str, int]:
+        try:
+            right: dict[str, int] = json.loads(path.read_text(encoding="ascii"))
+        except ValueError as error:
+            raise RunFolderError(
+                f"{path}: damaged ({error}); delete it, its stored samples are graded again"
+            ) from error
+        if list(right) != [problem.id for problem in problems]:
+            raise RunFolderError(f"{path}: holds verdicts on other problems; delete the folder {path.parent}")
+        return right

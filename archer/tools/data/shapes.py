@@ -1,0 +1,24 @@
+"""How each source publishes its problems, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archer.tools.data import mathematics, programs
+from archer.tools.data.parts import Parts, Row, Unfit
+
+Shape = Callable[[Row], Parts | Unfit]
+
+PROGRAMS: dict[str, Shape] = {
+    "deepcoder": programs.deepcoder,
+    "codecontests": programs.codecontests,
+    "codeforces": programs.codeforces,
+    "archer": programs.archer,
+}
+MATHEMATICS: dict[str, Shape] = {
+    "problem-answer": mathematics.problem_answer,
+    "skywork": mathematics.skywork,
+    "dapo": mathematics.dapo,
+}
+SHAPES = {**PROGRAMS, **MATHEMATICS}
+JUDGED_BY = {**dict.fromkeys(PROGRAMS, "code"), **dict.fromkeys(MATHEMATICS, "math")}

@@ -1,0 +1,144 @@
+"""What a pass keeps for the backward pass, and holds in it, counted by running it on tensors that hold nothing.
+
+The model's own code runs at one and at two layers, so the count is right for every architecture that trains here; the
+difference of the two is a layer's.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
+
+from archer.tools.planning.live import Live
+
+SHORT, LONG = 16384, 32768  # tokens of the counted passes: attention keeps no T x T scores, so two lengths say all
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes a token: ``layer`` of one layer, ``rest`` around them; ``hidden`` is a last hidden state's.
+
+    ``casts`` are bytes whatever the tokens, of one layer: its weights in the arithmetic's dtype. With checkpointing a
+    layer keeps its input alone, of ``hidden`` bytes, and takes ``again`` when it is computed anew in the backward pass.
+    """
+
+    layer: float
+    rest: float
+    hidden: int
+    casts: float
+    again: float
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a pass computes: weights in bfloat16, or in float32 with bfloat16 arithmetic, or float32 in all."""
+
+    bf16_weights: bool
+    autocast: bool
+
+
+def kept(config: PretrainedConfig, how: Arithmetic) -> Kept:
+    """Return what the pass keeps a token."""
+    if getattr(config, "num_experts", None) and not how.bf16_weights:
+        # Grouped experts cannot be counted in float32; every number of theirs is twice as wide there.
+        half = kept(config, replace(how, bf16_weights=True, autocast=False))
+        return Kept(2 * half.layer, 2 * half.rest, 2 * half.hidden, half.casts, 2 * half.again)
+    return _kept(json.dumps(config.to_dict(), sort_keys=True, default=str), how)
+
+
+@cache
+def _kept(text: str, how: Arithmetic) -> Kept:
+    # A small vocabulary, as an embedding's gradient would be the peak; and no end tokens outside of it.
+    values = {**json.loads(text), "vocab_size": 16, **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))}
+    one, two = (with_layers(values, layers) for layers in (1, 2))
+    layer = {tokens: saved(two, how, tokens) - saved(one, how, tokens) for tokens in (SHORT, LONG)}
+    per_token = (layer[LONG] - layer[SHORT]) / (LONG - SHORT)
+    rest = (saved(one, how, LONG) - saved(one, how, SHORT)) / (LONG - SHORT) - per_token
+    width = 2 if how.bf16_weights else 4
+    again = (anew(one, how, LONG) - anew(one, how, SHORT)) / (LONG - SHORT)
+    casts = layer[LONG] - per_token * LONG
+    return Kept(per_token, rest, width * one.hidden_size, casts, max(again, per_token))
+
+
+def with_layers(values: dict[str, object], layers: int) -> PretrainedConfig:
+    """Return a configuration of fewer layers."""
+    changed = copy.deepcopy(values)
+    changed["num_hidden_layers"] = layers
+    kinds = changed.get("layer_types")
+    if isinstance(kinds, list):
+        changed["layer_types"] = (kinds * layers)[:layers]
+    return AutoConfig.for_model(**changed)
+
+
+def saved(config: PretrainedConfig, how: Arithmetic, tokens: int) -> int:
+    """Return the bytes that one forward pass over ``tokens`` saves beside the parameters."""
+    with FakeTensorMode():
+        dtype = torch.bfloat16 if how.bf16_weights else torch.float32
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+        id_BT = torch.zeros((1, tokens), dtype=torch.long)
+        return saved_by(model, id_BT, how.autocast, past_key_values=unpacked(config))
+
+
+def anew(config: PretrainedConfig, how: Arithmetic, tokens: int) -> int:
+    """Return the bytes that the backward pass over ``tokens`` makes at most, a layer's second pass among them."""
+    with FakeTensorMode():
+        dtype = torch.bfloat16 if how.bf16_weights else torch.float32
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+        model.gradient_checkpointing_enable()
+        id_BT, cache = torch.zeros((1, tokens), dtype=torch.long), unpacked(config)
+        live = Live()
+        with quiet(), live:
+            with torch.autocast("cpu", torch.bfloat16, enabled=how.autocast):
+                hidden_BTH = model.base_model(input_ids=id_BT, past_key_values=cache, use_cache=False)[0]
+            total, before = hidden_BTH.sum(), live.bytes
+            live.peak = before
+            total.backward()
+        return live.peak - before
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers not say that layers computed anew take no cache: it holds nothing here."""
+    logger = logging.getLogger("transformers.modeling_layers")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
+
+
+def unpacked(config: PretrainedConfig) -> DynamicCache:
+    """Return an empty cache: it tells that a sequence is not several packed ones, which is read from values else."""
+    return DynamicCache(config=config)
+
+
+def saved_by(model: PreTrainedModel, id_BT: Tensor, autocast: bool, **more: object) -> int:
+    """Return the bytes that ``model``'s forward pass keeps for the backward pass, each memory once."""
+    owned = {storage(one) for one in (*model.parameters(), *model.buffers())}
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # a freed memory's identity may come again
+
+    def note(tensor: Tensor) -> Tensor:
+        if storage(tensor) not in owned:
+            sizes[storage(tensor)] = tensor.untyped_storage().nbytes()
+            alive.append(tensor)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        model.base_model(input_ids=id_BT, use_cache=False, **more)
+    return sum(sizes.values())
+
+
+def storage(tensor: Tensor) -> int:
+    """Return the identity of the memory behind a tensor; views share it."""
+    return int(tensor.untyped_storage()._cdata)

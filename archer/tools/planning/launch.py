@@ -1,0 +1,95 @@
+"""The exact commands that start a run: one a machine, the engine's servers, and a Slurm script that does all."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from archer.engines.vllm.command import serve_command
+from archer.tools.planning.plan import Plan
+from archer.tools.planning.shape import find_model
+
+PORT = 29500  # where the ranks meet, on the first machine
+NODE, FIRST = '"$SLURM_NODEID"', '"$FIRST"'  # of the machine that a command runs on, and of the first
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user typed: the recipe's name, the ``--set`` changes, and the seed."""
+
+    recipe: str
+    changes: tuple[str, ...] = ()
+    seed: int = 0
+    out: str = ""
+
+
+def train_words(plan: Plan, asked: Asked) -> list[str]:
+    """Return the words of `archer train`, the same on every rank."""
+    words = ["train", asked.recipe, "--algorithm", plan.algorithm, "--seed", str(asked.seed)]
+    words += ["--out", asked.out] if asked.out else []
+    for change in asked.changes:
+        words += ["--set", change]
+    return words
+
+
+def torchrun(plan: Plan, node: str, first: str) -> str:
+    """Return torchrun's part of a command; ``node`` and ``first`` are names, or variables of a shell."""
+    cluster = plan.cluster
+    return (
+        f"torchrun --nnodes {cluster.nodes} --nproc-per-node {cluster.gpus} --node-rank {node} "
+        f"--master-addr {first} --master-port {PORT} -m archer"
+    )
+
+
+def train_commands(plan: Plan, asked: Asked, first: str = "node0") -> list[str]:
+    """Return the command of each machine; ``first`` is the name of the first."""
+    words = shlex.join(train_words(plan, asked))
+    if plan.cluster.world == 1:
+        return [f"archer {words}"]
+    return [f"{torchrun(plan, str(node), first)} {words}" for node in range(plan.cluster.nodes)]
+
+
+def server_commands(plan: Plan) -> list[tuple[str, str]]:
+    """Return the machine and the command of each server that the recipe names. Raises ModelError."""
+    recipe = plan.recipe
+    if recipe.rollout.engine != "vllm":
+        return []
+    named, _ = find_model(recipe.model)
+    found = []
+    for url in recipe.vllm.servers:
+        place = urlsplit(url)
+        sync = "nccl" if recipe.vllm.sync == "auto" else recipe.vllm.sync
+        command = str(serve_command(replace(recipe, model=named), sync, place.port or 80))
+        found.append((place.hostname or url, command.replace(named.path, recipe.model.path)))
+    return found
+
+
+def slurm(plan: Plan, asked: Asked) -> str:
+    """Return a script for `sbatch`. Servers run as jobs of their own: their machines are named in the recipe."""
+    cluster = plan.cluster
+    command = f"{torchrun(plan, NODE, FIRST)} {shlex.join(train_words(plan, asked))}"
+    lines = [
+        "#!/bin/bash",
+        f"#SBATCH --job-name={plan.recipe.name}-{plan.algorithm}",
+        f"#SBATCH --nodes={cluster.nodes}",
+        "#SBATCH --ntasks-per-node=1",
+        f"#SBATCH --gpus-per-node={cluster.gpus}",
+        "#SBATCH --exclusive",
+        "#SBATCH --requeue",
+        "# Requeued after a machine is lost, it goes on from the last checkpoint; the run folder is on a shared disk.",
+        "set -euo pipefail",
+        'FIRST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+        "export FIRST",
+        f"srun --kill-on-bad-exit=1 bash -c {shlex.quote(command)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def fixed(plan: Plan, asked: Asked, changes: Sequence[str]) -> str:
+    """Return the dry run with the changes that make it fit, as one would type it."""
+    cluster = plan.cluster
+    words = train_words(plan, replace(asked, changes=(*asked.changes, *changes)))
+    machines = f"--nodes {cluster.nodes} --gpus {cluster.gpus} --gpu-memory {cluster.memory:g}"
+    return f"archer {shlex.join(words)} --dry-run {machines}"

@@ -1,0 +1,115 @@
+"""The plan of a run: what it is, holds and does on given machines, and why it cannot run there, if it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from transformers import PretrainedConfig
+
+from archer.errors import DataError
+from archer.models.loading import load_config, load_tokenizer
+from archer.models.prompts import Prompts
+from archer.problems.rows import is_local
+from archer.problems.streams import open_stream
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.config import assign, typed
+from archer.recipe.options import DeepSpeed, Lora
+from archer.recipe.sections import Model, Recipe, check
+from archer.tools.planning.activations import Arithmetic, kept
+from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, Load, Memory, load_of, memory_of
+from archer.tools.planning.shape import Shape, find_model, read_shape
+from archer.tools.planning.work import Work, work_of
+from archer.types import Json
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's ``algorithm`` on a cluster. ``faults`` are why it cannot run so; none: by this count it can."""
+
+    recipe: Recipe
+    algorithm: str
+    cluster: Cluster
+    shape: Shape
+    load: Load
+    memory: Memory
+    work: Work
+    faults: tuple[str, ...]
+
+
+def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> Plan:
+    """Return the plan. Raises UserError for a recipe, algorithm or model that cannot be meant."""
+    reference = build_algorithm(recipe, algorithm).objective.needs_reference
+    config, shape = described(recipe.model.path, recipe.model.revision, recipe.lora)
+    bf16, sharded = recipe.update.bf16, recipe.deepspeed is not None
+    per_token = kept(config, Arithmetic(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))
+    load = load_of(recipe, longest_prompt(recipe), cluster)
+    memory = memory_of(recipe, shape, per_token, load, cluster, reference)
+    found = Plan(recipe, algorithm, cluster, shape, load, memory, work_of(recipe), ())
+    return replace(found, faults=tuple(faults(found)))
+
+
+@cache  # plans are made by the dozen where one looks for what fits
+def described(path: str, revision: str | None, lora: Lora | None) -> tuple[PretrainedConfig, Shape]:
+    """Return a model's configuration and shape. Raises ModelError."""
+    named, source = find_model(Model(path, revision))
+    config = load_config(named)
+    return config, read_shape(config, source, lora)
+
+
+def longest_prompt(recipe: Recipe) -> int:
+    """Return the tokens of the longest prompt of a lab recipe's first steps; else a bound."""
+    if any(source.path for source in recipe.data):
+        return PROMPT
+    prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
+    asked = open_stream(recipe.data, 0).take(0, 8 * recipe.rollout.prompts)
+    return max(len(prompts.encode(problem)) for problem in asked)
+
+
+def context(plan: Plan) -> int | None:
+    """Return the tokens that prompt and response may have together."""
+    return plan.recipe.model.context or plan.shape.context
+
+
+def faults(plan: Plan) -> list[str]:
+    """Return why the plan cannot run: memory, cache, context, ranks."""
+    found, room = [], plan.cluster.memory * GIB
+    for phase in PHASES:
+        total = plan.memory.total(phase)
+        if total > room:
+            found.append(f"{phase} takes {total / GIB:.1f} GiB of a GPU, it has {plan.cluster.memory:.1f}")
+    holds = context(plan)
+    if holds is not None and plan.load.row > holds:
+        found.append(f"a prompt and a response make {plan.load.row:,} tokens, the model's context is {holds:,}")
+    needed = holds or plan.load.row
+    if plan.recipe.rollout.engine == "vllm" and plan.memory.cache < needed:
+        found.append(f"the engine's cache holds {plan.memory.cache:,} tokens, vLLM asks for a context of {needed:,}")
+    if plan.cluster.world > 1 and plan.recipe.deepspeed is None:
+        found.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
+    return found
+
+
+def changed(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
+    """Return the recipe with ``--set`` changes made. Raises RecipeError."""
+    values: dict[str, Json] = asdict(recipe)
+    for change in changes:
+        if change.startswith("update.deepspeed.") and values["update"]["deepspeed"] is None:
+            values["update"]["deepspeed"] = asdict(DeepSpeed())
+        assign(values, change)
+    made = typed(Recipe, values, recipe.name)
+    check(made, recipe.name)
+    return made
+
+
+def missing_data(recipe: Recipe) -> Mapping[str, str]:
+    """Return what is said of training data that is not on this machine, by source. Hub data sets are not asked for."""
+    found = {}
+    for source in recipe.data:
+        try:
+            if source.path is not None and is_local(source) and not Path(source.path).exists():
+                open_stream([source], 0)
+        except DataError as error:
+            found[source.name] = str(error)
+    return found

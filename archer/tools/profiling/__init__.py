@@ -1,0 +1,163 @@
+"""``archer train RECIPE --profile STEPS``: where a step's time goes, and how far it is from what the machine could do.
+
+The first step of the process warms up; the next ``STEPS`` are timed; one more is traced by torch's profiler. Then
+``profile/`` of the run folder holds ``profile.json`` and ``trace.json.gz``, and training goes on as if nobody had
+looked: what it samples, trains and writes is the same, bit by bit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from archer.distributed import Ranks
+from archer.engines.base import Engine
+from archer.engines.native.decoder import Decoder
+from archer.recipe.sections import Recipe
+from archer.system import listen, provenance, write_aside
+from archer.tools.profiling.costs import costs_of
+from archer.tools.profiling.page import show, words
+from archer.tools.profiling.rates import measure_rates
+from archer.tools.profiling.roofline import Costs, Rates
+from archer.tools.profiling.split import Row, Split, split_of
+from archer.tools.profiling.trace import Operators, Trace
+from archer.tools.profiling.watch import DECODER, MECHANICS, Stopwatch, spans_of
+from archer.tools.profiling.watch import Path as Part
+from archer.trainer.backend import Policy
+from archer.trainer.trainer import Learner
+from archer.types import Json
+
+KEPT = 10  # operators of a part in the record
+logger = logging.getLogger(__name__)
+
+
+class Profile:
+    """A tracker (:class:`archer.runs.trackers.Sink`) that measures ``steps`` steps after the first."""
+
+    def __init__(self, recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks) -> None:
+        assert isinstance(policy, Learner)
+        self.recipe, self.steps, self.folder, self.policy, self.engine = recipe, steps, folder, policy, engine
+        self.ranks = ranks
+        self.device = next(policy.mechanics.model.parameters()).device
+        self.watching = ExitStack()
+        self.watch: Stopwatch | None = None
+        self.trace: Trace | None = None
+        self.done = False
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step has ended: begin to time, to trace, or write what was found."""
+        if self.done:
+            return
+        if self.watch is None:
+            self._begin()
+        elif self.trace is not None:
+            self.trace.stop()
+            self._finish()
+        else:
+            self.watch.end()
+            if self.watch.seen.steps < self.steps:
+                self.watch.begin()
+            else:
+                self.trace = Trace(self.device)
+                listen(self.trace)
+
+    def close(self) -> None:
+        """Stop; a run that ends before all was measured leaves what there is."""
+        if self.done:
+            return
+        if self.trace is not None:
+            self.trace.stop()
+            self.trace = None
+        if self.watch is not None and self.watch.seen.steps:
+            self._finish()
+        else:
+            self._leave()
+            logger.warning(
+                "--profile: no step was measured, as the first of a start is not; let the run go on for 2 steps or more"
+            )
+
+    def _begin(self) -> None:
+        bf16 = torch.bfloat16 if self.recipe.update.bf16 else torch.float32
+        self.rates, self.costs = measure_rates(self.device, bf16), costs_of(self.recipe, self.ranks.world)
+        tallies = [getattr(part, "tally", {}) for part in (self.policy, self.engine)]  # servers count nothing here
+        self.watch = Stopwatch(self.device, tallies)
+        assert isinstance(self.policy, Learner)
+        self.watching.enter_context(spans_of(self.policy.mechanics, MECHANICS))
+        self.watching.enter_context(spans_of(Decoder, DECODER))
+        listen(self.watch)
+        self.watching.callback(listen, None)
+        self.watch.begin()
+
+    def _leave(self) -> None:
+        self.done = True
+        self.watching.close()
+
+    def _finish(self) -> None:
+        self._leave()
+        assert self.watch is not None
+        operators = self.trace.operators() if self.trace else {}
+        split = split_of(self.watch.seen, self.rates, self.costs, operators)
+        folder = self.folder / "profile"
+        folder.mkdir(exist_ok=True)
+        if self.trace:
+            self.trace.write(folder / "trace.json.gz")
+        found = record(split, self.watch.seen.seconds, operators, (self.rates, self.costs), self._where())
+        write_aside(folder / "profile.json", json.dumps(found, indent=1) + "\n")
+        seen = self.watch.seen.steps
+        whose = f" of rank 0 of {self.ranks.world}" if self.ranks.world > 1 else ""
+        show(split, operators, f"Profile{whose}: {self.recipe.name}, steps timed: {seen}, one traced ({folder})")
+
+    def _where(self) -> dict[str, Json]:
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        rank = {"rank": self.ranks.rank, "world": self.ranks.world}
+        return {**provenance(), "gpu": gpu, "threads": torch.get_num_threads(), **rank}
+
+
+def open_profile(
+    recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks, stack: ExitStack
+) -> Profile:
+    """Return what measures ``steps`` steps of the run; it ends with ``stack``."""
+    profile = Profile(recipe, steps, folder, policy, engine, ranks)
+    stack.callback(profile.close)
+    return profile
+
+
+def record(
+    split: Split, seconds: list[float], operators: Mapping[Part, Operators], against: tuple[Rates, Costs], where: Json
+) -> dict[str, Json]:
+    """Return the profile as plain values: numbers of an average step, operators of the traced one."""
+    rates, costs = against
+    return {
+        "where": where, "seconds": seconds, "rates": asdict(rates), "costs": asdict(costs),
+        "parts": [as_json(row, split, operators) for row in split.rows], "words": words(split),
+    }  # fmt: skip
+
+
+def as_json(row: Row, split: Split, operators: Mapping[Part, Operators]) -> dict[str, Json]:
+    """Return one part: seconds, work, needs, and how far it is from the roofline."""
+    told: dict[str, Json] = {"part": "/".join(row.path), "seconds": row.seconds, "each": row.each, "calls": row.calls}
+    if row.work:
+        told |= {"work": asdict(row.work)}
+    if row.need and row.seconds:
+        least = split.rates.least(row.need)
+        told |= {
+            **asdict(row.need), "least": least, "bound": split.rates.bound(row.need),
+            "times_least": row.seconds / least, "flops_per_second": row.need.flops / row.seconds,
+            "mfu": (row.need.flops - row.need.again) / row.seconds / split.rates.flops,
+        }  # fmt: skip
+    if row.operators is not None:
+        told |= {"operators_a_call": row.operators, "kernels_a_call": row.kernels}
+    if row.path in operators:
+        part = operators[row.path]
+        most = sorted(part.microseconds, key=lambda name: -part.microseconds[name])[:KEPT]
+        told["top"] = [
+            {"name": name, "microseconds": round(part.microseconds[name], 1), "calls": part.counts.get(name, 0)}
+            for name in most
+        ]
+    return told

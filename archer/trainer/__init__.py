@@ -1,0 +1,45 @@
+"""Policies: a model, its optimizer, and one update step."""
+
+from __future__ import annotations
+
+import zlib
+
+from transformers import PreTrainedModel
+
+from archer.distributed import Ranks
+from archer.errors import RecipeError
+from archer.recipe.sections import Recipe
+from archer.trainer.backend import Mechanics, Policy
+from archer.trainer.lora import add_adapter
+from archer.trainer.torch_backend import OneProcess
+from archer.trainer.trainer import Learner
+
+__all__ = ["Policy", "open_policy"]
+
+
+def open_policy(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int = 0) -> Policy:
+    """Return the policy that trains ``model`` as the recipe says; ``seed`` draws an adapter's first weights.
+
+    Raises RecipeError where several ranks have nothing to train together with, MissingError for a package that is
+    not installed, ModelError for a model that the head does not cover.
+    """
+    update = recipe.update
+    if recipe.lora is not None:
+        add_adapter(model, recipe.lora, zlib.crc32(f"{seed}/lora".encode()))
+    planned = recipe.steps * update.epochs * -(-recipe.rollout.prompts // update.mini_batch)
+    return Learner(open_mechanics(recipe, model, ranks), update, planned, recipe.rollout.max_tokens, ranks)
+
+
+def open_mechanics(recipe: Recipe, model: PreTrainedModel, ranks: Ranks) -> Mechanics:
+    """Return DeepSpeed's mechanics where the recipe asks for them, else those of one process."""
+    temperature = recipe.rollout.temperature
+    if recipe.deepspeed is not None:
+        from archer.trainer.deepspeed_backend import Sharded
+
+        return Sharded(model, recipe.update, recipe.deepspeed, temperature, ranks)
+    if ranks.world > 1:
+        raise RecipeError(
+            f"{recipe.name}: update: deepspeed is not set, and {ranks.world} ranks were started; set "
+            "update.deepspeed={stage: 2}, or start one process"
+        )
+    return OneProcess(model, recipe.update, temperature)

@@ -1,0 +1,197 @@
+"""A policy on disk: one format for all mechanics and any number of ranks.
+
+model*.safetensors, config.json   a Hugging Face model in float32, merged where an adapter trained
+optimizer/00000.safetensors       AdamW's state by parameter and name (``model.norm.weight|exp_avg``), and the adapter
+policy.json                       training and optimizer steps done
+
+Parameters are gathered and set one by one, so that a rank never holds more than the file that it writes. (Rank 0
+holds the whole weights in the CPU's memory, for ``save_pretrained``.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import Parameter
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
+
+from archer.distributed import Ranks
+from archer.errors import RunFolderError
+from archer.system import write_aside
+from archer.trainer.backend import Mechanics
+from archer.trainer.lora import has_adapter, merged, pairs, plain_name
+
+OPTIMIZER = "optimizer"
+COUNTS = "policy.json"
+VALUE = "value"  # beside the moments' names: an adapter's own weights
+SHARD_BYTES = 4 << 30
+
+
+def whole_weights(model: PreTrainedModel, get: Callable[[Parameter], Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield every weight by the name it has on the hub, ``get`` making it whole, adapters merged."""
+    adapters = pairs(model)
+    for inner, parameter in model.named_parameters():
+        name = plain_name(inner)
+        if name is None:
+            continue
+        tensor = get(parameter)
+        if parameter in adapters:
+            low, high, scale = adapters[parameter]
+            tensor = merged(tensor, get(low), get(high), scale)
+        # Some models hold what the hub keeps apart (a layer's experts) in one tensor.
+        yield from revert_weight_conversion(model, {name: tensor}).items()
+    yield from kept_buffers(model)
+
+
+def kept_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers that belong to a saved model."""
+    saved = model.state_dict().keys()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
+
+
+def write_policy(folder: Path, mechanics: Mechanics, counts: Mapping[str, int], ranks: Ranks) -> None:
+    """Write ``folder``; see :meth:`archer.trainer.backend.Policy.write`."""
+    model = mechanics.model
+    whole: dict[str, Tensor] = {}
+    for name, tensor in own_weights(mechanics):
+        if ranks.main:
+            whole[name] = tensor.cpu()
+    faults: list[Exception] = []
+    if ranks.main:
+        attempt(faults, lambda: model.save_pretrained(folder, state_dict=whole))
+        attempt(faults, (folder / OPTIMIZER).mkdir)
+        attempt(faults, lambda: write_aside(folder / COUNTS, json.dumps(counts)))
+    for place, shard in enumerate(shards(training_state(mechanics, ranks.main))):
+        path = folder / OPTIMIZER / f"{place:05d}.safetensors"
+        if ranks.main and not faults:
+            attempt(faults, partial(save_file, shard, path))
+    if faults:
+        raise faults[0]
+
+
+def attempt(faults: list[Exception], write: Callable[[], None]) -> None:
+    """Call ``write`` unless something failed before; a failure waits, for the other ranks still contribute."""
+    if faults:
+        return
+    try:
+        write()
+    except Exception as error:  # the caller raises it again
+        faults.append(error)
+
+
+def own_weights(mechanics: Mechanics) -> Iterator[tuple[str, Tensor]]:
+    """Yield the float32 weights by the model's own names, which ``save_pretrained`` turns into the hub's."""
+    model = mechanics.model
+    adapters = pairs(model)
+    for inner, parameter in model.named_parameters():
+        name = plain_name(inner)
+        if name is None:
+            continue
+        tensor = mechanics.master(parameter)
+        if parameter in adapters:
+            low, high, scale = adapters[parameter]
+            tensor = merged(tensor, mechanics.master(low), mechanics.master(high), scale)
+        yield name, tensor
+    yield from kept_buffers(model)
+
+
+def training_state(mechanics: Mechanics, keep: bool) -> Iterator[tuple[str, Tensor]]:
+    """Yield what training needs beside the weights; the tensors to ``keep`` on the CPU."""
+    model = mechanics.model
+    adapter = has_adapter(model)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        state = dict(mechanics.moments(parameter))
+        if adapter:
+            state[VALUE] = mechanics.master(parameter)
+        for kind, tensor in state.items():
+            yield f"{name}|{kind}", tensor.cpu().contiguous() if keep else torch.empty(0)
+
+
+def shards(tensors: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """Collect tensors into dicts of about :data:`SHARD_BYTES`."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors:
+        shard[name] = tensor
+        size += tensor.nbytes
+        if size >= SHARD_BYTES:
+            yield shard
+            shard, size = {}, 0
+    if shard:
+        yield shard
+
+
+def read_policy(folder: Path, mechanics: Mechanics) -> dict[str, int]:
+    """Put what ``folder`` holds into model and optimizer; return the counts. Raises RunFolderError."""
+    counts: dict[str, int] = json.loads((folder / COUNTS).read_text())
+    with ExitStack() as stack:
+        state = opened(sorted((folder / OPTIMIZER).glob("*.safetensors")), stack)
+        if has_adapter(mechanics.model):
+            read_adapter(folder, mechanics, state)
+        else:
+            read_weights(folder, mechanics, opened(sorted(folder.glob("*.safetensors")), stack))
+        for name, parameter in mechanics.model.named_parameters():
+            kinds = [kind for kind in ("exp_avg", "exp_avg_sq", "step") if f"{name}|{kind}" in state]
+            if kinds and parameter.requires_grad:
+                mechanics.put_moments(parameter, {kind: state[f"{name}|{kind}"]() for kind in kinds})
+    return counts
+
+
+def opened(paths: list[Path], stack: ExitStack) -> dict[str, Callable[[], Tensor]]:
+    """Return a reader of each tensor in safetensors files, by name; nothing is read yet."""
+    found: dict[str, Callable[[], Tensor]] = {}
+    for path in paths:
+        file: Any = stack.enter_context(safe_open(path, framework="pt"))
+        found.update({name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
+    return found
+
+
+def read_adapter(folder: Path, mechanics: Mechanics, state: Mapping[str, Callable[[], Tensor]]) -> None:
+    """Put the adapter's own weights into the model; those of the base model are the recipe's."""
+    own = {name: one for name, one in mechanics.model.named_parameters() if one.requires_grad}
+    fit(folder, {f"{name}|{VALUE}" for name in own}, {name for name in state if name.endswith(f"|{VALUE}")})
+    for name, parameter in own.items():
+        put(folder, mechanics, name, parameter, state[f"{name}|{VALUE}"]())
+
+
+def read_weights(folder: Path, mechanics: Mechanics, weights: Mapping[str, Callable[[], Tensor]]) -> None:
+    """Put the weights into the model."""
+    own, buffers = dict(mechanics.model.named_parameters()), dict(kept_buffers(mechanics.model))
+    if not own.keys() <= weights.keys():  # the hub's names are not always the model's
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+        kept = loaded.keys() & (own.keys() | buffers.keys())  # less the second names of tied weights
+        weights = {name: partial(loaded.__getitem__, name) for name in kept}
+    fit(folder, own.keys() | buffers.keys(), weights.keys())
+    for name, parameter in own.items():
+        put(folder, mechanics, name, parameter, weights[name]())
+    for name, buffer in buffers.items():
+        buffer.copy_(weights[name]())
+
+
+def fit(folder: Path, wanted: Set[str], there: Set[str]) -> None:
+    """Raise RunFolderError where the names on disk are not those of the model."""
+    if wanted != there:
+        missing, unexpected = sorted(wanted - there)[:4], sorted(there - wanted)[:4]
+        raise RunFolderError(
+            f"{folder}: weights do not fit the model: missing {missing}, unexpected {unexpected}; choose another --out"
+        )
+
+
+def put(folder: Path, mechanics: Mechanics, name: str, parameter: Parameter, value: Tensor) -> None:
+    """Set a parameter. Raises RunFolderError where it has another shape."""
+    try:
+        mechanics.put(parameter, value)
+    except ValueError as error:
+        raise RunFolderError(f"{folder}: {name}: {error}; choose another --out") from error

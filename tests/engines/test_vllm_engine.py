@@ -1,0 +1,239 @@
+"""A real vLLM in a process of its own: it agrees with the policy after every update, draws the same again, never hangs."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.vllm_runs import PROBLEMS, SHORT, asks, load, moved, parts, recipe, untrained, worst
+
+from archer.distributed import Ranks
+from archer.engines.base import Answer
+from archer.engines.vllm import open_vllm
+from archer.engines.vllm.child import Child, clean
+from archer.engines.vllm.engine import Vllm
+from archer.errors import EngineError, RecipeError
+from archer.models.prompts import Prompts
+from archer.types import Ask, Rollout, Sampling
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with one head of 32: vLLM's CPU build takes no smaller ones."""
+    return untrained(tmp_path_factory.mktemp("tiny32"), hidden=32)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Path) -> Iterator[Vllm]:
+    chosen = recipe(tiny)
+    made = open_vllm(chosen, parts(chosen)[1], Ranks())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh(engine: Vllm, tiny: Path) -> Vllm:
+    """The engine with the weights on disk."""
+    load(engine, 0, parts(recipe(tiny))[0])
+    return engine
+
+
+pytestmark = pytest.mark.vllm
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probs_equal_the_policy_s_after_every_update(fresh: Vllm, tiny: Path, temperature: float) -> None:
+    model = parts(recipe(tiny))[0]
+    sampling = Sampling(temperature=temperature, max_tokens=40)
+    for version in range(1, 5):
+        stale, model = model, moved(model, version)
+        load(fresh, version, model)
+        rollouts = fresh.generate(asks(version), sampling)
+        assert worst(model, rollouts, temperature) < 2e-3
+        assert worst(stale, rollouts, temperature) > 0.1  # so that old weights anywhere would show
+        assert {one.version for one in rollouts} == {version}
+
+
+def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: Vllm) -> None:
+    told: list[Rollout] = []
+    rollouts = fresh.generate([Ask(PROBLEMS[0], tuple(range(64)), 1)], Sampling(max_tokens=300), told.append)
+    assert [one.sample for one in rollouts] == list(range(64))
+    assert sorted(map(id, told)) == sorted(map(id, rollouts))
+    assert {one.stop for one in rollouts} == {"end", "length"}
+    end = fresh.tokenizer.eos_token_id
+    for one in rollouts:
+        assert (one.tokens[-1] == end) == (one.stop == "end")
+        assert end not in one.tokens[:-1]
+        assert one.stop == "end" or len(one.tokens) == 300
+        assert (len(one.logps), one.entropies) == (len(one.tokens), ())
+        assert one.text == fresh.tokenizer.decode(one.tokens, skip_special_tokens=True)
+    assert len({one.tokens for one in rollouts}) == 64
+
+
+def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: Vllm) -> None:
+    first = fresh.generate(asks(5), SHORT)
+    fresh.generate(asks(6, samples=7), Sampling(max_tokens=9))
+    fresh.answer(asks(7), Sampling(0.6, 0.95, 20, 30), lambda one: None)
+    assert fresh.generate(asks(5), SHORT) == first
+
+
+def test_another_process_draws_the_same_bits(fresh: Vllm, tiny: Path) -> None:
+    chosen = recipe(tiny)
+    model, tokenizer = parts(chosen)
+    other = moved(model, 3)
+    load(fresh, 1, other)
+    expected = fresh.generate(asks(5), SHORT)
+    second = open_vllm(chosen, tokenizer, Ranks())
+    try:
+        load(second, 1, other)
+        assert second.generate(asks(5), SHORT) == expected
+    finally:
+        second.close()
+
+
+def test_further_asks_join_at_the_same_step_every_time(fresh: Vllm) -> None:
+    def run() -> tuple[list[Rollout], list[bool]]:
+        idle: list[bool] = []
+
+        def more(is_idle: bool) -> list[Ask]:
+            idle.append(is_idle)
+            return [Ask(PROBLEMS[2], (0, 1), len(idle))] if len(idle) in (3, 20) else []
+
+        return fresh.generate([Ask(PROBLEMS[0], (0, 1, 2), 5)], SHORT, more=more), idle
+
+    rollouts, idle = run()
+    assert [one.problem.id for one in rollouts] == [PROBLEMS[0].id] * 3 + [PROBLEMS[2].id] * 4
+    assert (idle[0], idle[-1]) == (False, True)
+    assert run() == (rollouts, idle)
+
+
+def test_answers_are_the_rollouts_without_their_tokens(fresh: Vllm) -> None:
+    answers: list[Answer] = []
+    fresh.answer(asks(5), SHORT, answers.append)
+    found = {(one.problem.id, one.sample): (one.text, one.tokens, one.stop) for one in answers}
+    rollouts = fresh.generate(asks(5), SHORT)
+    assert found == {(one.problem.id, one.sample): (one.text, len(one.tokens), one.stop) for one in rollouts}
+
+
+def test_greedy_takes_the_likeliest_token(fresh: Vllm, tiny: Path) -> None:
+    model = parts(recipe(tiny))[0]
+    rollout = fresh.generate([Ask(PROBLEMS[0], (0,), 1)], Sampling(temperature=0, max_tokens=6))[0]
+    ids = list(rollout.prompt_tokens)
+    for token in rollout.tokens:
+        assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
+        ids.append(token)
+
+
+def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: Vllm) -> None:
+    asking = copy.deepcopy(fresh.tokenizer)
+    asking.chat_template += "<think>\n"
+    engine = Vllm(fresh.host, asking, Prompts(asking), fresh.stops, fresh.context, fresh.description)
+    found = engine.generate([Ask(PROBLEMS[0], (0, 1), 5)], SHORT)
+    assert {one.text.startswith("<think>") for one in found} == {True}
+
+
+def test_an_error_of_grading_leaves_the_engine_usable(fresh: Vllm) -> None:
+    expected = fresh.generate(asks(5), SHORT)
+
+    class Stopped(BaseException): ...  # as the command's
+
+    def stop(rollout: Rollout) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fresh.generate(asks(6), SHORT, stop)
+    assert fresh.generate(asks(5), SHORT) == expected
+
+
+# ---- engines that end, and engines that hang
+
+
+@pytest.mark.parametrize(
+    ("sign", "message"),
+    [
+        (signal.SIGKILL, r"vLLM engine of rank 0: step: its process ended: killed by SIGKILL \(\d+ of 6144 rollouts done"),
+        (signal.SIGSTOP, r"vLLM engine of rank 0: step: nothing was heard for \d+\.\d s \(\d+ of 6144 rollouts done; .* of at most 3 s"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_ends_or_hangs_while_it_draws(tiny: Path, sign: signal.Signals, message: str) -> None:
+    chosen = recipe(tiny)
+    engine = open_vllm(chosen, parts(chosen)[1], Ranks())
+    assert isinstance(engine.host, Child)
+    engine.host.seconds = 3.0
+    process = engine.host._process
+    timer = threading.Timer(1.0, os.kill, [process.pid, sign])
+    timer.start()
+    with pytest.raises(EngineError, match=message):
+        engine.generate(asks(1, 1024), Sampling(max_tokens=200))
+    assert process.poll() is not None
+    with pytest.raises(EngineError, match="begin: its process ended"):
+        engine.generate(asks(1), SHORT)
+    engine.close()
+
+
+def test_an_engine_ends_with_a_run_that_is_killed(tiny: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, '.')\nfrom helpers import vllm_runs as t\nfrom pathlib import Path\nfrom archer.distributed import Ranks\n"
+        "r = t.recipe(Path(sys.argv[1]))\ne = t.open_vllm(r, t.parts(r)[1], Ranks())\n"
+        "Path(sys.argv[2]).write_text(str(e.host._process.pid))\ne.generate(t.asks(1, 4096), t.Sampling(max_tokens=200))\n"
+    )
+    noted = tmp_path / "pid"
+    run = subprocess.Popen([sys.executable, "-c", code, str(tiny), str(noted)], cwd=Path(__file__).parents[1])
+    while not noted.exists() or not noted.read_text():
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    pid, deadline = int(noted.read_text()), time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_engine_that_cannot_start_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
+    chosen = recipe(untrained(tmp_path_factory.mktemp("narrow"), hidden=24))
+    with pytest.raises(EngineError, match=r"vLLM engine of rank 0: open: .*[Hh]ead") as caught:
+        open_vllm(chosen, parts(chosen)[1], Ranks())
+    assert "The end of its log, " in str(caught.value)
+
+
+def test_nccl_needs_servers(tiny: Path) -> None:
+    chosen = recipe(tiny)
+    chosen = replace(chosen, rollout=replace(chosen.rollout, vllm={"sync": "nccl"}))
+    with pytest.raises(RecipeError, match="rollout.vllm.sync: nccl: needs `servers` on other GPUs"):
+        open_vllm(chosen, parts(chosen)[1], Ranks())
+
+
+# ---- several ranks
+
+
+def test_an_engine_sees_nothing_of_the_run_it_belongs_to() -> None:
+    run = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x", "HOME": "/h"}
+    seen = clean(run, 1, 2, {"VLLM_SERVER_DEV_MODE": "1"})
+    assert not {"RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & set(seen)
+    assert (seen["HOME"], seen["OMP_NUM_THREADS"], seen["ARCHER_PARENT"]) == ("/h", "2", str(os.getpid()))
+
+
+def test_each_of_two_ranks_has_an_engine_of_its_own(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    done = subprocess.run(
+        [*command, "helpers/vllm_runs.py", str(tiny), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [one["gathered"] for one in told] == [[0, 1], [0, 1]]
+    assert max(one["worst"] for one in told) < 2e-3
+    assert told[0]["tokens"] == told[1]["tokens"]

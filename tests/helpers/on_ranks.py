@@ -1,0 +1,205 @@
+"""What tests of several ranks share: made-up groups, a policy over the tiny model, and what to do on every rank.
+
+Run by torchrun: ``python -m torch.distributed.run --nproc_per_node 2 tests/helpers/on_ranks.py TASK MODEL OUT [STAGE...]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from archer.algorithms import ALGORITHMS
+from archer.distributed import Ranks, open_ranks
+from archer.errors import RunFolderError, UserError
+from archer.models.loading import load_model
+from archer.recipe.sections import Model, Recipe, Rollouts, Source, Update
+from archer.runs import checkpoints as checkpoint
+from archer.trainer import Policy, open_policy
+from archer.trainer.batch import Group, Response
+from archer.trainer.state import own_weights
+
+# The clip takes hold in some steps and not in others: AdamW would hide a gradient that is wrong by a factor.
+UPDATE = Update(lr=5e-5, warmup=2, mini_batch=2, tokens=100, weight_decay=0.1, schedule="linear", clip_norm=1.15)
+NAMES = ("archer", "dapo", "grpo")
+LORA: dict[str, Any] = {"lora": {"rank": 4, "alpha": 8.0}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "offload-1": {"deepspeed": {"stage": 1, "offload": True}},
+    "offload-2": {"deepspeed": {"stage": 2, "offload": True}},
+    "offload-3": {"deepspeed": {"stage": 3, "offload": True}},
+    "checkpointing-2": {"deepspeed": {"stage": 2}, "checkpointing": True},
+    "checkpointing-3": {"deepspeed": {"stage": 3}, "checkpointing": True},
+    "lora-0": {"deepspeed": {"stage": 0}, **LORA},
+    "lora-2": {"deepspeed": {"stage": 2}, **LORA},
+    "lora-3": {"deepspeed": {"stage": 3}, **LORA},
+    "lora-checkpointing-3": {"deepspeed": {"stage": 3}, "checkpointing": True, **LORA},
+    "one-response-a-step": {"deepspeed": {"stage": 3}, "mini_batch": 1, "tokens": 1},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "zero-0": {"deepspeed": {"stage": 0}},
+    "zero-1": {"deepspeed": {"stage": 1}},
+    "zero-2": {"deepspeed": {"stage": 2}},
+    "zero-3": {"deepspeed": {"stage": 3}},
+    "offload-2": {"deepspeed": {"stage": 2, "offload": True}},
+    "bf16-0": {"deepspeed": {"stage": 0}, "bf16": True},
+    "bf16-2": {"deepspeed": {"stage": 2}, "bf16": True},
+    "bf16-3": {"deepspeed": {"stage": 3}, "bf16": True},
+    "lora-2": {"deepspeed": {"stage": 2}, **LORA},
+    "lora-3": {"deepspeed": {"stage": 3}, **LORA},
+}
+
+
+def groups(seed: int, count: int = 5) -> list[Group]:
+    """Ragged groups of three ragged responses with made-up old log-probs, entropies and advantages."""
+    make = torch.Generator().manual_seed(seed)
+    made = []
+    for index in range(3 * count):
+        length = int(torch.randint(1, 40, (), generator=make))
+        tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
+        prompt = tuple(range(40, 44 + index % 3))
+        old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
+        made.append(Response(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+    return [tuple(made[start : start + 3]) for start in range(0, 3 * count, 3)]
+
+
+def recipe(model: Path, **update: Any) -> Recipe:
+    """The recipe of a policy of these tests."""
+    return Recipe(
+        "ranks", 20, (Source("lab-arithmetic"),), {"dapo": {}}, Model(str(model)),
+        Rollouts(prompts=5, max_tokens=64), replace(UPDATE, **update),
+    )  # fmt: skip
+
+
+def opened(model: Path, ranks: Ranks | None = None, **update: Any) -> Policy:
+    """A policy over the model in a folder."""
+    made = recipe(model, **update)
+    return open_policy(made, load_model(made.model)[0], ranks or Ranks())
+
+
+def trained(policy: Policy, name: str, steps: range) -> list[dict[str, float]]:
+    """Update once for each of ``steps``; return the metrics."""
+    algorithm = ALGORITHMS[name]
+    metrics = []
+    for step in steps:
+        batch = groups(step)
+        if algorithm.objective.needs_reference:
+            batch = policy.add_reference(batch, algorithm)
+        metrics.append(policy.update(batch, algorithm))
+    return metrics
+
+
+def weights(policy: Policy) -> dict[str, torch.Tensor]:
+    """All weights, copied."""
+    return {name: tensor.clone() for name, tensor in policy.weights()}
+
+
+def equal(ranks: Ranks, model: Path, stages: list[str]) -> Any:
+    """Ten steps of every algorithm in every stage: weights and metrics."""
+    found = {}
+    for stage in map(int, stages):
+        for name in NAMES:
+            policy = opened(model, ranks, deepspeed={"stage": stage})
+            policy.keep_reference()
+            metrics = trained(policy, name, range(10))
+            found[stage, name] = weights(policy), metrics
+    return found
+
+
+def variants(ranks: Ranks, model: Path, rest: list[str]) -> Any:
+    """Three steps of each variant: weights and metrics."""
+    found = {}
+    for name, update in VARIANTS.items():
+        policy = opened(model, ranks, **update)
+        policy.keep_reference()
+        metrics = trained(policy, "archer", range(3))
+        found[name] = weights(policy), metrics
+    return found
+
+
+def scores(ranks: Ranks, model: Path, stages: list[str]) -> Any:
+    """What the policy and the reference say of responses, after steps that moved one and not the other."""
+    found = {}
+    for stage in map(int, stages):
+        policy = opened(model, ranks, deepspeed={"stage": stage})
+        policy.keep_reference()
+        trained(policy, "archer", range(2))
+        found[stage] = [
+            *policy.score(groups(9)),
+            *policy.add_reference(groups(9), ALGORITHMS["grpo"]),
+            *policy.score(groups(9)),
+        ]
+    return found
+
+
+def resumed(ranks: Ranks, model: Path, rest: list[str]) -> Any:
+    """Per case: a checkpoint after two steps, and the weights after four, gone through and gone on from it."""
+    folder, found = Path(rest[0]), {}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for name, update in CASES.items():
+        policy = opened(model, ranks, **update)
+        policy.keep_reference()
+        trained(policy, "archer", range(2))
+        checkpoint.save(folder / name, 2, policy, tokenizer, {"step": 2}, 1, ranks)
+        masters = {key: value.clone() for key, value in own_weights(policy.mechanics)}
+        metrics = trained(policy, "archer", range(2, 4))
+        again = opened(model, ranks, **update)
+        again.keep_reference()
+        checkpoint.load(folder / name / "step-000002", again)
+        back = {key: value.clone() for key, value in own_weights(again.mechanics)}
+        after = trained(again, "archer", range(2, 4))
+        found[name] = masters, back, metrics, after, weights(policy), weights(again)
+    return found
+
+
+def taken_over(ranks: Ranks, model: Path, rest: list[str]) -> Any:
+    """Two more steps from the checkpoint of another policy, by stage."""
+    found = {}
+    for stage in map(int, rest[1:]):
+        policy = opened(model, ranks, deepspeed={"stage": stage})
+        policy.keep_reference()
+        checkpoint.load(Path(rest[0]), policy)
+        found[stage] = trained(policy, "archer", range(2, 4)), weights(policy)
+    return found
+
+
+def faults(ranks: Ranks, model: Path, stages: list[str]) -> Any:
+    """What is said when training diverges, and when the disk is full."""
+    found = {}
+    for stage in map(int, stages):
+        policy = opened(model, ranks, deepspeed={"stage": stage})
+        batch = [tuple(replace(one, advantage=float("nan")) for one in group) for group in groups(0)]
+        try:
+            policy.update(batch, ALGORITHMS["dapo"])
+        except UserError as error:
+            found[stage] = ranks.gather("errors", str(error))
+    policy = opened(model, ranks, deepspeed={"stage": 3})
+    try:
+        checkpoint.save(Path("/proc/archer"), 1, policy, AutoTokenizer.from_pretrained(model), {}, 1, ranks)
+    except RunFolderError as error:
+        found["disk"] = ranks.gather("errors", str(error))
+    return found
+
+
+TASKS: dict[str, Callable[[Ranks, Path, list[str]], Any]] = {
+    "equal": equal, "variants": variants, "scores": scores, "resumed": resumed, "taken_over": taken_over,
+    "faults": faults,
+}  # fmt: skip
+
+
+def main(task: str, model: str, out: str, *rest: str) -> None:
+    with ExitStack() as stack:
+        ranks = open_ranks(60.0, stack)
+        found = TASKS[task](ranks, Path(model), list(rest))
+        if ranks.main:
+            torch.save(found, out)
+        ranks.barrier("end of the test")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

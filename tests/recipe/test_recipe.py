@@ -1,0 +1,172 @@
+"""Recipes: every bad value is one clear message, and the list of keys grows only on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from archer.algorithms.archer import Archer
+from archer.errors import RecipeError
+from archer.recipe.algorithm import build_algorithm
+from archer.recipe.sections import Recipe, read_recipe
+
+KEYS = [
+    "algorithms",
+    "data.config",
+    "data.files",
+    "data.format",
+    "data.gold",
+    "data.instruction",
+    "data.name",
+    "data.path",
+    "data.prompt",
+    "data.revision",
+    "data.reward",
+    "data.since",
+    "data.split",
+    "data.until",
+    "data.weight",
+    "evaluate.benchmarks",
+    "evaluate.curve_problems",
+    "evaluate.curve_samples",
+    "evaluate.every",
+    "evaluate.samples",
+    "evaluate.sampling",
+    "evaluate.server",
+    "log",
+    "model.context",
+    "model.path",
+    "model.revision",
+    "model.template",
+    "name",
+    "reward.engines",
+    "reward.sandbox",
+    "reward.seconds",
+    "reward.tests",
+    "reward.workers",
+    "rollout.ahead",
+    "rollout.correction",
+    "rollout.engine",
+    "rollout.group",
+    "rollout.max_tokens",
+    "rollout.prompts",
+    "rollout.slots",
+    "rollout.temperature",
+    "rollout.top_k",
+    "rollout.top_p",
+    "rollout.vllm",
+    "save.every",
+    "save.keep",
+    "steps",
+    "update.betas",
+    "update.bf16",
+    "update.checkpointing",
+    "update.clip_norm",
+    "update.deepspeed",
+    "update.epochs",
+    "update.lora",
+    "update.lr",
+    "update.mini_batch",
+    "update.schedule",
+    "update.tokens",
+    "update.warmup",
+    "update.weight_decay",
+]
+
+
+def keys(kind: type, prefix: str = "") -> list[str]:
+    found = []
+    for one in fields(kind):
+        hint = get_type_hints(kind)[one.name]
+        inner = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+        found += keys(inner, f"{prefix}{one.name}.") if inner else [prefix + one.name]
+    return found
+
+
+def test_the_list_of_keys_is_frozen() -> None:
+    assert sorted(keys(Recipe)) == sorted(KEYS)
+    assert len(KEYS) <= 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rollout.promts=3", "lab.yaml: rollout: unknown key 'promts' (did you mean 'prompts'?)"),
+        ("data=[{name: a, wieght: 3}]", "lab.yaml: data: 0: unknown key 'wieght' (did you mean 'weight'?)"),
+        ("update.lr=fast", "lab.yaml: update: lr: input should be a valid number"),
+        ("update.mini_batch=64", "mini_batch 64 is larger than the 32 prompts of a step"),
+        ("rollout.temperature=0", "temperature 0.0 makes all 16 samples of a group the same"),
+        ("rollout.group=1", "group 1 gives no group-relative advantage"),
+        ("rollout.top_p=0.9", "train with top_p 1.0 and top_k 0"),
+        ("evaluate.sampling.max_token=9", "evaluate: sampling: unknown key 'max_token' (did you mean 'max_tokens'?)"),
+        ("model.context=-1", "model: context must be 1 or more (found -1)"),
+        ("steps=0", "steps must be 1 or more"),
+        ("data=[]", "data: name at least one source"),
+        ("steps", "--set steps: expected key=value"),
+        ("update.lr.x=1", "--set update.lr.x=1: 'lr' holds 0.0003, not keys of its own"),
+        ("reward.sandbox=dockr", "input should be 'bubblewrap', 'docker' or 'process' (found 'dockr')"),
+    ],
+)
+def test_bad_values_say_what_and_where(change: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe("lab", [change])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("labb", "no shipped recipe 'labb' (did you mean 'lab'?)"),
+        ("nowhere.yaml", "nowhere.yaml: no such recipe file"),
+    ],
+)
+def test_unknown_recipes(name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
+        read_recipe(name)
+
+
+def test_a_file_that_is_not_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: [")
+    with pytest.raises(RecipeError, match="not readable as YAML"):
+        read_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["algorithms.archr={}"], "no algorithm 'archr' (did you mean 'archer'?)"),
+        (
+            ["algorithms.archr.objective.knowlege_kl=0", "algorithms.archr.row=archer"],
+            "(did you mean 'knowledge_kl'?)",
+        ),
+        (["algorithms.archr={row: archer, objective: {scope: token}}"], "should be 'response' or 'batch'"),
+        (
+            ["algorithms.archr={row: archer, objective: {scope: batch, entropy: policy}}"],
+            "needs entropy: rollout",
+        ),
+    ],
+)
+def test_bad_algorithms(changes: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        build_algorithm(read_recipe("lab", changes), "archr")
+    assert message in str(caught.value)
+
+
+def test_an_algorithm_is_a_row_with_changes() -> None:
+    changes = ["algorithms.wide={row: archer, averaging: response, objective: {reasoning_clip: [0.6, 0.7]}}"]
+    row = build_algorithm(read_recipe("lab", changes), "wide")
+    assert row.objective == Archer(reasoning_clip=(0.6, 0.7))
+    assert row.averaging == "response"
+
+
+def test_numbers_are_read_as_numbers() -> None:
+    assert read_recipe("lab", ["update.lr=1e-4"]).update.lr == 0.0001
+
+
+def test_the_digest_tells_recipes_apart() -> None:
+    assert read_recipe("lab").digest() == read_recipe("lab").digest()
+    assert read_recipe("lab").digest() != read_recipe("lab", ["steps=41"]).digest()

@@ -1,0 +1,40 @@
+"""Metrics reach TensorBoard and Weights & Biases through their own packages."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from archer.errors import MissingError
+from archer.runs.trackers import check_sinks, open_sinks
+
+MANIFEST = {"algorithm": "archer", "seed": 3, "recipe_digest": "abc"}
+
+
+def test_tensorboard_holds_what_was_logged(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with ExitStack() as stack:
+        (sink,) = open_sinks(["tensorboard"], tmp_path, MANIFEST, stack)
+        for step in range(3):
+            sink.log(step, {"reward": 0.25 * step, "entropy": 1.0})
+    found = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [(one.step, one.value) for one in found.Scalars("reward")] == [(0, 0.0), (1, 0.25), (2, 0.5)]
+
+
+def test_wandb_writes_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with ExitStack() as stack:
+        (sink,) = open_sinks(["wandb"], tmp_path, MANIFEST, stack)
+        sink.log(0, {"reward": 0.25})
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_sink_without_its_package_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archer.runs.trackers.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="log: wandb needs `pip install 'archer-rlvr"):
+        check_sinks(["wandb"])

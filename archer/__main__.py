@@ -57,7 +57,7 @@ def compare(
     count = seeds or (1 if quick else 2)
     side, each = comparing.schedule(len(names) * count, parallel, cores(), gpu_count() > 0)
     folder = out or Path("runs") / chosen.name
-    plan = comparing.Plan(chosen, names, count, folder, side, threads or each, allow_unisolated)
+    plan = comparing.ComparePlan(chosen, names, count, folder, side, threads or each, allow_unisolated)
     comparing.compare(plan)
     show(plan.out, report=True)
 
@@ -136,13 +136,13 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """Ctrl-C. Not KeyboardInterrupt, which typer turns into its own exit."""
 
 
 def stop(number: int, frame: object) -> None:
     """Raise Stopped where the program stands; what is under way is redone by the next start."""
-    raise Stopped
+    raise Interrupted
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     try:
         app()
-    except Stopped:
+    except Interrupted:
         typer.echo("stopped; the same command goes on with what is not finished", err=True)
         sys.exit(130)
     except UserError as error:

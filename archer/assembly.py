@@ -11,36 +11,36 @@ from pathlib import Path
 import torch
 
 from archer.algorithms import Algorithm
-from archer.distributed import Ranks, open_ranks
+from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
-from archer.engines.base import Engine, Respondent
+from archer.engines.base import Engine, Generator
 from archer.engines.native import context_of
-from archer.engines.over_ranks import Spread
+from archer.engines.over_ranks import GeneratorOverRanks
 from archer.engines.requests import check_width
 from archer.errors import EngineError, UserError
-from archer.evaluation.evaluate import Examinee, evaluate
-from archer.evaluation.loaded import Exam
-from archer.evaluation.model import open_exams, open_sandbox, origin
+from archer.evaluation.evaluate import ModelUnderTest, evaluate
+from archer.evaluation.loaded import LoadedBenchmark
+from archer.evaluation.model import load_benchmarks, open_sandbox, origin
 from archer.models.loading import digest_of, load_config, load_model, load_tokenizer
-from archer.models.prompts import Prompts, Tokenizer
+from archer.models.prompts import PromptRenderer, Tokenizer
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import Recipe
 from archer.rewards.grading import Grader, where_programs_ran
-from archer.rollouts.collect import Clock, Harvest, Sampler, pack
-from archer.rollouts.dynamic_sampling import Queue
+from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, assign_advantages
+from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.rollouts.prefetch import Ahead, Supply, Synchronous
 from archer.runs import checkpoints as checkpoint
-from archer.runs.folder import Elsewhere, Journal
-from archer.runs.samples import Scratch, Store
-from archer.runs.trackers import Sink, check_sinks, open_sinks
+from archer.runs.folder import NullRunWriter, RunWriter
+from archer.runs.samples import SampleStore, UnstoredSamples
+from archer.runs.trackers import Tracker, check_trackers, open_trackers
 from archer.sandbox.base import Executor
 from archer.system import cores, provenance
-from archer.trainer import open_policy
+from archer.trainer import open_trainer
 from archer.trainer.backend import Policy
 from archer.trainer.batch import Group
-from archer.trainer.mismatch import corrected, judge
-from archer.trainer.mismatch import describe as describe_mismatch
+from archer.trainer.mismatch import apply_importance_weights, check_mismatch
+from archer.trainer.mismatch import measure_mismatch as describe_mismatch
 from archer.types import Json
 
 RANK_SECONDS = 1800.0  # to join the other ranks, where the recipe names no deadline
@@ -75,36 +75,36 @@ class Parts:
     run: Run
     ranks: Ranks
     algorithm: Algorithm
-    journal: Journal
+    journal: RunWriter
     tokenizer: Tokenizer
     policy: Policy
     engine: Engine
     grader: Grader
     executor: Executor | None
     supply: Supply
-    exams: list[Exam]
-    sinks: list[Sink]
+    exams: list[LoadedBenchmark]
+    sinks: list[Tracker]
 
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints lie."""
         return self.run.folder / "checkpoints"
 
-    def resume(self) -> tuple[int, Queue]:
+    def resume(self) -> tuple[int, StreamCursor]:
         """Load the newest checkpoint, if any; return the steps done and where the problem stream stands."""
-        complete = self.ranks.broadcast("the newest checkpoint", checkpoint.found(self.checkpoints))
+        complete = self.ranks.broadcast("the newest checkpoint", checkpoint.complete_checkpoints(self.checkpoints))
         if not complete:
             self.engine.load(0, self.policy.weights)  # servers may still hold those of another run
             self.journal.rewind(0)
-            return 0, Queue()
-        state = checkpoint.load(complete[-1], self.policy)
+            return 0, StreamCursor()
+        state = checkpoint.load_checkpoint(complete[-1], self.policy)
         self.supply.restore(state["ahead"])
         self.engine.load(self.policy.version, self.policy.weights)
         self.journal.rewind(state["step"])
         following, left = state["queue"]
-        return state["step"], Queue(following, tuple(left))
+        return state["step"], StreamCursor(following, tuple(left))
 
-    def take(self, step: int, queue: Queue, clock: Clock) -> Harvest:
+    def take(self, step: int, queue: StreamCursor, clock: StepClock) -> RolloutBatch:
         """Return the step's groups. Where the engine fails, save first what no checkpoint has yet."""
         try:
             return self.supply.take(queue, clock)
@@ -114,19 +114,22 @@ class Parts:
                 self.save(step, queue)
             raise
 
-    def prepare(self, step: int, harvest: Harvest, clock: Clock) -> tuple[list[Group], dict[str, float]]:
+    def prepare(self, step: int, harvest: RolloutBatch, clock: StepClock) -> tuple[list[Group], dict[str, float]]:
         """Return the groups as they train, and how far engine and policy disagree on them.
 
         Raises EngineError where they disagree too far.
         """
         recipe = self.run.recipe
-        groups, mismatch = pack(harvest.groups, self.algorithm, recipe.rollout.max_tokens), dict[str, float]()
+        groups, mismatch = (
+            assign_advantages(harvest.groups, self.algorithm, recipe.rollout.max_tokens),
+            dict[str, float](),
+        )
         if recipe.rollout.engine != "native" or recipe.rollout.ahead:
             with clock("score"):
                 groups = self.policy.score(groups)
             mismatch = describe_mismatch(groups)
             self.heed(step, mismatch)  # before it is trained on
-            groups = corrected(groups, recipe.correction)
+            groups = apply_importance_weights(groups, recipe.correction)
         if self.algorithm.objective.needs_reference:
             with clock("reference"):
                 groups = self.policy.add_reference(groups, self.algorithm)
@@ -134,15 +137,15 @@ class Parts:
 
     def heed(self, step: int, metrics: Mapping[str, float]) -> None:
         """Warn where engine and policy disagree. Raises EngineError where they do too far."""
-        warning = judge(metrics, self.run.recipe.correction, step)
+        warning = check_mismatch(metrics, self.run.recipe.correction, step)
         if warning and self.ranks.main:
             logger.warning(warning)
 
-    def save(self, step: int, queue: Queue) -> None:
+    def save(self, step: int, queue: StreamCursor) -> None:
         """Write a checkpoint: the moment the steps so far are done."""
         state = {"step": step, "queue": (queue.next, queue.left), "ahead": self.supply.state()}
         keep = self.run.recipe.save.keep
-        checkpoint.save(self.checkpoints, step, self.policy, self.tokenizer, state, keep, self.ranks)
+        checkpoint.save_checkpoint(self.checkpoints, step, self.policy, self.tokenizer, state, keep, self.ranks)
 
     def curve(self, step: int) -> Mapping[str, float]:
         """Evaluate a part of every benchmark where a curve point is due; return the scores by name."""
@@ -150,32 +153,32 @@ class Parts:
         if not plan.every or step % plan.every:
             return {}
         parts = [exam.part(plan.curve_problems, plan.curve_samples) for exam in self.exams]
-        return Spread(self.engine, self.ranks).lead(lambda engine: self._points(engine, parts, step)) or {}
+        return GeneratorOverRanks(self.engine, self.ranks).lead(lambda engine: self._points(engine, parts, step)) or {}
 
-    def _points(self, engine: Respondent, parts: Sequence[Exam], step: int) -> dict[str, float]:
+    def _points(self, engine: Generator, parts: Sequence[LoadedBenchmark], step: int) -> dict[str, float]:
         scores = {}
         for part in parts:
-            result = evaluate(engine, self.grader, part, self._who(step, ""), Scratch())
+            result = evaluate(engine, self.grader, part, self._who(step, ""), UnstoredSamples())
             self.journal.result(result, final=False)
             scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
         return scores
 
     def examine(self, step: int) -> None:
         """Run the final evaluation, skipping benchmarks already done; its samples stay in ``samples/``."""
-        Spread(self.engine, self.ranks).lead(lambda engine: self._finals(engine, step))
+        GeneratorOverRanks(self.engine, self.ranks).lead(lambda engine: self._finals(engine, step))
 
-    def _finals(self, engine: Respondent, step: int) -> None:
+    def _finals(self, engine: Generator, step: int) -> None:
         left = [exam for exam in self.exams if not self.journal.has(exam.benchmark.name)]
         if not left:
             return
-        who = self._who(step, digest_of(checkpoint.found(self.checkpoints)[-1]))
+        who = self._who(step, digest_of(checkpoint.complete_checkpoints(self.checkpoints)[-1]))
         made = {**provenance(), "engine": engine.describe()}
         for exam in left:
-            with Store(self.run.folder / "samples" / f"{exam.benchmark.name}.jsonl", made) as store:
+            with SampleStore(self.run.folder / "samples" / f"{exam.benchmark.name}.jsonl", made) as store:
                 self.journal.result(evaluate(engine, self.grader, exam, who, store), final=True)
 
-    def _who(self, step: int, weights: str) -> Examinee:
-        return Examinee(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor), weights)
+    def _who(self, step: int, weights: str) -> ModelUnderTest:
+        return ModelUnderTest(self.run.algorithm, self.run.seed, step, origin(self.run.recipe, self.executor), weights)
 
 
 def open_parts(run: Run, stack: ExitStack) -> Parts:
@@ -185,7 +188,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
         torch.set_num_threads(run.threads)
     algorithm = build_algorithm(recipe, run.algorithm)
     exams = preflight(recipe)
-    ranks = open_ranks(recipe.deepspeed.seconds if recipe.deepspeed else RANK_SECONDS, stack)
+    ranks = join_ranks(recipe.deepspeed.seconds if recipe.deepspeed else RANK_SECONDS, stack)
     recipe = among(recipe, ranks)
     stream = open_stream(recipe.data, run.seed)
     sources = [*recipe.data, *(exam.benchmark.data for exam in exams)]
@@ -194,17 +197,17 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     ranks.agree("a run", {key: manifest[key] for key in AGREED}, "start the same command on every rank")
     # DeepSpeed moves the weights to its GPU itself, narrowed: in float32 those of a large model do not fit there.
     model, tokenizer = load_model(recipe.model, torch.device("cpu") if recipe.deepspeed else None)
-    policy = open_policy(recipe, model, ranks, run.seed)
+    policy = open_trainer(recipe, model, ranks, run.seed)
     if algorithm.objective.needs_reference:
         policy.keep_reference()
     engine = open_engine(recipe, model if samples_policy(recipe) else None, tokenizer, ranks)
     stack.callback(engine.close)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-    sampler = Sampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests, ranks)
+    sampler = StepSampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests, ranks)
     supply = Ahead(sampler) if recipe.rollout.ahead else Synchronous(sampler)
-    journal = Journal(run.folder, manifest) if ranks.main else Elsewhere(run.folder)
+    journal = RunWriter(run.folder, manifest) if ranks.main else NullRunWriter(run.folder)
     stack.callback(journal.close)
-    sinks = open_sinks(recipe.log, run.folder, manifest, stack) if ranks.main else []
+    sinks = open_trackers(recipe.log, run.folder, manifest, stack) if ranks.main else []
     if run.profile and ranks.main:
         from archer.tools.profiling import open_profile  # what it counts with is slow to load
 
@@ -216,7 +219,7 @@ def among(recipe: Recipe, ranks: Ranks) -> Recipe:
     """Return the recipe with the machine's cores divided among the ranks that grade on it."""
     if ranks.world == 1 or recipe.reward.workers:
         return recipe
-    return replace(recipe, reward=replace(recipe.reward, workers=max(1, cores() // ranks.beside)))
+    return replace(recipe, reward=replace(recipe.reward, workers=max(1, cores() // ranks.local_world_size)))
 
 
 def samples_policy(recipe: Recipe) -> bool:
@@ -225,7 +228,7 @@ def samples_policy(recipe: Recipe) -> bool:
     return not sharded and not recipe.rollout.ahead
 
 
-def preflight(recipe: Recipe) -> list[Exam]:
+def preflight(recipe: Recipe) -> list[LoadedBenchmark]:
     """Find what would end a run later: data, benchmarks, chat template, context, packages; return the exams.
 
     Raises UserError. Loads no weights. Of the training data it looks at one step's worth of prompts.
@@ -235,9 +238,9 @@ def preflight(recipe: Recipe) -> list[Exam]:
             f"evaluate.server: {recipe.evaluate.server} answers with its own weights, not with those of the run; leave "
             "it out to train, and evaluate the finished model with `archer eval --server`"
         )
-    check_sinks(recipe.log)
-    exams = open_exams(recipe)
-    prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
+    check_trackers(recipe.log)
+    exams = load_benchmarks(recipe)
+    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.template)
     context = context_of(load_config(recipe.model), recipe.model.context)
     asked = [(recipe.rollout.max_tokens, open_stream(recipe.data, 0).take(0, recipe.rollout.prompts))]
     asked += [(exam.benchmark.sampling.max_tokens, list(exam.problems)) for exam in exams]

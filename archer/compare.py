@@ -18,14 +18,14 @@ import yaml
 from archer.assembly import preflight
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.evaluation.benchmark import read_benchmark
-from archer.evaluation.model import digest as of_evaluation
+from archer.evaluation.model import eval_digest as of_evaluation
 from archer.evaluation.model import open_sandbox
 from archer.leaderboards.ranking import BASE
 from archer.problems.streams import judges_programs
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import Recipe
-from archer.runs.folder import Journal, last_line, read_manifest, refuse_other
-from archer.runs.progress import Board
+from archer.runs.folder import RunWriter, last_line, read_manifest, refuse_other
+from archer.runs.progress import CompareProgress
 from archer.sandbox import Sandbox, open_executor
 from archer.system import PACKAGE, provenance
 
@@ -34,7 +34,7 @@ STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Job:
+class CompareJob:
     """One child process: a training run, or the base model's evaluation (``algorithm`` "base")."""
 
     algorithm: str
@@ -53,7 +53,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparePlan:
     """What to compare, where, and with how many processes of how many threads."""
 
     recipe: Recipe
@@ -64,29 +64,29 @@ class Plan:
     threads: int
     unisolated: bool = False
 
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[CompareJob]:
         """Return every job, trainings first: the short evaluation of the base fills the last gap."""
         steps = self.recipe.steps
         trainings = [
-            Job(name, seed, self.out / name / f"seed-{seed}", steps)
+            CompareJob(name, seed, self.out / name / f"seed-{seed}", steps)
             for seed in range(self.seeds)
             for name in self.algorithms
         ]
-        return [*trainings, Job(BASE, 0, self.out / BASE, 0)]
+        return [*trainings, CompareJob(BASE, 0, self.out / BASE, 0)]
 
-    def check_folder(self, job: Job) -> None:
+    def check_folder(self, job: CompareJob) -> None:
         """Raise RunFolderError when a job's folder holds a run of other values than this plan's."""
         existing = read_manifest(job.folder)
         if existing is not None:
             digest = of_evaluation(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
             refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
 
-    def finished(self, job: Job) -> bool:
+    def finished(self, job: CompareJob) -> bool:
         """Say whether the job's final results are all there."""
         names = self.recipe.evaluate.benchmarks
         return all((job.folder / "results" / f"{name}.json").exists() for name in names)
 
-    def command(self, job: Job) -> list[str]:
+    def command(self, job: CompareJob) -> list[str]:
         """Return the command line of a job: the one a user would type."""
         own = [sys.executable, "-m", "archer"]
         shared = ["--out", str(job.folder), "--threads", str(self.threads)]
@@ -120,7 +120,7 @@ def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
         return replace(recipe, data=data, evaluate=evaluate), f"programs are left out: {error}"
 
 
-def compare(plan: Plan) -> None:
+def compare(plan: ComparePlan) -> None:
     """Run every job that is not finished yet; called again, go on where it stopped.
 
     Raises UserError or OurError with the first failing job's own message, once the others have finished.
@@ -136,18 +136,18 @@ def compare(plan: Plan) -> None:
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
-    with contextlib.closing(Journal(plan.out, manifest)) as journal:
+    with contextlib.closing(RunWriter(plan.out, manifest)) as journal:
         journal.update(manifest)
         run_jobs(plan)
 
 
-def run_jobs(plan: Plan) -> None:
+def run_jobs(plan: ComparePlan) -> None:
     """Keep ``plan.parallel`` jobs running until all are finished."""
     (plan.out / "recipe.yaml").write_text(yaml.safe_dump(plain(plan.recipe), sort_keys=False))
     jobs = [job for job in plan.jobs() if not plan.finished(job)]
     done = {job.title for job in plan.jobs() if plan.finished(job)}
-    failed: list[tuple[Job, int]] = []
-    with Board(plan.jobs(), done) as board, children() as running:
+    failed: list[tuple[CompareJob, int]] = []
+    with CompareProgress(plan.jobs(), done) as board, children() as running:
         while jobs or running:
             while jobs and len(running) < plan.parallel:
                 job = jobs.pop(0)
@@ -169,9 +169,9 @@ def plain(recipe: Recipe) -> object:
 
 
 @contextlib.contextmanager
-def children() -> Iterator[dict[Job, subprocess.Popen[bytes]]]:
+def children() -> Iterator[dict[CompareJob, subprocess.Popen[bytes]]]:
     """Hold running jobs; whatever ends the block, interrupt those left and wait until they have stopped."""
-    running: dict[Job, subprocess.Popen[bytes]] = {}
+    running: dict[CompareJob, subprocess.Popen[bytes]] = {}
     try:
         yield running
     finally:
@@ -199,7 +199,7 @@ def start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def failure(job: Job, code: int) -> ArcherError:
+def failure(job: CompareJob, code: int) -> ArcherError:
     """Return the error of a job that failed: its own message, from ``archer:`` on, or how it ended."""
     log = job.folder / "log.txt"
     said = log.read_text(errors="replace")

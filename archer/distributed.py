@@ -38,9 +38,9 @@ class Ranks:
     rank: int = 0
     world: int = 1
     local: int = 0
-    beside: int = 1
+    local_world_size: int = 1
     seconds: float = 1800.0
-    place: str = "start"
+    where: str = "start"
     store: Store | None = None
     group: Any = None
     _depth: int = field(default=0, repr=False)
@@ -90,7 +90,7 @@ class Ranks:
         if self.world == 1 or self._depth:  # the outer one counts
             yield
             return
-        self.stand(what)
+        self.report_position(what)
         started = time.monotonic()
         timer = threading.Timer(self.seconds + GRACE_SECONDS, self._give_up, [what, started])
         timer.daemon = True
@@ -106,17 +106,17 @@ class Ranks:
             self._depth -= 1
             timer.cancel()
             timer.join()  # it holds the group, and must not be the one that lets go of it while the process ends
-            self.stand(f"after {what}")
+            self.report_position(f"after {what}")
 
-    def stand(self, what: str) -> None:
+    def report_position(self, what: str) -> None:
         """Tell the other ranks where this one stands."""
         if self.store is not None:
             try:
-                self.store.set(f"at/{self.rank}", json.dumps([f"{self.place}: {what}", time.time()]))
+                self.store.set(f"at/{self.rank}", json.dumps([f"{self.where}: {what}", time.time()]))
             except RuntimeError:  # the store died with rank 0: the call itself will say so
                 self.store = None
 
-    def standings(self) -> str:
+    def positions(self) -> str:
         """Return where each rank said it stands, for an error; the store is asked once, and then left alone."""
         store, self.store = self.store, None
         if store is None:
@@ -137,8 +137,8 @@ class Ranks:
 
     def _missed(self, what: str, started: float, why: str) -> RankError:
         return RankError(
-            f"rank {self.rank} of {self.world}: {self.place}: {what}: failed after {time.monotonic() - started:.1f} s "
-            f"of at most {self.seconds:.0f} s ({why}). Where each stands: {self.standings()}. The same command goes "
+            f"rank {self.rank} of {self.world}: {self.where}: {what}: failed after {time.monotonic() - started:.1f} s "
+            f"of at most {self.seconds:.0f} s ({why}). Where each stands: {self.positions()}. The same command goes "
             "on from the last checkpoint"
         )
 
@@ -148,7 +148,7 @@ class Ranks:
         os._exit(1)
 
 
-def open_ranks(seconds: float, stack: ExitStack, environment: Mapping[str, str] = os.environ) -> Ranks:
+def join_ranks(seconds: float, stack: ExitStack, environment: Mapping[str, str] = os.environ) -> Ranks:
     """Join the processes that torchrun started; without its environment a run of one process.
 
     Raises RankError when the others do not come within ``seconds``.

@@ -135,24 +135,24 @@ Listener = Callable[[str], AbstractContextManager[object]]
 _NOBODY: AbstractContextManager[object] = nullcontext()
 
 
-class Listening:
+class RegionListener:
     """Who is told of the stretches of this process; all threads tell the same."""
 
     to: Listener | None = None
 
 
-def span(name: str) -> AbstractContextManager[object]:
+def region(name: str) -> AbstractContextManager[object]:
     """Return the context of a stretch of that name: the listener's, if there is one."""
-    return _NOBODY if Listening.to is None else Listening.to(name)
+    return _NOBODY if RegionListener.to is None else RegionListener.to(name)
 
 
 def listen(listener: Listener | None) -> None:
     """Tell ``listener`` of every stretch from now on; None: nobody."""
-    Listening.to = listener
+    RegionListener.to = listener
 
 
 @dataclass
-class Work:
+class PassWork:
     """One pass's work so far: forward ``calls``, ``tokens`` through the layers, ``rows`` through the output head.
 
     ``pairs`` counts what attention compares, queries x keys that they may see, of one head in one layer.
@@ -171,8 +171,8 @@ class Work:
         self.rows += rows
 
 
-class Tally(defaultdict[str, Work]):
+class WorkCounter(defaultdict[str, PassWork]):
     """Work by pass: an engine's "prefill" and "decode", a policy's "score", "reference" and "update"."""
 
     def __init__(self) -> None:
-        super().__init__(Work)
+        super().__init__(PassWork)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from archer.assembly import Run, open_parts
-from archer.rollouts.collect import Clock, describe
+from archer.rollouts.collect import StepClock, rollout_metrics
 
 
 def train(run: Run) -> None:
@@ -22,13 +22,13 @@ def train(run: Run) -> None:
         recipe, algorithm, journal, policy = run.recipe, parts.algorithm, parts.journal, parts.policy
         step, queue = parts.resume()
         while step < recipe.steps:
-            clock, parts.ranks.place = Clock(), f"step {step}"
+            clock, parts.ranks.where = StepClock(), f"step {step}"
             harvest = parts.take(step, queue, clock)
-            queue = harvest.queue
+            queue = harvest.cursor
             if step + 1 < recipe.steps:
                 parts.supply.start(queue)
             groups, mismatch = parts.prepare(step, harvest, clock)
-            metrics = {**describe(harvest, policy.version), **mismatch}
+            metrics = {**rollout_metrics(harvest, policy.version), **mismatch}
             with clock("update"):
                 metrics |= policy.update(groups, algorithm)
             if not mismatch:  # else it was heeded before

@@ -78,7 +78,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """A request to an engine: ``samples`` are the sample indices to draw for ``problem``."""
 
     problem: Problem
@@ -97,8 +97,8 @@ class Result:
     data has none; nothing where it has none at all. ``weights`` is the sha256 of the model's weights (a server's
     name for them; empty for a point of a curve, which no file stands behind), ``prompts`` that of all that the model
     was given. ``verifier`` holds by reward the versions that decide verdicts. ``seconds`` are those of drawing, in all
-    sittings, and of grading after it. ``provenance`` holds other versions, commit, machine, engine and the
-    recipe's digest; under ``drawn_by`` those of earlier sittings, where they differ.
+    sessions, and of grading after it. ``provenance`` holds other versions, commit, machine, engine and the
+    recipe's digest; under ``drawn_by`` those of earlier sessions, where they differ.
     """
 
     label: str

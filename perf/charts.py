@@ -10,16 +10,16 @@ import plotly.graph_objects as go
 from claims import Claim, Record, base, learning_gap
 from work import by_contender
 
-from archer.leaderboards.report.curves import COLOURS, GREY, Chart, dress
+from archer.leaderboards.report.curves import COLOURS, GREY, CurveChart, dress
 
 
-def charts(kind: str, record: Record, found: Sequence[Claim]) -> list[Chart]:
+def charts(kind: str, record: Record, found: Sequence[Claim]) -> list[CurveChart]:
     """Return the figures of a record; none for kinds that have no plot."""
     drawn = [ratios(list(found))] if found and base(kind) != "growth" else []
     return drawn + DRAWN.get(base(kind), lambda _: [])(record)
 
 
-def ratios(found: Sequence[Claim]) -> Chart:
+def ratios(found: Sequence[Claim]) -> CurveChart:
     """Median and range of every ratio, its target a bar across."""
     figure = go.Figure()
     names = [one.what for one in found]
@@ -37,10 +37,12 @@ def ratios(found: Sequence[Claim]) -> Chart:
     dress(figure)
     figure.update_layout(height=120 + 34 * len(found), hovermode="closest", yaxis={"autorange": "reversed"})
     figure.update_xaxes(title_text="ratio", rangemode="tozero")
-    return Chart("Ratios", "Green: met; orange: missed. Within a round, then the median and range of rounds.", figure)
+    return CurveChart(
+        "Ratios", "Green: met; orange: missed. Within a round, then the median and range of rounds.", figure
+    )
 
 
-def learning(record: Record) -> list[Chart]:
+def learning(record: Record) -> list[CurveChart]:
     """Mean reward by step: the mean over rounds bold, each round thin."""
     rounds, figure = by_contender(record["measurements"]), go.Figure()
     for colour, (name, ones) in zip(COLOURS, rounds.items(), strict=False):
@@ -53,7 +55,7 @@ def learning(record: Record) -> list[Chart]:
     dress(figure)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text="mean reward")
-    return [Chart("Learning curves", same(rounds), figure)]
+    return [CurveChart("Learning curves", same(rounds), figure)]
 
 
 def same(rounds: dict[str, list[Any]]) -> str:
@@ -67,7 +69,7 @@ def same(rounds: dict[str, list[Any]]) -> str:
     return "Mean reward, paired by round and step: " + "; ".join(said) + "."
 
 
-def growth(record: Record) -> list[Chart]:
+def growth(record: Record) -> list[CurveChart]:
     """Seconds over size, a line a quantity, both axes logarithmic."""
     drawn = []
     for name, found in record["series"].items():
@@ -89,11 +91,11 @@ def growth(record: Record) -> list[Chart]:
         figure.update_yaxes(type="log", title_text="seconds")
         fits = [f"{line} ~ size^{one:.2f} ({low:.2f}..{high:.2f})" for line, (one, low, high) in
                 found["exponents"].items()]  # fmt: skip
-        drawn.append(Chart(f"Growth: {name}", "; ".join(fits) or "Two sizes: no line fitted.", figure))
+        drawn.append(CurveChart(f"Growth: {name}", "; ".join(fits) or "Two sizes: no line fitted.", figure))
     return drawn
 
 
-def variants(record: Record) -> list[Chart]:
+def variants(record: Record) -> list[CurveChart]:
     """Mean reward by step of every variant and seed."""
     figure = go.Figure()
     for colour, (name, runs) in zip(COLOURS, record["runs"].items(), strict=False):
@@ -103,7 +105,7 @@ def variants(record: Record) -> list[Chart]:
     dress(figure)
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(title_text="mean reward")
-    return [Chart("Learning curves", "The mean reward of the samples drawn.", figure)]
+    return [CurveChart("Learning curves", "The mean reward of the samples drawn.", figure)]
 
 
 DRAWN = {"trl": learning, "growth": growth, "variants": variants}

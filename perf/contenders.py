@@ -21,10 +21,10 @@ import archer.assembly
 from archer.distributed import Ranks
 from archer.models.loading import load_model
 from archer.recipe.algorithm import build_algorithm
-from archer.runs.folder import Journal, read_lines
+from archer.runs.folder import RunWriter, read_lines
 from archer.train import train
-from archer.trainer import open_policy
-from archer.trainer.batch import Group, Response
+from archer.trainer import open_trainer
+from archer.trainer.batch import Group, TrainSample
 
 Steps = list[dict[str, Any]]
 
@@ -53,12 +53,12 @@ def run_archer(work: Work) -> tuple[Any, Steps, Any]:
     """Run ``archer train`` as it is; a step ends when its rollouts and metrics are written."""
     moments: list[float] = []
 
-    class Timed(Journal):
+    class Timed(RunWriter):
         def write(self, *columns: Any) -> None:
             super().write(*columns)
             moments.append(time.perf_counter())
 
-    archer.assembly.Journal = Timed  # type: ignore[misc]
+    archer.assembly.RunWriter = Timed  # type: ignore[misc]
     if work.lengths == "fixed":
         endless()
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def update_archer(work: Work) -> dict[str, Any]:
     """
     made = recipe(work)
     algorithm = build_algorithm(made, work.algorithm)
-    policy = open_policy(made, load_model(made.model)[0], Ranks())
+    policy = open_trainer(made, load_model(made.model)[0], Ranks())
     if algorithm.objective.needs_reference:
         policy.keep_reference()
     taken = []
@@ -117,10 +117,12 @@ def made_up(work: Work, seed: int, prompt: int = 16, vocabulary: int = 60) -> Gr
     rng = torch.Generator().manual_seed(seed)
     asked = tuple(torch.randint(vocabulary, (prompt,), generator=rng).tolist())
 
-    def one(row: int) -> Response:
+    def one(row: int) -> TrainSample:
         ids = torch.randint(vocabulary, (work.max_tokens,), generator=rng)
         logp_T = -torch.rand(work.max_tokens, generator=rng) - 1
-        return Response(asked, tuple(ids.tolist()), (-1.0) ** row, logp_T, torch.rand(work.max_tokens, generator=rng))
+        return TrainSample(
+            asked, tuple(ids.tolist()), (-1.0) ** row, logp_T, torch.rand(work.max_tokens, generator=rng)
+        )
 
     return tuple(one(row) for row in range(work.group))
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
-from archer.engines.native import Native
+from archer.engines.native import NativeEngine
 from archer.models.loading import model_path
-from archer.types import Ask, Problem, Sampling
+from archer.types import Problem, Request, Sampling
 
 HERE = Path(__file__).resolve().parent
 GROUP = 16
@@ -62,10 +62,10 @@ def archer(work: Work, model: PreTrainedModel) -> Run:
     prompts, group = work.prompts(), min(GROUP, work.batch)
     tokenizer = AutoTokenizer.from_pretrained(model_path("lab"))
     autocast = work.dtype if work.dtype != torch.float32 else None
-    engine = Native(model, tokenizer, Given(prompts[::group]), work.batch, autocast)
+    engine = NativeEngine(model, tokenizer, Given(prompts[::group]), work.batch, autocast)
     engine.stops = (-1,)  # what no model says
     problems = [Problem(str(number), "perf", "", "math", "") for number in range(work.batch // group)]
-    asks = [Ask(problem, tuple(range(group)), 0) for problem in problems]
+    asks = [Request(problem, tuple(range(group)), 0) for problem in problems]
     sampling = Sampling(max_tokens=work.new)
     return lambda: sum(len(rollout.tokens) for rollout in engine.generate(asks, sampling))
 

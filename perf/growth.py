@@ -39,7 +39,7 @@ from archer.recipe.algorithm import build_algorithm
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_lines
 from archer.sandbox import Sandbox, open_executor
-from archer.trainer import open_policy
+from archer.trainer import open_trainer
 from archer.types import Rollout
 
 SIZES = ("0.6M", "2M", "7M", "13M", "29M")
@@ -97,8 +97,8 @@ def group(options: argparse.Namespace, folder: Path) -> Iterator[Point]:
     for sharing in (True, False):
         model = AutoModelForCausalLM.from_config(config(options.model), dtype=torch.float32)
         work = Work(prompts=4, updates=1, group=4, max_tokens=TOKENS)
-        policy: Any = open_policy(recipe(work), model, Ranks())
-        policy.mechanics.sharing = sharing and policy.mechanics.sharing
+        policy: Any = open_trainer(recipe(work), model, Ranks())
+        policy.backend.sharing = sharing and policy.backend.sharing
         name = "prompt once a group" if sharing else "prompt once a response"
         for many in GROUPS[: options.points]:
             one = replace(work, group=many, max_tokens=TOKENS // many)

@@ -22,9 +22,9 @@ from typing import Any
 
 from common import keep, peers
 
-from archer.evaluation.loaded import open_exam, read_data
+from archer.evaluation.loaded import load_benchmark, read_data
 from archer.rewards.grading import Grader
-from archer.rewards.math import Math, boxed
+from archer.rewards.math import MathReward, boxed
 from archer.system import cores
 from archer.types import Problem, Rollout
 
@@ -148,7 +148,7 @@ def numbers(count: int) -> list[Pair]:
 
 def is_plain(pair: Pair) -> bool:
     """Say whether the verdict needs no worker."""
-    return Math().is_plain(pair[0], Math().extract(pair[1]))
+    return MathReward().is_plain(pair[0], MathReward().extract(pair[1]))
 
 
 def ours(grader: Grader, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def golds(rows: Sequence[str]) -> dict[str, Any]:
     """Return the golds of benchmarks' problems by their ids; those of the lab need no path."""
     data = read_data([row for row in rows if "=" in row])
     names = [row.partition("=")[0] for row in rows]
-    return {problem.id: problem.gold for name in names for problem in open_exam(name, data=data).problems}
+    return {problem.id: problem.gold for name in names for problem in load_benchmark(name, data=data).problems}
 
 
 def stored(path: Path, known: Mapping[str, Any]) -> Iterator[Pair]:
@@ -240,7 +240,7 @@ def disagreements(pairs: list[Pair], examples: int) -> str:
 
 def opinions(gold: Any, text: str) -> tuple[str, ...]:
     """Return the four verdicts: right, wrong, or - where the fast path leaves it to the algebra."""
-    judge, answer = Math(), Math().extract(text)
+    judge, answer = MathReward(), MathReward().extract(text)
     fast = judge.judge(gold, answer).correct if judge.is_plain(gold, answer) else None
     same = answer is not None and str(gold).strip().strip("$") == answer.strip().strip("$")
     names = {True: "right", False: "wrong", None: "-"}

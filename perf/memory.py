@@ -23,13 +23,13 @@ from archer.distributed import Ranks
 from archer.models.loading import load_config
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.config import typed
-from archer.recipe.sections import Model, Recipe
-from archer.tools.planning.activations import Arithmetic, kept, with_layers
-from archer.tools.planning.memory import Cluster, Load, memory_of
+from archer.recipe.sections import ModelSection, Recipe
+from archer.tools.planning.activations import PassDtypes, kept, with_layers
+from archer.tools.planning.memory import Cluster, RankLoad, memory_of
 from archer.tools.planning.metered import Levels, metered
 from archer.tools.planning.shape import find_model, read_shape
-from archer.trainer import open_policy
-from archer.trainer.batch import Group, Response
+from archer.trainer import open_trainer
+from archer.trainer.batch import Group, TrainSample
 from archer.types import Json
 
 SMALL = {
@@ -72,7 +72,7 @@ def measure(case: Case, device: torch.device) -> dict[str, float]:
         mark("start")
         model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32).to(device)
         mark("weights")
-        policy = open_policy(recipe, model, Ranks())
+        policy = open_trainer(recipe, model, Ranks())
         mark("policy")
         policy.keep_reference()
         mark("reference")
@@ -103,7 +103,7 @@ def watch(
             mark("passed")
             inputs[0].register_hook(lambda _: mark("head done"))
 
-    mechanics = policy.mechanics  # type: ignore[attr-defined]
+    mechanics = policy.backend  # type: ignore[attr-defined]
     return [
         model.base_model.register_forward_pre_hook(before),
         mechanics.scorer.head.register_forward_pre_hook(after),
@@ -132,10 +132,10 @@ def group(case: Case) -> Group:
     """Return made-up responses, all of one length."""
     rng = torch.Generator().manual_seed(1)
 
-    def one(row: int) -> Response:
+    def one(row: int) -> TrainSample:
         ids = torch.randint(case.config.vocab_size, (PROMPT + case.tokens,), generator=rng).tolist()
         logp_T, entropy_T = -torch.rand(case.tokens, generator=rng) - 1, torch.rand(case.tokens, generator=rng)
-        return Response(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
+        return TrainSample(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
 
     return tuple(one(row) for row in range(2 * case.rows))
 
@@ -143,8 +143,8 @@ def group(case: Case) -> Group:
 def predict(case: Case) -> dict[str, float]:
     """Return the predicted bytes by part."""
     row = PROMPT + case.tokens
-    load = Load(PROMPT, row, case.rows * row, 2 * case.rows, 1)
-    what = kept(case.config, Arithmetic(bf16_weights=False, autocast=case.bf16))
+    load = RankLoad(PROMPT, row, case.rows * row, 2 * case.rows, 1)
+    what = kept(case.config, PassDtypes(bf16_weights=False, autocast=case.bf16))
     found = memory_of(case.recipe, read_shape(case.config, ""), what, load, Cluster(), reference=True)
     parts = {part.name: part.updating for part in found.parts if part.name != "reserve"}
     return {**parts, "peak": sum(parts.values())}
@@ -179,7 +179,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
 
 def shaped(options: argparse.Namespace) -> PretrainedConfig:
     """Return the configuration of ``--shape`` with the command line's changes."""
-    values = load_config(find_model(Model(options.shape))[0]).to_dict()
+    values = load_config(find_model(ModelSection(options.shape))[0]).to_dict()
     given = {"vocab_size": options.vocabulary, "hidden_size": options.hidden}
     values |= {name: value for name, value in given.items() if value}
     if options.hidden:

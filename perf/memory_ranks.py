@@ -20,16 +20,16 @@ import torch
 from common import keep, peers
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from archer.distributed import Ranks, open_ranks
+from archer.distributed import Ranks, join_ranks
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.config import typed
 from archer.recipe.sections import Recipe
-from archer.tools.planning.activations import Arithmetic, kept
-from archer.tools.planning.live import Live
-from archer.tools.planning.memory import Cluster, Load, pass_parts, state_parts
+from archer.tools.planning.activations import PassDtypes, kept
+from archer.tools.planning.live import LiveBytes
+from archer.tools.planning.memory import Cluster, RankLoad, pass_parts, state_parts
 from archer.tools.planning.shape import read_shape
-from archer.trainer import open_policy
-from archer.trainer.batch import Group, Response
+from archer.trainer import open_trainer
+from archer.trainer.batch import Group, TrainSample
 from archer.types import Json
 
 CONFIG = Qwen2Config(
@@ -60,10 +60,10 @@ def group(seed: int) -> Group:
     """Return made-up responses."""
     rng = torch.Generator().manual_seed(seed)
 
-    def one(row: int) -> Response:
+    def one(row: int) -> TrainSample:
         ids = torch.randint(CONFIG.vocab_size, (PROMPT + TOKENS,), generator=rng).tolist()
         logp_T, entropy_T = -torch.rand(TOKENS, generator=rng) - 1, torch.rand(TOKENS, generator=rng)
-        return Response(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
+        return TrainSample(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
 
     return tuple(one(row) for row in range(4))
 
@@ -73,13 +73,13 @@ def measure(recipe: Recipe, ranks: Ranks) -> dict[str, float]:
     torch.manual_seed(0)
     before = alive()
     model = AutoModelForCausalLM.from_config(CONFIG, dtype=torch.float32)
-    policy = open_policy(recipe, model, ranks)
+    policy = open_trainer(recipe, model, ranks)
     policy.keep_reference()
     row = build_algorithm(recipe, "grpo")
     groups = policy.add_reference([group(1), group(2)], row)
     policy.update(groups, row)
     resting = alive() - before
-    with Live() as live:
+    with LiveBytes() as live:
         policy.update(groups, row)
     return {"resting": float(resting), "updating": float(resting + live.peak)}
 
@@ -87,9 +87,9 @@ def measure(recipe: Recipe, ranks: Ranks) -> dict[str, float]:
 def predict(recipe: Recipe, bf16: bool, world: int) -> dict[str, float]:
     """Return the same, predicted."""
     shape, row = read_shape(CONFIG, ""), PROMPT + TOKENS
-    load = Load(PROMPT, row, 2 * row, 4, 1)
+    load = RankLoad(PROMPT, row, 2 * row, 4, 1)
     state = state_parts(recipe, shape, Cluster(1, world), reference=True)
-    passing = pass_parts(recipe, shape, kept(CONFIG, Arithmetic(bf16, False)), load)
+    passing = pass_parts(recipe, shape, kept(CONFIG, PassDtypes(bf16, False)), load)
     updating = sum(part.updating for part in (*state, *passing))
     return {"resting": float(sum(part.sampling for part in state)), "updating": updating}
 
@@ -97,7 +97,7 @@ def predict(recipe: Recipe, bf16: bool, world: int) -> dict[str, float]:
 def one_stage(stage: int, bf16: bool) -> None:
     """Measure a stage as a rank; rank 0 prints what comes of it."""
     with ExitStack() as stack:
-        ranks = open_ranks(120, stack)
+        ranks = join_ranks(120, stack)
         recipe = recipe_of(stage, bf16)
         measured, predicted = measure(recipe, ranks), predict(recipe, bf16, ranks.world)
         ratios = {name: round(predicted[name] / measured[name], 3) for name in measured}

@@ -24,14 +24,14 @@ from typing import Any
 
 from common import keep, peers
 
-from archer.evaluation.reference_programs import Real, judge, labelled
+from archer.evaluation.reference_programs import ReferenceProgram, judge_programs, labelled
 from archer.sandbox import Sandbox
 from archer.system import cores
 from archer.tools.attacks.bench import opened
 from archer.types import Problem
 
 SUM = "print(sum(map(int, input().split())))"
-Judge = Callable[[Sequence[Real]], int]  # how many are right
+Judge = Callable[[Sequence[ReferenceProgram]], int]  # how many are right
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     sandbox = Sandbox(options.executor, engines=tuple(options.engine))
     with opened(sandbox) as executor, ProcessPoolExecutor(cores()) as pool:
         judges: dict[str, Judge] = {
-            "archer": lambda programs: len(programs) - len(judge(executor, programs).failed),
+            "archer": lambda programs: len(programs) - len(judge_programs(executor, programs).failed),
             "prime_code": lambda programs: sum(pool.map(peer_judge, map(peer_work, programs))),
         }
         for programs in work.values():
@@ -77,21 +77,21 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trivial(tests: int, count: int) -> list[Real]:
+def trivial(tests: int, count: int) -> list[ReferenceProgram]:
     """Return ``count`` programs that differ in a comment, each with its tests."""
     gold = {"tests": [{"stdin": f"3 {number}\n", "expected": f"{3 + number}\n"} for number in range(tests)]}
     problem = Problem("sum", "trivial", "", "code", gold)
-    return [Real(problem, f"# {number}\n{SUM}") for number in range(count)]
+    return [ReferenceProgram(problem, f"# {number}\n{SUM}") for number in range(count)]
 
 
-def timed(judging: Judge, programs: Sequence[Real]) -> dict[str, float]:
+def timed(judging: Judge, programs: Sequence[ReferenceProgram]) -> dict[str, float]:
     """Judge all programs and return how many were right, and how many a second."""
     begin = time.perf_counter()
     right = judging(programs)
     return {"right": right, "of": len(programs), "per_second": len(programs) / (time.perf_counter() - begin)}
 
 
-def peer_work(real: Real) -> tuple[str, str]:
+def peer_work(real: ReferenceProgram) -> tuple[str, str]:
     """Return a program and its tests as ``prime_code`` takes them."""
     gold = real.problem.gold
     if gold.get("function"):

@@ -17,12 +17,12 @@ from work import Work, recipe
 from archer.algorithms import Algorithm
 from archer.evaluation.model import open_sandbox
 from archer.models.loading import load_tokenizer, model_path
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import Recipe
 from archer.rewards.grading import Grader
-from archer.rollouts.collect import Clock, shaped_reward
+from archer.rollouts.collect import StepClock, shaped_reward
 from archer.types import Problem, Rollout
 
 Steps = list[dict[str, Any]]
@@ -107,7 +107,7 @@ def open_trainer(work: Work, tuned: bool, stack: ExitStack) -> tuple[Any, Judge,
     from trl import GRPOConfig
 
     made, path = recipe(work), model_path(work.model)
-    ours = Prompts(load_tokenizer(made.model))
+    ours = PromptRenderer(load_tokenizer(made.model))
     algorithm = build_algorithm(made, work.algorithm)
     problems = open_stream(made.data, work.seed).take(0, made.steps * work.prompts)
     rows = Dataset.from_list([{"prompt": [talk(one)], "number": at} for at, one in enumerate(problems)])
@@ -156,7 +156,7 @@ def watched_trainer() -> type:
     class Watched(GRPOTrainer):
         def __init__(self, **arguments: Any) -> None:
             super().__init__(**arguments)
-            self.clock, self.ends, self.generations = Clock(), [], 0
+            self.clock, self.ends, self.generations = StepClock(), [], 0
             self.add_callback(Ends(self))
 
         def _generate(self, *arguments: Any, **options: Any) -> Any:
@@ -192,7 +192,7 @@ def trl_steps(trainer: Any, judge: Judge, work: Work, count: int) -> Steps:
     return steps
 
 
-def check_prompts(tokenizer: Any, ours: Prompts, problems: Sequence[Problem]) -> None:
+def check_prompts(tokenizer: Any, ours: PromptRenderer, problems: Sequence[Problem]) -> None:
     """Fail unless TRL's tokenizer reads and writes what ours does, spaces and line ends included."""
     for text in (ROUND_TRIP, *(one.prompt for one in problems)):
         if tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) != text:

@@ -14,15 +14,15 @@ from archer.distributed import Ranks
 SCRIPT = """
 import os, sys, time
 from contextlib import ExitStack
-from archer.engines.scripted import Scripted
-from archer.engines.over_ranks import Spread
+from archer.engines.scripted import ScriptedEngine
+from archer.engines.over_ranks import GeneratorOverRanks
 from archer.errors import ArcherError
-from archer.distributed import open_ranks
-from archer.types import Ask, Problem, Sampling
+from archer.distributed import join_ranks
+from archer.types import Request, Problem, Sampling
 
 with ExitStack() as stack:
-    ranks = open_ranks(float(os.environ["SECONDS"]), stack)
-    ranks.place = "step 3"
+    ranks = join_ranks(float(os.environ["SECONDS"]), stack)
+    ranks.where = "step 3"
     try:
         {work}
     except ArcherError as error:
@@ -61,7 +61,7 @@ def test_ranks_that_were_started_with_other_values_are_told_so_on_each() -> None
 
 
 def test_a_rank_that_does_not_come_is_named_with_where_it_stands() -> None:
-    waiting, sleeping = run("if ranks.rank: ranks.stand('sleeping'); time.sleep(8)\nelse: ranks.barrier('groups')", 3.0)
+    waiting, sleeping = run("if ranks.rank: ranks.report_position('sleeping'); time.sleep(8)\nelse: ranks.barrier('groups')", 3.0)
     assert waiting.startswith("RankError rank 0 of 2: step 3: groups: failed after 3.")
     assert "rank 1: step 3: sleeping, for 3 s" in waiting
     assert "The same command goes on from the last checkpoint" in waiting
@@ -76,10 +76,10 @@ def test_a_rank_that_died_is_noticed_at_once() -> None:
 
 def test_an_evaluation_is_shared_and_each_sample_answered_once() -> None:
     work = (
-        "asks = [Ask(Problem(str(n), 's', 'p', 'math', '1'), (0, 1, 2), 5) for n in range(3)]\n"
-        "spread = Spread(Scripted(lambda problem, sample: f'{problem.id}.{sample} by rank {ranks.rank}'), ranks)\n"
+        "asks = [Request(Problem(str(n), 's', 'p', 'math', '1'), (0, 1, 2), 5) for n in range(3)]\n"
+        "spread = GeneratorOverRanks(ScriptedEngine(lambda problem, sample: f'{problem.id}.{sample} by rank {ranks.rank}'), ranks)\n"
         "heard = []\n"
-        "spread.lead(lambda engine: engine.answer(asks, Sampling(), heard.append))\n"
+        "spread.lead(lambda engine: engine.complete(asks, Sampling(), heard.append))\n"
         "print(sorted(one.text for one in heard))"
     )
     expected = [f"{n // 3}.{n % 3} by rank {n % 2}" for n in range(9)]

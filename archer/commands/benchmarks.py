@@ -13,7 +13,7 @@ from archer.commands.options import Changes, Unisolated, split
 
 if TYPE_CHECKING:
     from archer.evaluation.benchmark import Benchmark
-    from archer.evaluation.validate import Proof
+    from archer.evaluation.validate import Validation
     from archer.sandbox import Sandbox
     from archer.sandbox.base import Executor
     from archer.types import Problem
@@ -97,11 +97,11 @@ def render(problem: Problem, model: str, recipe: str, changes: Sequence[str] | N
     from dataclasses import replace
 
     from archer.models.loading import load_tokenizer
-    from archer.models.prompts import Prompts
+    from archer.models.prompts import PromptRenderer
     from archer.recipe.sections import read_recipe
 
     wanted = replace(read_recipe(recipe, changes or []).model, path=model)
-    prompts = Prompts(load_tokenizer(wanted), wanted.template)
+    prompts = PromptRenderer(load_tokenizer(wanted), wanted.template)
     typer.echo(f"--- prompt for {model}, template {dict(wanted.template)}\n{prompts.render(problem)}")
     typer.echo(f"--- {len(prompts.encode(problem))} tokens")
 
@@ -121,17 +121,17 @@ def check(
     from archer.errors import UserError
     from archer.evaluation.benchmark import benchmark_names, expand
     from archer.evaluation.loaded import read_data
-    from archer.evaluation.validate import prove
+    from archer.evaluation.validate import validate
     from archer.rewards.grading import Grader
     from archer.sandbox import Sandbox
 
     wanted, where, wrong = benchmark_names() if names == ["all"] else expand(names), read_data(data or []), 0
     with ExitStack() as stack:
         grader = stack.enter_context(Grader(workers, seconds=30))
-        opened = Opened(Sandbox(executor, workers, (), allow_unisolated), stack)
+        opened = LazyExecutor(Sandbox(executor, workers, (), allow_unisolated), stack)
         for name in wanted:
             try:
-                proof = prove(name, where, grader, opened)
+                proof = validate(name, where, grader, opened)
             except UserError as error:
                 typer.echo(f"{name}: NOT CHECKED: {error}")
                 wrong += 1
@@ -143,7 +143,7 @@ def check(
         raise typer.Exit(1)
 
 
-class Opened:
+class LazyExecutor:
     """An executor that starts when it is first needed: most benchmarks run no program."""
 
     def __init__(self, sandbox: Sandbox, stack: ExitStack) -> None:
@@ -160,7 +160,7 @@ class Opened:
         return self.executor
 
 
-def told(proof: Proof) -> str:
+def told(proof: Validation) -> str:
     """Return a proof as lines: what holds, then what does not."""
     one = proof.benchmark
     golds = f"{proof.graded - len(proof.failing)} of {proof.graded} golds right in {proof.seconds:.1f} s"

@@ -12,7 +12,7 @@ import typer
 from archer.commands.options import Threads, Unisolated
 
 if TYPE_CHECKING:
-    from archer.tools.data.build import Build
+    from archer.tools.data.build import DataBuild
     from archer.tools.data.pipeline import Pipeline
 
 app = typer.Typer(no_args_is_help=True, help="Training sets from public problems.")
@@ -48,27 +48,27 @@ def build(
     changes: Annotated[list[str] | None, typer.Option("--set", help="One value: steps.duplicates.share=0.8.")] = None,
 ) -> None:
     """Make a training set: read, drop, write; counts of every step, and what was not done, in manifest.json."""
-    from archer.runs.progress import Meter
+    from archer.runs.progress import EvalProgress
     from archer.tools.data.build import build as run
     from archer.tools.data.pipeline import read_pipeline
     from archer.tools.data.table import closing, table
-    from archer.tools.data.work import Work
+    from archer.tools.data.work import BuildFolder
 
     if threads:
         import torch
 
         torch.set_num_threads(threads)
     chosen = read_pipeline(pipeline, changes or [])
-    models = Models(filters or [], servers or [], seed, allow_unisolated)
+    models = FilterModels(filters or [], servers or [], seed, allow_unisolated)
     asked = asked_for(chosen, out or Path("runs") / "data" / chosen.name, data or [], skip or [], models)
-    with Work(asked.out, lambda text: typer.echo(text, err=True)) as work, Meter() as meter:
+    with BuildFolder(asked.out, lambda text: typer.echo(text, err=True)) as work, EvalProgress() as meter:
         manifest = run(asked, work, meter)
     typer.echo(table(manifest, work.seconds()))
     typer.echo(closing(manifest, str(asked.rows)))
 
 
 @dataclass(frozen=True)
-class Models:
+class FilterModels:
     """The options that say who answers, and how."""
 
     filters: Sequence[str]
@@ -77,22 +77,24 @@ class Models:
     unisolated: bool
 
 
-def asked_for(pipeline: Pipeline, out: Path, data: Sequence[str], skip: Sequence[str], models: Models) -> Build:
+def asked_for(
+    pipeline: Pipeline, out: Path, data: Sequence[str], skip: Sequence[str], models: FilterModels
+) -> DataBuild:
     """Return what the options ask for. Raises DataError for one that names nothing that there is."""
     from archer.evaluation.benchmark import benchmark_names
     from archer.evaluation.loaded import read_data
-    from archer.tools.data.build import Build
+    from archer.tools.data.build import DataBuild
     from archer.tools.data.origins import placed
     from archer.tools.data.pipeline import named
-    from archer.tools.data.steps import Sampled
+    from archer.tools.data.steps import DropBySamples
 
     benchmarks = [text for text in data if text.partition("=")[0] in benchmark_names()]
     rows = [text for text in data if text not in benchmarks]
     where = named("--data", rows, [one.name for one in pipeline.sources])
     pipeline = replace(pipeline, sources=tuple(placed(one, where.get(one.name)) for one in pipeline.sources))
     asking = [name for name in pipeline.steps if pipeline.asks(name)]
-    drawing = [name for name in asking if isinstance(pipeline.step(name), Sampled)]
-    return Build(
+    drawing = [name for name in asking if isinstance(pipeline.step(name), DropBySamples)]
+    return DataBuild(
         pipeline,
         out,
         read_data(benchmarks),

@@ -15,7 +15,7 @@ from archer.errors import UserError
 from archer.system import under_torchrun
 
 if TYPE_CHECKING:
-    from archer.evaluation.model import Exams
+    from archer.evaluation.model import EvalRequest
     from archer.recipe.sections import Recipe
 
 
@@ -67,15 +67,15 @@ def evaluate(
 
     where = read_data(data or [])
     if lm_eval:
-        from archer.evaluation.lm_eval import How, run_lm_eval
+        from archer.evaluation.lm_eval import LmEvalOptions, run_lm_eval
 
-        how = How(chat, truncate, shots, where, threads)
+        how = LmEvalOptions(chat, truncate, shots, where, threads)
         typer.echo(run_lm_eval(chosen, split(lm_eval), folder, include, problems, seed, how)["table"])
         return
-    from archer.evaluation.model import Exams
+    from archer.evaluation.model import EvalRequest
 
     refuse_unused(where, chosen.evaluate.benchmarks)
-    asked = Exams(chosen, label, seed, folder, threads, allow_unisolated, where, store, problems, regrade)
+    asked = EvalRequest(chosen, label, seed, folder, threads, allow_unisolated, where, store, problems, regrade)
     say_results(asked)
 
 
@@ -100,16 +100,16 @@ def of_model(recipe: Recipe, model: str, context: int | None, server: str) -> Re
     return replace(recipe, model=subject, evaluate=plan)
 
 
-def say_results(asked: Exams) -> None:
+def say_results(asked: EvalRequest) -> None:
     """Evaluate, showing how far it is, and print the scorecard."""
     from rich.console import Console
 
-    from archer.evaluation.model import examine
+    from archer.evaluation.model import evaluate_model
     from archer.evaluation.scorecard import WIDTH, scorecard
-    from archer.runs.progress import Meter
+    from archer.runs.progress import EvalProgress
 
-    with Meter() as meter:
-        results = examine(asked, meter)
+    with EvalProgress() as meter:
+        results = evaluate_model(asked, meter)
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     console.print(scorecard(results), highlight=False, markup=False)

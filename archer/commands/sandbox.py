@@ -12,8 +12,8 @@ from archer.errors import UserError
 
 if TYPE_CHECKING:
     from archer.sandbox import Sandbox
-    from archer.sandbox.base import Input, Run
-    from archer.tools.attacks.bench import Figure
+    from archer.sandbox.base import Input, ProgramRun
+    from archer.tools.attacks.bench import BenchFigure
 
 app = typer.Typer(no_args_is_help=True, help="Where programs run: try it, attack it, measure it.")
 
@@ -36,13 +36,13 @@ def run(
     """Run one program as a reward would, and explain what came of it."""
     from archer.rewards.code import PRELUDE
     from archer.sandbox import open_executor
-    from archer.sandbox.base import Expression, Job, Stdin, in_order
+    from archer.sandbox.base import Expression, ProgramJob, Stdin, in_order
     from archer.sandbox.limits import default_limits
 
     if call and (text or input_file):
         raise UserError("sandbox run: --call gives the program no input; leave out --input and --input-file")
     given: Input = Expression(call) if call else Stdin(read(input_file) if input_file else text)
-    job = Job(read(file), in_order(given), default_limits(), PRELUDE)
+    job = ProgramJob(read(file), in_order(given), default_limits(), PRELUDE)
     opened = open_executor(named(executor, 1, engine, allow_unisolated))
     try:
         [(_, outcome)] = opened.execute([job])
@@ -59,9 +59,9 @@ def attack(
     only: Annotated[str, typer.Option(help="Only attacks of classes whose name holds this.")] = "",
 ) -> None:
     """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect."""
-    from archer.tools.attacks.attack import drill, render
+    from archer.tools.attacks.attack import render, run_attacks
 
-    report = drill(named(executor, workers, engine), only)
+    report = run_attacks(named(executor, workers, engine), only)
     typer.echo(render(report))
     if not report.ok:
         raise typer.Exit(1)
@@ -75,14 +75,14 @@ def bench(
     soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
 ) -> None:
     """Measure latency, throughput, kills, attacks, steadiness and a soak on this machine."""
-    from archer.tools.attacks.attack import drill, refuse_process, summary
+    from archer.tools.attacks.attack import refuse_process, run_attacks, summary
     from archer.tools.attacks.bench import honest_programs, kills, latency, soaked, steadiness, throughput
 
     sandbox = named(executor, workers, engine)
     refuse_process(sandbox)
     for measure in (latency, throughput, kills):
         show(measure(sandbox))
-    show(summary(drill(sandbox)))
+    show(summary(run_attacks(sandbox)))
     show(steadiness(sandbox, honest_programs()))
     if soak:
         show(soaked(sandbox, soak))
@@ -106,7 +106,7 @@ def prove(
 
     found, unknown = real.labelled(form, file, programs) if programs else (real.references(form, file), [])
     with opened(named(executor, workers, engine, allow_unisolated)) as pool, busy(load):
-        judged = real.judge(pool, found, rounds)
+        judged = real.judge_programs(pool, found, rounds)
     for one, reason, detail in judged.failed:
         typer.echo(f"{one.problem.id}: {reason}: {detail}")
     if unknown:
@@ -148,7 +148,7 @@ def read(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error}") from error
 
 
-def explain(run: Run, called: bool) -> None:
+def explain(run: ProgramRun, called: bool) -> None:
     """Print a run: how it ended, why, and what it gave."""
     typer.echo(f"{run.status}{': ' if run.detail else ''}{run.detail}")
     typer.echo(f"exit code {run.exit_code}, {run.seconds:.3f} s elapsed, {run.cpu_seconds:.3f} s of CPU time")
@@ -159,7 +159,7 @@ def explain(run: Run, called: bool) -> None:
             typer.echo(f"--- {name}\n{text.removesuffix(chr(10))}")
 
 
-def show(figures: Iterable[Figure]) -> None:
+def show(figures: Iterable[BenchFigure]) -> None:
     """Print one line a figure."""
     for figure in figures:
         typer.echo(f"{figure.name:38} {figure.value:28} {figure.note}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from archer.leaderboards.layouts import Page
 
 
-class Format(StrEnum):
+class TableFormat(StrEnum):
     """How a table is printed."""
 
     terminal = "terminal"
@@ -26,7 +26,7 @@ class Format(StrEnum):
 
 def table(
     what: Annotated[str, typer.Argument(help="A folder that `archer compare` wrote, or a table: paper-math.")] = "",
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.terminal,
+    form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.terminal,
     results: Annotated[Path | None, typer.Option(help="Results to show; default: the committed and ./results.")] = None,
     any_sampling: Annotated[bool, typer.Option(help="Show results drawn otherwise too, with a mark.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Make every committed table anew.")] = False,
@@ -62,33 +62,37 @@ def keep(*, write: bool, verify: bool) -> None:
         typer.echo("\n".join(upkeep.verify(root)))
 
 
-def show_board(name: str, results: Path | None, form: Format, any_sampling: bool) -> None:
+def show_board(name: str, results: Path | None, form: TableFormat, any_sampling: bool) -> None:
     """Print a table of published and measured numbers."""
     from archer.leaderboards.paper.export import table_csv
     from archer.leaderboards.paper.pages import page
-    from archer.leaderboards.paper.table import open_board, results_folders
+    from archer.leaderboards.paper.table import open_table, results_folders
 
-    board = open_board(name, results_folders(results), any_sampling)
-    if form is Format.csv:
+    board = open_table(name, results_folders(results), any_sampling)
+    if form is TableFormat.csv:
         typer.echo(table_csv(board), nl=False)
     else:
         show_page(page(board), form)
 
 
-def show_page(page: Page, form: Format) -> None:
+def show_page(page: Page, form: TableFormat) -> None:
     """Print a page."""
     from rich.console import Console
 
     from archer.leaderboards import layouts
 
-    if form is Format.terminal:
-        Console().print(layouts.Terminal(page))
+    if form is TableFormat.terminal:
+        Console().print(layouts.TerminalPage(page))
     else:
-        made = {Format.markdown: layouts.markdown, Format.latex: layouts.latex, Format.html: layouts.html}
+        made = {
+            TableFormat.markdown: layouts.markdown,
+            TableFormat.latex: layouts.latex,
+            TableFormat.html: layouts.html,
+        }
         typer.echo(made[form](page), nl=False)
 
 
-def show(out: Path, *, report: bool, form: Format = Format.terminal) -> None:
+def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -> None:
     """Print the table of a comparison and write its files."""
     from rich.console import Console
 
@@ -101,9 +105,9 @@ def show(out: Path, *, report: bool, form: Format = Format.terminal) -> None:
         from archer.leaderboards.report import write_report
 
         write_report(out, standings)
-    if form is Format.terminal:
+    if form is TableFormat.terminal:
         Console().print(render(standings))
-    elif form is Format.csv:
+    elif form is TableFormat.csv:
         typer.echo(table_files(standings)["table.csv"], nl=False)
     else:
         show_page(page(standings), form)

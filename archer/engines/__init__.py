@@ -7,10 +7,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from archer.distributed import Ranks
 from archer.engines.base import Engine
-from archer.engines.native import Native
+from archer.engines.native import NativeEngine
 from archer.errors import MissingError
 from archer.models.loading import files_digests, load_model
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.recipe.sections import Recipe
 
 
@@ -33,7 +33,7 @@ def open_engine(
         return open_vllm(recipe, tokenizer, ranks or Ranks())
     autocast = torch.bfloat16 if recipe.update.bf16 else None
     own = load_model(recipe.model)[0] if model is None else model
-    prompts, files = Prompts(tokenizer, recipe.model.template), files_digests(recipe.model)
-    return Native(
+    prompts, files = PromptRenderer(tokenizer, recipe.model.template), files_digests(recipe.model)
+    return NativeEngine(
         own, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context, files, shared=model is not None
     )

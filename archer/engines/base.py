@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
+from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ SEED_BITS = 53  # whole numbers up to here survive every JSON reader, and fit th
 
 
 @dataclass(frozen=True)
-class Answer:
+class Completion:
     """One response as an evaluation keeps it: no token ids, no log-probs.
 
     ``seed`` is :func:`sample_seed`'s; ``tokens`` counts the response's, its end token included.
@@ -34,25 +34,25 @@ class Answer:
     stop: Stop
 
 
-Finished = Callable[[Rollout], None]  # told of each rollout as it is finished, in any order
-More = Callable[[bool], Sequence[Ask]]  # asked for further asks while rows are free; see `Engine.generate`
+OnRollout = Callable[[Rollout], None]  # told of each rollout as it is finished, in any order
+MoreRequests = Callable[[bool], Sequence[Request]]  # asked for further asks while rows are free; see `Engine.generate`
 Weights = Callable[[], Iterator[tuple[str, "Tensor"]]]  # every weight of the policy by its Hugging Face name
-Answered = Callable[[Answer], None]  # the same of answers
+OnCompletion = Callable[[Completion], None]  # the same of answers
 
 
 def ignore(rollout: Rollout) -> None:
-    """The :data:`Finished` that does nothing."""
+    """The :data:`OnRollout` that does nothing."""
 
 
-def no_more(idle: bool) -> Sequence[Ask]:
-    """The :data:`More` that has none."""
+def no_more(idle: bool) -> Sequence[Request]:
+    """The :data:`MoreRequests` that has none."""
     return ()
 
 
-class Respondent(Protocol):
+class Generator(Protocol):
     """What can be evaluated: answers problems, each sample drawn with its own seed."""
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
         """Draw every sample of every ask, telling ``answered`` of each as it is finished; nothing is kept here.
 
         Raises :class:`~archer.errors.EngineError` when the engine fails, and
@@ -69,17 +69,17 @@ class Respondent(Protocol):
         ...
 
 
-class Engine(Respondent, Protocol):
+class Engine(Generator, Protocol):
     """What can be trained with too: samples responses with their log-probs, of weights that move."""
 
     def generate(
-        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
     ) -> list[Rollout]:
         """Return one rollout for every sample of every ask, in the order asked; tell ``finished`` of each.
 
         While rows are free and none waits, ``more(False)`` is asked for further asks, so that they start before the
         slowest row ends; ``more(True)`` when nothing is under way: only then an empty answer is the last word.
-        Raises what :meth:`Respondent.answer` raises.
+        Raises what :meth:`Generator.complete` raises.
         """
         ...
 

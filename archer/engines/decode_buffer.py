@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from archer.engines.base import Answer, sample_seed
+from archer.engines.base import Completion, sample_seed
 from archer.types import Problem, Rollout, Stop
 
 
 @dataclass(frozen=True)
-class Row:
+class SampleRow:
     """One sequence asked for: where it belongs in the answer, and what it is."""
 
     place: int
@@ -24,10 +24,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedRow:
     """A row that is finished: its columns (N,), on the CPU."""
 
-    row: Row
+    row: SampleRow
     columns: tuple[Tensor, Tensor, Tensor]  # tokens, log-probs, entropies
     text: str
     stop: Stop
@@ -38,22 +38,22 @@ class Ended:
         row = self.row
         return Rollout(row.problem, row.sample, row.prompt, tokens, logps, entropies, self.text, self.stop, version)
 
-    def answer(self) -> Answer:
+    def completion(self) -> Completion:
         """Return what an evaluation keeps."""
         row = self.row
         seed = sample_seed(row.seed, row.problem.id, row.sample)
-        return Answer(row.problem, row.sample, seed, self.text, len(self.columns[0]), self.stop)
+        return Completion(row.problem, row.sample, seed, self.text, len(self.columns[0]), self.stop)
 
 
 @dataclass
-class Board:
+class DecodeBuffer:
     """Columns beside the cache's rows.
 
     A row that is ``done`` counts no further: what is drawn for it until it is taken out falls on its last column,
     which no response reaches.
     """
 
-    rows: list[Row]
+    rows: list[SampleRow]
     token_SN: Tensor
     logp_SN: Tensor
     entropy_SN: Tensor
@@ -68,7 +68,7 @@ class Board:
             self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S, self.last_S, self.done_S,
         )  # fmt: skip
 
-    def place(self, rows: slice, taken: Sequence[Row], uniform_SN: Tensor) -> None:
+    def place(self, rows: slice, taken: Sequence[SampleRow], uniform_SN: Tensor) -> None:
         """Begin ``taken`` in ``rows``, the last of all."""
         self.rows[rows.start :] = taken
         self.uniform_SN[rows, : uniform_SN.shape[1]] = uniform_SN.to(self.uniform_SN.device)
@@ -119,10 +119,10 @@ class Board:
         return hole_S, mover_S, kept
 
 
-def new_board(capacity: int, tokens: int, device: torch.device) -> Board:
+def new_buffer(capacity: int, tokens: int, device: torch.device) -> DecodeBuffer:
     """Return empty columns for ``capacity`` rows of at most ``tokens`` new tokens."""
     shape = (capacity, tokens + 1)
-    return Board(
+    return DecodeBuffer(
         rows=[],
         token_SN=torch.zeros(shape, dtype=torch.long, device=device),
         logp_SN=torch.zeros(shape, device=device),

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import openai
 
-from archer.engines.base import Answer, Answered, sample_seed
-from archer.engines.replies import CARDS, COMPLETION, Completion, shaped
+from archer.engines.base import Completion, OnCompletion, sample_seed
+from archer.engines.replies import CARDS, COMPLETION, ChatCompletion, shaped
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.models.prompts import messages
-from archer.types import Ask, Json, Problem, Sampling, Stop
+from archer.types import Json, Problem, Request, Sampling, Stop
 
 STOPS: Mapping[str, Stop] = {"stop": "end", "length": "length"}
 TELL_ALL = ("vllm", "sglang")  # owners, by /v1/models, that take more than OpenAI's own parameters
@@ -32,7 +32,7 @@ HEADERS = {"User-Agent": "archer"}
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """What a server says of the model it serves."""
 
     url: str
@@ -49,16 +49,16 @@ class Served:
 
 
 @dataclass(frozen=True)
-class OpenAI:
-    """A :class:`~archer.engines.base.Respondent`; at most ``slots`` requests are under way."""
+class OpenAIGenerator:
+    """A :class:`~archer.engines.base.Generator`; at most ``slots`` requests are under way."""
 
-    served: Served
+    served: ServedModel
     switches: Mapping[str, Json] = field(default_factory=dict)
     slots: int = 64
     retries: int = RETRIES
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
-        """Request every sample; see :class:`archer.engines.base.Respondent`.
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+        """Request every sample; see :class:`archer.engines.base.Generator`.
 
         Raises ModelError and DataError for requests that the server refuses, EngineError for one that it still
         fails to answer after every retry, or whose answer is no response.
@@ -78,7 +78,7 @@ class OpenAI:
         return {"name": "openai", "url": self.served.url, "sent": sorted(self._more(Sampling()))}
 
     async def _all(
-        self, rows: Iterable[tuple[Problem, int, int]], side: int, sampling: Sampling, answered: Answered
+        self, rows: Iterable[tuple[Problem, int, int]], side: int, sampling: Sampling, answered: OnCompletion
     ) -> None:
         async def work(client: openai.AsyncOpenAI) -> None:
             for problem, sample, seed in rows:  # one iterator, from which every worker takes its next
@@ -93,7 +93,7 @@ class OpenAI:
 
     async def _one(
         self, client: openai.AsyncOpenAI, problem: Problem, sample: int, seed: int, sampling: Sampling
-    ) -> Answer:
+    ) -> Completion:
         where = f"{self.served.url}: problem {problem.id}, sample {sample}"
         more = self._more(sampling)
         if self.switches:
@@ -107,7 +107,7 @@ class OpenAI:
         except openai.APIError as error:
             raise failure(where, error) from error
         done = shaped(where, reply.text, COMPLETION, "a chat completion")
-        return read(where, done, Answer(problem, sample, seed, "", 0, "error"))
+        return read(where, done, Completion(problem, sample, seed, "", 0, "error"))
 
     def _more(self, sampling: Sampling) -> dict[str, Json]:
         if self.served.owner in TELL_ALL:
@@ -116,11 +116,11 @@ class OpenAI:
 
 
 def said(problem: Problem, switches: Mapping[str, Json]) -> Json:
-    """Return what :meth:`OpenAI.prompt` returns, for readers of stored samples that ask no server."""
+    """Return what :meth:`OpenAIGenerator.prompt` returns, for readers of stored samples that ask no server."""
     return {"messages": messages(problem), "switches": dict(switches)}
 
 
-def read(where: str, done: Completion, asked: Answer) -> Answer:
+def read(where: str, done: ChatCompletion, asked: Completion) -> Completion:
     """Return the answer in a completion. Raises EngineError when it is not a whole response, or not counted."""
     choice = done.choices[0] if done.choices else None
     stop = STOPS.get(choice.finish_reason or "") if choice else None
@@ -133,7 +133,7 @@ def read(where: str, done: Completion, asked: Answer) -> Answer:
     if thought:  # a server that takes the thinking out of the text: graders look for its end
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
     text = text.encode("utf-8", "replace").decode()  # a half character, cut by the token limit, is none
-    return Answer(asked.problem, asked.sample, asked.seed, text, done.usage.completion_tokens, stop)
+    return Completion(asked.problem, asked.sample, asked.seed, text, done.usage.completion_tokens, stop)
 
 
 def failure(where: str, error: openai.APIError) -> ArcherError:
@@ -154,7 +154,7 @@ def first(group: BaseExceptionGroup) -> BaseException:
     return min(own, key=lambda error: isinstance(error, Exception))
 
 
-def find_served(url: str, model: str) -> Served:
+def find_served(url: str, model: str) -> ServedModel:
     """Ask a server what it says of a model.
 
     Raises ModelError when it does not serve that name, EngineError when it does not answer, or with nonsense.
@@ -173,12 +173,12 @@ def find_served(url: str, model: str) -> Served:
             raise failure(url, error) from error
         cards = {card.id: card for card in shaped(f"{url}/models", reply.text, CARDS, "a list of models").data}
         if not cards:  # a server that lists none is taken at its word when it answers
-            return Served(url, model, "")
+            return ServedModel(url, model, "")
         if model not in cards:
             raise ModelError(f"{url}: serves no {model!r}; it names {', '.join(sorted(cards)[:8])}")
         card = cards[model]
         version = ask_version(client, url) if card.owned_by in TELL_ALL else ""
-    return Served(url, model, card.owned_by or "", card.root or "", version, card.max_model_len)
+    return ServedModel(url, model, card.owned_by or "", card.root or "", version, card.max_model_len)
 
 
 def ask_version(client: openai.OpenAI, url: str) -> str:

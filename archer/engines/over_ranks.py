@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from archer.distributed import Ranks
-from archer.engines.base import Answer, Answered, Respondent
-from archer.types import Ask, Json, Problem, Sampling
+from archer.engines.base import Completion, Generator, OnCompletion
+from archer.types import Json, Problem, Request, Sampling
 
 T = TypeVar("T")
 ROUND = 4096  # samples of a rank between two gatherings: what a kill may lose
-Errand = tuple[list[Ask], Sampling]
+Errand = tuple[list[Request], Sampling]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A :class:`~archer.engines.base.Respondent` over all ranks; the others must be in :meth:`lead` too."""
+class GeneratorOverRanks:
+    """A :class:`~archer.engines.base.Generator` over all ranks; the others must be in :meth:`lead` too."""
 
-    engine: Respondent
+    engine: Generator
     ranks: Ranks
 
-    def lead(self, work: Callable[[Respondent], T]) -> T | None:
+    def lead(self, work: Callable[[Generator], T]) -> T | None:
         """Return what ``work`` makes of this respondent, on rank 0; answer for it and return None on the others."""
         if self.ranks.world == 1:
             return work(self.engine)
@@ -35,8 +35,8 @@ class Spread:
         finally:
             self._sent(None)
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
-        """Draw every sample, each on one rank; see :class:`archer.engines.base.Respondent`."""
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+        """Draw every sample, each on one rank; see :class:`archer.engines.base.Generator`."""
         rows = [(ask, sample) for ask in asks for sample in ask.samples]
         size = ROUND * self.ranks.world
         for start in range(0, len(rows), size):
@@ -55,21 +55,21 @@ class Spread:
     def _sent(self, errand: Errand | None) -> Errand | None:
         return self.ranks.broadcast("an evaluation's next samples", errand)
 
-    def _share(self, asks: list[Ask], sampling: Sampling, answered: Answered | None) -> None:
+    def _share(self, asks: list[Request], sampling: Sampling, answered: OnCompletion | None) -> None:
         """Answer this rank's samples; where somebody listens, the others' too, once all have answered."""
         rows = [(ask, sample) for ask in asks for sample in ask.samples]
-        own: list[Answer] = []
-        self.engine.answer(together(rows[self.ranks.rank :: self.ranks.world]), sampling, answered or own.append)
+        own: list[Completion] = []
+        self.engine.complete(together(rows[self.ranks.rank :: self.ranks.world]), sampling, answered or own.append)
         for answers in self.ranks.gather("the answers of an evaluation", own):
             for answer in answers:
                 if answered:
                     answered(answer)
 
 
-def together(rows: Sequence[tuple[Ask, int]]) -> list[Ask]:
+def together(rows: Sequence[tuple[Request, int]]) -> list[Request]:
     """Gather samples into one request for each that they came from."""
     samples: dict[int, list[int]] = {}
-    asks: dict[int, Ask] = {}
+    asks: dict[int, Request] = {}
     for ask, sample in rows:
         samples.setdefault(id(ask), []).append(sample)
         asks[id(ask)] = ask

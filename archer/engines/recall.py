@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archer.engines.base import Answered
+from archer.engines.base import OnCompletion
 from archer.errors import DataError
-from archer.types import Ask, Json, Problem, Sampling
+from archer.types import Json, Problem, Request, Sampling
 
 
 @dataclass(frozen=True)
-class Recall:
+class StoredGenerator:
     """Names samples as the engine did that drew them: by its prompts and its description."""
 
     render: Callable[[Problem], Json]
     description: Mapping[str, Json]
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
         """Raise DataError: what is asked for is what the store lacks."""
         missing = sum(len(ask.samples) for ask in asks)
         if missing:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What ``/models`` says of one model."""
 
     id: str
@@ -24,14 +24,14 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Cards:
+class ModelCards:
     """The reply of ``/models``."""
 
-    data: tuple[Card, ...]
+    data: tuple[ModelCard, ...]
 
 
 @dataclass(frozen=True)
-class Message:
+class ChatMessage:
     """A response, and its thinking where the server takes that out of the text."""
 
     content: str | None = None
@@ -40,29 +40,29 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChatChoice:
     """A message and why it ended."""
 
-    message: Message
+    message: ChatMessage
     finish_reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Usage:
+class ChatUsage:
     """The tokens of a response."""
 
     completion_tokens: Annotated[int, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
-class Completion:
+class ChatCompletion:
     """The reply of ``/chat/completions``."""
 
-    choices: tuple[Choice, ...]
-    usage: Usage | None = None
+    choices: tuple[ChatChoice, ...]
+    usage: ChatUsage | None = None
 
 
-CARDS, COMPLETION = TypeAdapter(Cards), TypeAdapter(Completion)
+CARDS, COMPLETION = TypeAdapter(ModelCards), TypeAdapter(ChatCompletion)
 
 
 def shaped(where: str, text: str, reader: TypeAdapter[T], what: str) -> T:

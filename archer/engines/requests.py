@@ -7,36 +7,38 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.base import Finished
-from archer.engines.decode_buffer import Ended, Row
+from archer.engines.base import OnRollout
+from archer.engines.decode_buffer import FinishedRow, SampleRow
 from archer.errors import DataError, ModelError
-from archer.models.prompts import Encoder
-from archer.types import Ask, Rollout, Sampling
+from archer.models.prompts import PromptEncoder
+from archer.types import Request, Rollout, Sampling
 
 THINK = "<think>"
 TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
 
 
 def rows_of(
-    asks: Sequence[Ask], prompts: Encoder, sampling: Sampling, context: int | None, first: int = 0
-) -> list[Row]:
+    asks: Sequence[Request], prompts: PromptEncoder, sampling: Sampling, context: int | None, first: int = 0
+) -> list[SampleRow]:
     """Return one row a sample, placed from ``first`` on. Raises DataError for one too long for the model."""
-    rows: list[Row] = []
+    rows: list[SampleRow] = []
     for ask in asks:
         prompt = prompts.encode(ask.problem)
         check_width(ask.problem.id, len(prompt), sampling.max_tokens, context)
         rows += [
-            Row(first + len(rows) + place, ask.problem, sample, ask.seed, prompt)
+            SampleRow(first + len(rows) + place, ask.problem, sample, ask.seed, prompt)
             for place, sample in enumerate(ask.samples)
         ]
     return rows
 
 
-def collected(version: int, finished: Finished, run: Callable[[Callable[[Ended], None]], None]) -> list[Rollout]:
+def collect_rollouts(
+    version: int, finished: OnRollout, run: Callable[[Callable[[FinishedRow], None]], None]
+) -> list[Rollout]:
     """Return the rollouts of the rows that ``run`` tells of, in the order asked, telling ``finished`` of each."""
     done: dict[int, Rollout] = {}
 
-    def keep(ended: Ended) -> None:
+    def keep(ended: FinishedRow) -> None:
         rollout = ended.rollout(version)
         done[ended.row.place] = rollout
         finished(rollout)

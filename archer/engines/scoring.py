@@ -20,18 +20,18 @@ Pair = tuple[Ids, Ids]  # a context and its continuation, neither of them empty
 
 
 @dataclass(frozen=True)
-class Score:
+class LikelihoodScore:
     """``logp`` of a continuation in nats, and whether it is what greedy decoding would have written."""
 
     logp: float
     greedy: bool
 
 
-Scored = Callable[[int, Score], None]  # told of each pair's place and score as it is known, in any order
+Scored = Callable[[int, LikelihoodScore], None]  # told of each pair's place and score as it is known, in any order
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoringRow:
     """One input of the model, with the places of all pairs it answers; ``first`` is the first position needed."""
 
     tokens: Ids
@@ -40,7 +40,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Scorer:
+class LikelihoodScorer:
     """Scores pairs with any Hugging Face causal LM.
 
     A batch holds at most ``tokens`` input tokens, padding included, and at most ``logits`` values of logits,
@@ -53,13 +53,13 @@ class Scorer:
     autocast: torch.dtype | None = None
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[Pair], scored: Scored = lambda place, score: None) -> list[Score]:
+    def score(self, pairs: Sequence[Pair], scored: Scored = lambda place, score: None) -> list[LikelihoodScore]:
         """Return one score a pair, in order. Raises DataError for an empty context or continuation.
 
         Pairs with the same input (the one-letter answers of a question) share one row. Rows are padded on the
         right, where a causal model does not look, so neither padding nor company changes a score.
         """
-        found: dict[int, Score] = {}
+        found: dict[int, LikelihoodScore] = {}
         device = self.model.device
         self.model.eval()
         with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
@@ -69,9 +69,9 @@ class Scorer:
                     scored(place, score)
         return [found[place] for place in range(len(pairs))]
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def _batches(self, rows: Sequence[ScoringRow]) -> Iterator[list[ScoringRow]]:
         """Cut rows, longest first so that little is padded and memory runs out at once or never, into batches."""
-        batch: list[Row] = []
+        batch: list[ScoringRow] = []
         for row in sorted(rows, key=lambda row: (-len(row.tokens), row.tokens)):
             width = len(batch[0].tokens) if batch else len(row.tokens)
             kept = width - min([row.first, *(other.first for other in batch)])
@@ -83,7 +83,7 @@ class Scorer:
         if batch:
             yield batch
 
-    def _forward(self, batch: Sequence[Row], pairs: Sequence[Pair]) -> Iterator[tuple[int, Score]]:
+    def _forward(self, batch: Sequence[ScoringRow], pairs: Sequence[Pair]) -> Iterator[tuple[int, LikelihoodScore]]:
         first = min(row.first for row in batch)
         device = self.model.device
         token_BT = pad_sequence([torch.tensor(row.tokens) for row in batch], batch_first=True).to(device)
@@ -97,7 +97,7 @@ class Scorer:
                 yield place, score_of(logits_KV[end - len(continuation) : end], continuation)
 
 
-def to_rows(pairs: Sequence[Pair]) -> list[Row]:
+def to_rows(pairs: Sequence[Pair]) -> list[ScoringRow]:
     """Return the different inputs: context and continuation but for its last token, which is only predicted."""
     places: dict[Ids, list[int]] = {}
     for place, (context, continuation) in enumerate(pairs):
@@ -105,14 +105,14 @@ def to_rows(pairs: Sequence[Pair]) -> list[Row]:
             raise DataError(f"pair {place}: nothing to score: {len(context)} and {len(continuation)} tokens")
         places.setdefault((*context, *continuation[:-1]), []).append(place)
     return [
-        Row(tokens, tuple(own), len(tokens) - max(len(pairs[place][1]) for place in own))
+        ScoringRow(tokens, tuple(own), len(tokens) - max(len(pairs[place][1]) for place in own))
         for tokens, own in places.items()
     ]
 
 
-def score_of(logits_NV: Tensor, continuation: Ids) -> Score:
+def score_of(logits_NV: Tensor, continuation: Ids) -> LikelihoodScore:
     """Return the score of a continuation from the logits that predict it, in float32 whatever they came in."""
     logits_NV = logits_NV.float()
     target_N = torch.tensor(continuation, device=logits_NV.device)
     logp_N = logits_NV.gather(-1, target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
-    return Score(float(logp_N.double().sum()), bool((logits_NV.argmax(-1) == target_N).all()))
+    return LikelihoodScore(float(logp_N.double().sum()), bool((logits_NV.argmax(-1) == target_N).all()))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from archer.engines.base import Answer, Answered, Finished, More, Weights, ignore, no_more, sample_seed
-from archer.types import Ask, Json, Problem, Rollout, Sampling, Stop
+from archer.engines.base import Completion, MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more, sample_seed
+from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 
 
 @dataclass
-class Scripted:
+class ScriptedEngine:
     """``script(problem, sample)`` is the response's text; its characters stand for its tokens."""
 
     script: Callable[[Problem, int], str]
@@ -24,7 +24,7 @@ class Scripted:
         """Nothing was started."""
 
     def generate(
-        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
     ) -> list[Rollout]:
         """Return the script's answers, cut at ``max_tokens`` characters."""
         rollouts: list[Rollout] = []
@@ -36,13 +36,13 @@ class Scripted:
             asks = more(True)
         return rollouts
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
         """Give the script's answers, cut at ``max_tokens`` characters."""
         for ask in asks:
             for sample in ask.samples:
                 one = self._rollout(ask.problem, sample, sampling)
                 seed = sample_seed(ask.seed, ask.problem.id, sample)
-                answered(Answer(ask.problem, sample, seed, one.text, len(one.tokens), one.stop))
+                answered(Completion(ask.problem, sample, seed, one.text, len(one.tokens), one.stop))
 
     def prompt(self, problem: Problem) -> Json:
         """Return the problem's own prompt."""

@@ -14,7 +14,7 @@ from pydantic import with_config
 
 from archer.errors import DataError, did_you_mean
 from archer.recipe.config import STRICT, read_yaml, typed
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.system import suite
 from archer.types import Problem, Sampling
 
@@ -32,7 +32,7 @@ class Benchmark:
 
     name: str
     title: str
-    data: Source
+    data: DataSource
     problems: int
     sha256: str
     samples: int

@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from archer.engines.base import Answer, Respondent, sample_seed
-from archer.evaluation.loaded import Exam
-from archer.rewards.grading import Grader, Started
-from archer.runs.samples import Kept, Samples, key, seconds
-from archer.types import Ask, Json, Problem, Result
+from archer.engines.base import Completion, Generator, sample_seed
+from archer.evaluation.loaded import LoadedBenchmark
+from archer.rewards.grading import Grader, RunsUnderWay
+from archer.runs.samples import Samples, StoredSample, sample_key, seconds
+from archer.types import Json, Problem, Request, Result
 
 T = TypeVar("T")
 LONGEST_ANSWER = 100  # characters of an answer that a result keeps: enough to vote with, and to look at
 
 
 @dataclass(frozen=True)
-class Examinee:
+class ModelUnderTest:
     """Who is examined: a table's row, the training seed, the steps behind the weights, their sha256 and origin.
 
     ``doubt`` is what to say where stored samples are taken that may be another's.
@@ -35,7 +35,7 @@ class Examinee:
 
 
 @dataclass(frozen=True)
-class Slot:
+class SampleSlot:
     """One sample to be had: of which problem, which of its samples, and the store's name for it."""
 
     problem: Problem
@@ -43,14 +43,14 @@ class Slot:
     key: str
 
 
-class Watch(Protocol):
+class EvalWatcher(Protocol):
     """Who watches an evaluation."""
 
     def begin(self, benchmark: str, stored: int, total: int) -> None:
         """Hear how many samples there are to be, and how many are there already."""
         ...
 
-    def see(self, kept: Kept) -> None:
+    def see(self, kept: StoredSample) -> None:
         """Hear of a sample that was drawn."""
         ...
 
@@ -59,24 +59,29 @@ class Watch(Protocol):
         ...
 
 
-class Unwatched:
-    """The :class:`Watch` of an evaluation within a training run."""
+class SilentWatcher:
+    """The :class:`EvalWatcher` of an evaluation within a training run."""
 
     def begin(self, benchmark: str, stored: int, total: int) -> None: ...
-    def see(self, kept: Kept) -> None: ...
+    def see(self, kept: StoredSample) -> None: ...
     def say(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
-class Hear:
+class SampleListeners:
     """What is told of a fresh sample: the grader, which may run its program at once, and who watches."""
 
-    started: Started
-    watch: Watch
+    started: RunsUnderWay
+    watch: EvalWatcher
 
 
 def evaluate(
-    engine: Respondent, grader: Grader, exam: Exam, who: Examinee, store: Samples, watch: Watch | None = None
+    engine: Generator,
+    grader: Grader,
+    exam: LoadedBenchmark,
+    who: ModelUnderTest,
+    store: Samples,
+    watch: EvalWatcher | None = None,
 ) -> Result:
     """Have K samples of every problem, drawing what ``store`` lacks, grade them, return all outcomes.
 
@@ -85,9 +90,9 @@ def evaluate(
     """
     started = grader.begin()
     slots = slots_of(engine, exam, who)
-    kept = draw(engine, exam, who, slots, store, Hear(started, watch or Unwatched()))
+    kept = draw(engine, exam, who, slots, store, SampleListeners(started, watch or SilentWatcher()))
     answers = [
-        Answer(slot.problem, slot.sample, one.seed, one.text, one.tokens, one.stop)
+        Completion(slot.problem, slot.sample, one.seed, one.text, one.tokens, one.stop)
         for slot, one in zip(slots, kept, strict=True)
     ]
     start = time.perf_counter()
@@ -110,7 +115,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def slots_of(engine: Respondent, exam: Exam, who: Examinee) -> list[Slot]:
+def slots_of(engine: Generator, exam: LoadedBenchmark, who: ModelUnderTest) -> list[SampleSlot]:
     """Return every sample of an exam, problem by problem, each under the name that a store knows it by."""
     sampling, description = exam.benchmark.sampling, engine.describe()
     found = []
@@ -118,39 +123,46 @@ def slots_of(engine: Respondent, exam: Exam, who: Examinee) -> list[Slot]:
         prompt = engine.prompt(problem)
         for sample in range(exam.benchmark.samples):
             seed = sample_seed(who.seed, problem.id, sample)
-            found.append(Slot(problem, sample, key(who.weights, description, prompt, sampling, seed, sample)))
+            found.append(
+                SampleSlot(problem, sample, sample_key(who.weights, description, prompt, sampling, seed, sample))
+            )
     return found
 
 
 def draw(
-    engine: Respondent, exam: Exam, who: Examinee, slots: Sequence[Slot], store: Samples, hear: Hear
-) -> list[Kept]:
+    engine: Generator,
+    exam: LoadedBenchmark,
+    who: ModelUnderTest,
+    slots: Sequence[SampleSlot],
+    store: Samples,
+    hear: SampleListeners,
+) -> list[StoredSample]:
     """Return the samples of ``slots`` in order: those of ``store`` as they are, the rest drawn and put there."""
-    kept = store.recall({slot.key for slot in slots})
+    kept = store.get({slot.key for slot in slots})
     hear.watch.begin(exam.benchmark.name, len(kept), len(slots))
     hear.watch.say(who.doubt if kept else "")
     names = {(slot.problem.id, slot.sample): slot.key for slot in slots}
 
-    def keep(answer: Answer) -> None:
+    def keep(answer: Completion) -> None:
         name = names[answer.problem.id, answer.sample]
         kept[name] = store.put(name, answer)
         hear.started.put(answer)
         hear.watch.see(kept[name])
 
-    engine.answer(asks([slot for slot in slots if slot.key not in kept], who.seed), exam.benchmark.sampling, keep)
+    engine.complete(asks([slot for slot in slots if slot.key not in kept], who.seed), exam.benchmark.sampling, keep)
     return [kept[slot.key] for slot in slots]
 
 
-def asks(slots: Sequence[Slot], seed: int) -> list[Ask]:
+def asks(slots: Sequence[SampleSlot], seed: int) -> list[Request]:
     """Gather slots into one request a problem."""
     samples: dict[str, list[int]] = {}
     problems = {slot.problem.id: slot.problem for slot in slots}
     for slot in slots:
         samples.setdefault(slot.problem.id, []).append(slot.sample)
-    return [Ask(problems[name], tuple(numbers), seed) for name, numbers in samples.items()]
+    return [Request(problems[name], tuple(numbers), seed) for name, numbers in samples.items()]
 
 
-def prompts_digest(engine: Respondent, exam: Exam) -> str:
+def prompts_digest(engine: Generator, exam: LoadedBenchmark) -> str:
     """Return the sha256 of all that the model is given, problem by problem."""
     prompts = [engine.prompt(problem) for problem in exam.problems]
     return hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from archer.types import Problem
 
 
 @dataclass(frozen=True)
-class Exam:
+class LoadedBenchmark:
     """A benchmark with its problems, checked against the count and checksum it pins.
 
     ``notes`` say what could not be checked; they belong beside every number that comes of it.
@@ -25,12 +25,12 @@ class Exam:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
 
-    def part(self, problems: int, samples: int) -> Exam:
+    def part(self, problems: int, samples: int) -> LoadedBenchmark:
         """Return the exam cut to its first ``problems`` with ``samples`` each: for curves, not for tables."""
         return replace(self, benchmark=replace(self.benchmark, samples=samples), problems=self.problems[:problems])
 
 
-def open_exam(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> Exam:
+def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> LoadedBenchmark:
     """Load a benchmark's problems, from the file or folder that ``data`` gives for its name or from the hub.
 
     ``samples`` overrides its K. Raises DataError when they are not as pinned, and for rows from the hub
@@ -50,7 +50,7 @@ def open_exam(name: str, samples: int | None = None, data: Mapping[str, Path] | 
         note = f"{name}: no checksum is pinned: the rows of {benchmark.data.path} are taken as they are"
         warnings.warn(note, stacklevel=2)
         notes = (*notes, note)
-    return Exam(replace(benchmark, samples=samples or benchmark.samples), problems, notes)
+    return LoadedBenchmark(replace(benchmark, samples=samples or benchmark.samples), problems, notes)
 
 
 def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import torch
 
-from archer.engines.base import Respondent
+from archer.engines.base import Generator
 from archer.errors import MissingError, RunFolderError
 from archer.evaluation.benchmark import fingerprint
-from archer.evaluation.evaluate import Examinee, Watch, evaluate, prompts_digest
-from archer.evaluation.loaded import Exam, open_exam
-from archer.evaluation.target import Subject, open_subject, recalled
+from archer.evaluation.evaluate import EvalWatcher, ModelUnderTest, evaluate, prompts_digest
+from archer.evaluation.loaded import LoadedBenchmark, load_benchmark
+from archer.evaluation.target import EvalTarget, open_target, stored_target
 from archer.problems.streams import judges_programs
 from archer.recipe.config import merged
-from archer.recipe.sections import Recipe, Source
+from archer.recipe.sections import DataSource, Recipe
 from archer.rewards.grading import Grader, where_programs_ran
-from archer.runs.folder import Journal, read_manifest
+from archer.runs.folder import RunWriter, read_manifest
 from archer.runs.results import read_result
-from archer.runs.samples import Store
+from archer.runs.samples import SampleStore
 from archer.sandbox import Sandbox, open_executor
 from archer.sandbox.base import Executor
 from archer.system import provenance
@@ -31,7 +31,7 @@ from archer.types import Json, Result
 
 
 @dataclass(frozen=True)
-class Exams:
+class EvalRequest:
     """What ``archer eval`` asks for: a recipe's model as it is, on the recipe's benchmarks.
 
     ``data`` says where benchmarks' rows lie, ``store`` where samples are kept (none: ``out/samples``). ``problems``
@@ -50,7 +50,7 @@ class Exams:
     regrade: bool = False
 
 
-def examine(asked: Exams, watch: Watch) -> list[Result]:
+def evaluate_model(asked: EvalRequest, watch: EvalWatcher) -> list[Result]:
     """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
 
     A result of fewer samples than are asked for now is replaced by one of all, its own samples the first of them.
@@ -61,38 +61,39 @@ def examine(asked: Exams, watch: Watch) -> list[Result]:
     with ExitStack() as stack:
         if asked.threads:
             torch.set_num_threads(asked.threads)
-        exams = open_exams(recipe, asked.data)
+        exams = load_benchmarks(recipe, asked.data)
         if asked.regrade:
             refuse_without_samples(asked, exams)
         executor = open_sandbox(recipe, [exam.benchmark.data for exam in exams], asked.unisolated, stack)
-        subject = recalled(recipe, asked.out) if asked.regrade else open_subject(recipe)
+        subject = stored_target(recipe, asked.out) if asked.regrade else open_target(recipe)
         stack.callback(subject.close)
         grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
         from_where = {**origin(recipe, executor), "server": subject.server}
-        journal = Journal(asked.out, manifest(asked, subject, from_where))
+        journal = RunWriter(asked.out, eval_manifest(asked, subject, from_where))
         stack.callback(journal.close)
         doubt = "" if asked.regrade else subject.doubt
-        who = Examinee(asked.label, asked.seed, 0, from_where, subject.weights, doubt)
-        hall = Hall(subject.engine, grader, journal, watch)
+        who = ModelUnderTest(asked.label, asked.seed, 0, from_where, subject.weights, doubt)
+        hall = EvalContext(subject.engine, grader, journal, watch)
         return [
-            one(asked, exam, replace(who, provenance={**from_where, "notes": list(exam.notes)}), hall) for exam in exams
+            evaluate_benchmark(asked, exam, replace(who, provenance={**from_where, "notes": list(exam.notes)}), hall)
+            for exam in exams
         ]
 
 
 @dataclass(frozen=True)
-class Hall:
+class EvalContext:
     """What all of an evaluation's benchmarks share."""
 
-    engine: Respondent
+    engine: Generator
     grader: Grader
-    journal: Journal
-    watch: Watch
+    journal: RunWriter
+    watch: EvalWatcher
 
 
-def one(asked: Exams, exam: Exam, who: Examinee, hall: Hall) -> Result:
+def evaluate_benchmark(asked: EvalRequest, exam: LoadedBenchmark, who: ModelUnderTest, hall: EvalContext) -> Result:
     """Evaluate one benchmark, or return the result that this very evaluation left before."""
     name = exam.benchmark.name  # also of its part: the samples are the same
-    exam = exam if asked.problems is None else first(exam, asked.problems)
+    exam = exam if asked.problems is None else first_problems(exam, asked.problems)
     path = hall.journal.final(exam.benchmark.name)
     before = read_result(path) if path.exists() else None
     if before is not None:
@@ -101,15 +102,15 @@ def one(asked: Exams, exam: Exam, who: Examinee, hall: Hall) -> Result:
             hall.watch.say(other_versions(before, hall.grader, exam))
             return before
     made = {**provenance(), "engine": hall.engine.describe(), "server": who.provenance["server"]}
-    with Store(store_of(asked, name), made) as store:
+    with SampleStore(store_of(asked, name), made) as store:
         result = evaluate(hall.engine, hall.grader, exam, who, store, hall.watch)
     hall.journal.result(result, final=True)
     if before is not None:
-        hall.watch.say(changes(before, result))
+        hall.watch.say(verdict_changes(before, result))
     return result
 
 
-def first(exam: Exam, problems: int) -> Exam:
+def first_problems(exam: LoadedBenchmark, problems: int) -> LoadedBenchmark:
     """Return an exam's first problems as a benchmark of another name and checksum: no table takes it for the whole."""
     part = exam.part(problems, exam.benchmark.samples)
     if len(part.problems) == len(exam.problems):
@@ -118,12 +119,12 @@ def first(exam: Exam, problems: int) -> Exam:
     return replace(part, benchmark=replace(part.benchmark, name=name, problems=problems, sha256=sha256))
 
 
-def store_of(asked: Exams, name: str) -> Path:
+def store_of(asked: EvalRequest, name: str) -> Path:
     """Return the file of a benchmark's samples."""
     return (asked.store or asked.out / "samples") / f"{name}.jsonl"
 
 
-def refuse_without_samples(asked: Exams, exams: Sequence[Exam]) -> None:
+def refuse_without_samples(asked: EvalRequest, exams: Sequence[LoadedBenchmark]) -> None:
     """Raise RunFolderError, before anything is written, where there is nothing to grade again."""
     for exam in exams:
         path = store_of(asked, exam.benchmark.name)
@@ -131,7 +132,7 @@ def refuse_without_samples(asked: Exams, exams: Sequence[Exam]) -> None:
             raise RunFolderError(f"--regrade: {path}: no such file of samples; give the --out (or --store) they are in")
 
 
-def refuse_other(path: Path, before: Result, exam: Exam, who: Examinee, engine: Respondent) -> None:
+def refuse_other(path: Path, before: Result, exam: LoadedBenchmark, who: ModelUnderTest, engine: Generator) -> None:
     """Raise RunFolderError when a result is of another evaluation than the one asked for, or of more samples."""
     benchmark = exam.benchmark
     pairs = {
@@ -149,7 +150,7 @@ def refuse_other(path: Path, before: Result, exam: Exam, who: Examinee, engine: 
             )
 
 
-def other_versions(before: Result, grader: Grader, exam: Exam) -> str:
+def other_versions(before: Result, grader: Grader, exam: LoadedBenchmark) -> str:
     """Return what to say where a finished result was graded by other versions than are here now."""
     now = grader.versions(problem.reward for problem in exam.problems)
     if before.verifier == now:
@@ -157,7 +158,7 @@ def other_versions(before: Result, grader: Grader, exam: Exam) -> str:
     return f"{before.benchmark}: graded by {before.verifier}, here is {now}; --regrade grades its samples again"
 
 
-def changes(before: Result, after: Result) -> str:
+def verdict_changes(before: Result, after: Result) -> str:
     """Return how many verdicts grading again has changed, of the samples that were graded before."""
     flat = [[right for row in result.outcomes for right in row[: before.samples]] for result in (before, after)]
     pairs = list(zip(*flat, strict=True))
@@ -165,16 +166,16 @@ def changes(before: Result, after: Result) -> str:
     return f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
 
 
-def manifest(asked: Exams, subject: Subject, from_where: Mapping[str, Json]) -> dict[str, Json]:
+def eval_manifest(asked: EvalRequest, subject: EvalTarget, from_where: Mapping[str, Json]) -> dict[str, Json]:
     """Return an evaluation's identity and origin."""
     threads = torch.get_num_threads()
     if asked.regrade:  # draws nothing, so it may run on any machine
         threads = (read_manifest(asked.out) or {}).get("threads", threads)
-    own = {"recipe_digest": digest(asked.recipe), "algorithm": asked.label, "seed": asked.seed, "threads": threads}
+    own = {"recipe_digest": eval_digest(asked.recipe), "algorithm": asked.label, "seed": asked.seed, "threads": threads}
     return {**from_where, **own, "weights": subject.weights, "engine": dict(subject.engine.describe())}
 
 
-def digest(recipe: Recipe) -> str:
+def eval_digest(recipe: Recipe) -> str:
     """Return a fingerprint of what all that is drawn from a recipe's model depends on.
 
     What belongs to one benchmark is compared result by result, and each result names the versions that graded it.
@@ -184,18 +185,18 @@ def digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def open_exams(recipe: Recipe, data: Mapping[str, Path] | None = None) -> list[Exam]:
+def load_benchmarks(recipe: Recipe, data: Mapping[str, Path] | None = None) -> list[LoadedBenchmark]:
     """Load the recipe's benchmarks, checked, drawn as the recipe says."""
     plan = recipe.evaluate
     found = []
     for name in plan.benchmarks:
-        exam = open_exam(name, plan.samples, data)
+        exam = load_benchmark(name, plan.samples, data)
         sampling = merged(exam.benchmark.sampling, plan.sampling, "evaluate: sampling")
         found.append(replace(exam, benchmark=replace(exam.benchmark, sampling=sampling)))
     return found
 
 
-def open_sandbox(recipe: Recipe, sources: Sequence[Source], unisolated: bool, stack: ExitStack) -> Executor | None:
+def open_sandbox(recipe: Recipe, sources: Sequence[DataSource], unisolated: bool, stack: ExitStack) -> Executor | None:
     """Start the executor if any source judges programs; ``unisolated`` accepts one that isolates nothing.
 
     Raises MissingError where the recipe's sandbox cannot start and that was not accepted.

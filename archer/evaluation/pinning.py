@@ -20,7 +20,7 @@ CONFIRM = re.compile(r"^confirm:.*\n?(?:[ \t-].*\n?)*", re.MULTILINE)  # with th
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedBenchmark:
     """What was written. ``before`` is the checksum that stood there, empty for none."""
 
     revision: str | None
@@ -30,7 +30,7 @@ class Pinned:
     confirmed: bool
 
 
-def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None = None) -> Pinned:
+def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None = None) -> PinnedBenchmark:
     """Load the rows as the hub gives them and write what they are into the benchmark's YAML.
 
     ``revision`` defaults to the one that is pinned, else to the hub's newest. Rows from ``data`` pin the
@@ -51,7 +51,7 @@ def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None 
         raise DataError(f"{name}: {len(problems)} problems, its YAML says {old.problems}: another data set; not pinned")
     if any(problem.meta.get("private_tests") == 0 for problem in problems):
         raise DataError(f"{name}: rows with public tests only are not this benchmark; not pinned")
-    found = Pinned(
+    found = PinnedBenchmark(
         benchmark.data.revision if from_hub else None, len(problems), fingerprint(problems), old.sha256, from_hub
     )
     try:
@@ -64,7 +64,7 @@ def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None 
     return found
 
 
-def rewritten(text: str, pinned: Pinned) -> str:
+def rewritten(text: str, pinned: PinnedBenchmark) -> str:
     """Return a benchmark's YAML with these pins; comments and all other lines stay.
 
     Read again, it must hold what was to be written: raises DataError for a layout that is not known here.
@@ -83,7 +83,7 @@ def rewritten(text: str, pinned: Pinned) -> str:
     return new
 
 
-def _pinned(values: dict[str, Any], pinned: Pinned) -> dict[str, Any]:
+def _pinned(values: dict[str, Any], pinned: PinnedBenchmark) -> dict[str, Any]:
     """Return what a benchmark's YAML shall hold."""
     wanted = {**values, "sha256": pinned.sha256}
     if pinned.confirmed:

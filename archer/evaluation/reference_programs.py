@@ -15,14 +15,14 @@ from archer.problems.formats import FORMATS, REFERENCES
 from archer.problems.rows import read_json
 from archer.problems.streams import to_problem
 from archer.recipe.config import typed
-from archer.recipe.sections import Source
-from archer.rewards.code import Code
-from archer.sandbox.base import Executor, Job
+from archer.recipe.sections import DataSource
+from archer.rewards.code import CodeReward
+from archer.sandbox.base import Executor, ProgramJob
 from archer.types import Problem
 
 
 @dataclass(frozen=True)
-class Real:
+class ReferenceProgram:
     """A problem and a program that solves it."""
 
     problem: Problem
@@ -30,16 +30,16 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPrograms:
     """The reason of every program's verdict, one tuple a round, with what the last run of a failed one said."""
 
-    programs: Sequence[Real]
+    programs: Sequence[ReferenceProgram]
     rounds: tuple[tuple[str, ...], ...]
     details: tuple[str, ...]
     seconds: float
 
     @property
-    def failed(self) -> list[tuple[Real, str, str]]:
+    def failed(self) -> list[tuple[ReferenceProgram, str, str]]:
         """The programs that were not right in every round, with the reason and what the first round's run said."""
         found = []
         for real, detail, *reasons in zip(self.programs, self.details, *self.rounds, strict=True):
@@ -53,7 +53,7 @@ class Judged:
         return sum(len(set(reasons)) == 1 for reasons in zip(*self.rounds, strict=True))
 
 
-def references(form: str, path: Path) -> list[Real]:
+def references(form: str, path: Path) -> list[ReferenceProgram]:
     """Return every row with its own solution. Raises DataError for a format or a row that has none."""
     if form not in REFERENCES:
         raise DataError(f"{form}: no format with reference solutions{did_you_mean(form, REFERENCES)}")
@@ -62,18 +62,18 @@ def references(form: str, path: Path) -> list[Real]:
         program = REFERENCES[form](row)
         if program is None:
             raise DataError(f"{path}: row {number}: has no reference solution; name programs with --programs")
-        found.append(Real(problem, program))
+        found.append(ReferenceProgram(problem, program))
     return found
 
 
-def labelled(form: str, path: Path, programs: Path) -> tuple[list[Real], list[str]]:
+def labelled(form: str, path: Path, programs: Path) -> tuple[list[ReferenceProgram], list[str]]:
     """Return the programs of a JSON-lines file that are labelled right, and the ids that ``path`` does not have.
 
     Each line has ``question_id`` and ``code``, and ``passes_all_private_tests`` where not all are right.
     Raises DataError for a line without them.
     """
     problems = {problem.id.partition("/")[2]: problem for _, problem in rows(form, path)}
-    found, unknown = list[Real](), list[str]()
+    found, unknown = list[ReferenceProgram](), list[str]()
     for number, row in enumerate(read_json(programs), 1):
         for key in ("question_id", "code"):
             if not isinstance(row.get(key), str):
@@ -82,7 +82,7 @@ def labelled(form: str, path: Path, programs: Path) -> tuple[list[Real], list[st
         if not row.get("passes_all_private_tests", True):
             continue
         if name in problems:
-            found.append(Real(problems[name], row["code"]))
+            found.append(ReferenceProgram(problems[name], row["code"]))
         else:
             unknown.append(name)
     return found, unknown
@@ -92,24 +92,26 @@ def rows(form: str, path: Path) -> Iterator[tuple[dict[str, object], Problem]]:
     """Yield the rows of a local file with the problems that they are."""
     if form not in FORMATS:
         raise DataError(f"{form}: no such format{did_you_mean(form, FORMATS)}")
-    source = typed(Source, {"name": form, "path": str(path), "reward": "code", "format": form}, str(path))
+    source = typed(DataSource, {"name": form, "path": str(path), "reward": "code", "format": form}, str(path))
     for number, row in enumerate(read_json(path), 1):
         yield dict(row), to_problem(row, source, number)
 
 
-def judge(executor: Executor, programs: Sequence[Real], rounds: int = 1) -> Judged:
+def judge_programs(executor: Executor, programs: Sequence[ReferenceProgram], rounds: int = 1) -> JudgedPrograms:
     """Judge every program ``rounds`` times, as a response that holds it would be."""
-    reward, begin = Code(), time.perf_counter()
+    reward, begin = CodeReward(), time.perf_counter()
     jobs = [reward.job(real.problem, f"````python\n{real.program}\n````") for real in programs]
     found, details = [], [""] * len(programs)
     for turn in range(rounds):
         reasons = ["no_answer"] * len(programs)
-        asked = [index for index, job in enumerate(jobs) if isinstance(job, Job)]
-        for place, outcome in executor.execute([replace(job, keep_runs=True) for job in jobs if isinstance(job, Job)]):
+        asked = [index for index, job in enumerate(jobs) if isinstance(job, ProgramJob)]
+        for place, outcome in executor.execute(
+            [replace(job, keep_runs=True) for job in jobs if isinstance(job, ProgramJob)]
+        ):
             index = asked[place]
             reasons[index] = reward.judge(programs[index].problem, outcome).reason
             if not turn:
                 last = outcome.runs[-1]
                 details[index] = last.detail or f"gave {(last.stdout or repr(last.value))[:200]!r}"
         found.append(tuple(reasons))
-    return Judged(programs, tuple(found), tuple(details), time.perf_counter() - begin)
+    return JudgedPrograms(programs, tuple(found), tuple(details), time.perf_counter() - begin)

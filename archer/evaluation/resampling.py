@@ -42,7 +42,7 @@ SEED = 20_070_386  # of the resamples: a table made twice is the same table
 
 
 @dataclass(frozen=True)
-class Study:
+class ResamplingStudy:
     """Matrices of seeds x problems, one a benchmark; ``groups`` number each problem's cluster, None: each its own."""
 
     value_SP: tuple[Array, ...]
@@ -97,7 +97,7 @@ def grouped(names: Sequence[str], problems: int) -> Index | None:
     return group_P if FEWEST <= len(numbers) < problems else None
 
 
-def alike(study: Study, least: float) -> tuple[float, float]:
+def alike(study: ResamplingStudy, least: float) -> tuple[float, float]:
     """Return the bounds of problems that all score alike, between ``least`` and 1.
 
     Of problems not asked, up to 1 - 0.025 ** (1 / P) may score otherwise (the exact binomial bound for none
@@ -107,7 +107,7 @@ def alike(study: Study, least: float) -> tuple[float, float]:
     return study.value - share * (study.value - least), study.value + share * (1 - study.value)
 
 
-def resample(study: Study) -> tuple[Array, float]:
+def resample(study: ResamplingStudy) -> tuple[Array, float]:
     """Return the resampled means' deviations from the observed one, sorted, and their degrees of freedom."""
     means_R = np.zeros(RESAMPLES)
     seed_weights_RS = weights(study.seeds, max(study.seeds - 1, 1), 0)
@@ -142,7 +142,7 @@ def weights(units: int, draws: int, stream: int) -> Array:
     return shares
 
 
-def satterthwaite(study: Study) -> float:
+def satterthwaite(study: ResamplingStudy) -> float:
     """Return the degrees of freedom of the mean's variance, a sum over seeds and each matrix's problems."""
     count = len(study.value_SP)
     pairs = zip(study.value_SP, study.groups, strict=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from archer.evaluation.resampling import Array, Study, alike, grouped, p_value, percentiles, resample
+from archer.evaluation.resampling import Array, ResamplingStudy, alike, grouped, p_value, percentiles, resample
 
 __all__ = [
     "Array",
@@ -168,7 +168,7 @@ def paired_difference(left_SP: Sequence[Array], right_SP: Sequence[Array], clust
     if len(left_SP[0]) != len(right_SP[0]) and 1 not in (len(left_SP[0]), len(right_SP[0])):
         raise ValueError(f"cannot pair {len(left_SP[0])} seeds with {len(right_SP[0])}")
     gaps_SP = [left - right for left, right in zip(left_SP, right_SP, strict=True)]
-    study = Study(tuple(gaps_SP), groups_of(gaps_SP, clusters))
+    study = ResamplingStudy(tuple(gaps_SP), groups_of(gaps_SP, clusters))
     value = study.value
     if study.constant:
         low, high = alike(study, -1.0)
@@ -187,10 +187,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
-def arranged(value_SP: Sequence[Array], clusters: Clusters) -> Study:
+def arranged(value_SP: Sequence[Array], clusters: Clusters) -> ResamplingStudy:
     """Return the study of checked matrices."""
     check(value_SP)
-    return Study(tuple(value_SP), groups_of(value_SP, clusters))
+    return ResamplingStudy(tuple(value_SP), groups_of(value_SP, clusters))
 
 
 def groups_of(value_SP: Sequence[Array], clusters: Clusters) -> tuple[NDArray[np.intp] | None, ...]:

@@ -15,7 +15,7 @@ from random import Random
 from archer.errors import DataError
 from archer.evaluation.benchmark import Benchmark, faults, fingerprint
 from archer.evaluation.loaded import located
-from archer.evaluation.reference_programs import Real, judge
+from archer.evaluation.reference_programs import ReferenceProgram, judge_programs
 from archer.problems.formats import REFERENCES
 from archer.problems.lab import TASKS
 from archer.problems.streams import kept_rows, read_problems
@@ -34,7 +34,7 @@ Open = Callable[[], Executor]
 
 
 @dataclass(frozen=True)
-class Proof:
+class Validation:
     """What was found. ``graded`` counts the golds that were tried, of ``problems``; 0 where none can be."""
 
     benchmark: Benchmark
@@ -75,7 +75,7 @@ class Proof:
         return not self.faults and not self.unexpected and not self.lacking
 
 
-def prove(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: Open) -> Proof:
+def validate(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: Open) -> Validation:
     """Load a benchmark and try every gold; rows that are not as pinned are proved all the same, and told.
 
     ``executor`` is called where programs run. Raises DataError for rows that cannot be read.
@@ -86,7 +86,7 @@ def prove(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: 
     graded, failing = _golds(benchmark, problems, grader, executor)
     seconds = time.perf_counter() - begin
     found = tuple(faults(benchmark, problems))
-    return Proof(benchmark, len(problems), fingerprint(problems), found, graded, tuple(failing), seconds)
+    return Validation(benchmark, len(problems), fingerprint(problems), found, graded, tuple(failing), seconds)
 
 
 def _golds(
@@ -104,7 +104,7 @@ def _golds(
         return 0, []
     programs = [REFERENCES[source.format](row) for _, row in kept_rows(source)]
     pairs = zip(problems, programs, strict=True)
-    found = [Real(problem, program) for problem, program in pairs if program is not None]
+    found = [ReferenceProgram(problem, program) for problem, program in pairs if program is not None]
     return len(found), _run(found, executor)
 
 
@@ -119,12 +119,12 @@ def _solved(
     """Try the lab's own solutions."""
     if problems[0].reward == "code":
         programs = [text.partition("```python\n")[2].rpartition("```")[0] for text in texts]
-        return len(problems), _run([Real(*pair) for pair in zip(problems, programs, strict=True)], executor)
+        return len(problems), _run([ReferenceProgram(*pair) for pair in zip(problems, programs, strict=True)], executor)
     return len(problems), answered(problems, texts, grader)
 
 
-def _run(programs: Sequence[Real], executor: Open) -> list[Failing]:
-    judged = judge(executor(), programs)
+def _run(programs: Sequence[ReferenceProgram], executor: Open) -> list[Failing]:
+    judged = judge_programs(executor(), programs)
     return [(real.problem.id, f"{reason}: {detail}") for real, reason, detail in judged.failed]
 
 

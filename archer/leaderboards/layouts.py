@@ -24,7 +24,7 @@ LATEX = str.maketrans({
 
 
 @dataclass(frozen=True)
-class Grid:
+class PageTable:
     """One table: a header, rows of as many cells, notes. ``strong`` are the places (row, column) set in bold.
 
     A cell may have two lines, which stand side by side where lines cannot be broken.
@@ -48,7 +48,7 @@ class Page:
     """A title, tables, and what is said of all of them."""
 
     title: str
-    grids: tuple[Grid, ...]
+    grids: tuple[PageTable, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -67,7 +67,7 @@ def remarks(notes: Sequence[str]) -> list[str]:
     return ["", *(f"- {line}" if len(notes) > 1 else line for line in notes)] if notes else []
 
 
-def flat(grid: Grid) -> Iterator[list[tuple[str, bool]]]:
+def flat(grid: PageTable) -> Iterator[list[tuple[str, bool]]]:
     """Yield the rows, each cell on one line with whether it is bold."""
     for at, row in enumerate(grid.rows):
         yield [(one_line(cell), (at, place) in grid.strong) for place, cell in enumerate(row)]
@@ -78,7 +78,7 @@ def one_line(text: str) -> str:
     return " ".join(text.splitlines())
 
 
-def pipes(grid: Grid) -> list[str]:
+def pipes(grid: PageTable) -> list[str]:
     """Return a GitHub table."""
     rows = [[f"**{escape(text)}**" if bold else escape(text) for text, bold in cells] for cells in flat(grid)]
     lines = [[escape(one_line(cell)) for cell in grid.header], ["---"] * len(grid.header), *rows]
@@ -96,7 +96,7 @@ def latex(page: Page) -> str:
     return "\n\n".join(["\n".join(parts), *(booktabs(page.title, grid) for grid in page.grids)]) + "\n"
 
 
-def booktabs(title: str, grid: Grid) -> str:
+def booktabs(title: str, grid: PageTable) -> str:
     """Return one table; its notes are part of the caption."""
     cells = [[text for text, _ in row] for row in flat(grid)]
     frame = pd.DataFrame(cells, columns=[one_line(name) or " " * place for place, name in enumerate(grid.header)])
@@ -125,7 +125,7 @@ def html(page: Page) -> str:
 
 
 @dataclass(frozen=True)
-class Terminal:
+class TerminalPage:
     """A page as rich prints it: as many columns a table as fit the width."""
 
     page: Page
@@ -145,7 +145,7 @@ class Terminal:
             yield Text(f"- {note}", style="dim")
 
 
-def pieces(grid: Grid, width: int) -> Iterator[Table]:
+def pieces(grid: PageTable, width: int) -> Iterator[Table]:
     """Yield a grid as one table, or as several that repeat the first column and deal the others evenly."""
     columns = list(zip(grid.header, *grid.rows, strict=True))
     first, *wide = [GAP + max(len(line) for cell in cells for line in [*cell.splitlines(), ""]) for cells in columns]

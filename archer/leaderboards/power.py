@@ -23,7 +23,7 @@ from statsmodels.stats.power import NormalIndPower, TTestIndPower, TTestPower
 from archer.errors import UserError
 from archer.evaluation.benchmark import Benchmark, expand, read_benchmark
 from archer.evaluation.difficulty import Difficulty, correlation, from_outcomes
-from archer.leaderboards.layouts import Grid, Page, Terminal
+from archer.leaderboards.layouts import Page, PageTable, TerminalPage
 from archer.leaderboards.paper.collect import fitting, gather
 from archer.leaderboards.paper.noise import CORRELATION, POINTS, Z
 from archer.leaderboards.paper.table import known_spreads
@@ -38,7 +38,7 @@ WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Setting:
+class PowerSetting:
     """A benchmark's size, how hard it is for the models, and how much their chances correlate.
 
     ``source`` says what that rests on, ``left_out`` which results it could not rest on.
@@ -111,7 +111,7 @@ def report(difference: float, benchmarks: Sequence[str]) -> str:
     title = f"To tell two models apart that differ by {POINTS * difference:g} points (power 80 %, level 5 %)"
     console = Console(width=WIDTH, file=io.StringIO(), record=True)
     told = dict.fromkeys(line for one in settings for line in (basis(one), *one.left_out))
-    console.print(Terminal(Page(title, (Grid(header, tuple(rows), notes=tuple(told)),), NOTES)))
+    console.print(TerminalPage(Page(title, (PageTable(header, tuple(rows), notes=tuple(told)),), NOTES)))
     return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
@@ -124,7 +124,7 @@ NOTES = (
 )
 
 
-def rows_of(one: Setting, difference: float) -> list[tuple[str, ...]]:
+def rows_of(one: PowerSetting, difference: float) -> list[tuple[str, ...]]:
     """Return a benchmark's lines, one a way of comparing."""
     rows = []
     for way in WAYS:
@@ -135,14 +135,14 @@ def rows_of(one: Setting, difference: float) -> list[tuple[str, ...]]:
     return rows
 
 
-def mean_row(settings: Sequence[Setting], way: str) -> tuple[str, ...]:
+def mean_row(settings: Sequence[PowerSetting], way: str) -> tuple[str, ...]:
     """Return the line of the benchmarks' mean: their noise is independent."""
     square = sum(one.smallest(way) ** 2 for one in settings)
     name = f"mean of {len(settings)}" if way == WAYS[0] else ""
     return name, way, f"{POINTS * math.sqrt(square) / len(settings):.1f}", "", ""
 
 
-def basis(one: Setting) -> str:
+def basis(one: PowerSetting) -> str:
     """Return what a benchmark's lines rest on."""
     spread, rerun = (POINTS * part(one.problems, one.samples) for part in (one.difficulty.spread, one.difficulty.rerun))
     share = one.difficulty.between / (one.difficulty.between + one.difficulty.within)
@@ -152,7 +152,7 @@ def basis(one: Setting) -> str:
     )
 
 
-def setting(benchmark: Benchmark) -> Setting:
+def setting(benchmark: Benchmark) -> PowerSetting:
     """Return what is known of a benchmark: from stored results, else from print, else assumed."""
     place = (benchmark.name, benchmark.problems, benchmark.samples)
     results, left_out = stored(benchmark.name)
@@ -165,11 +165,11 @@ def setting(benchmark: Benchmark) -> Setting:
         pairs = [correlation(left, other) for (a, left), (b, other) in combinations(telling, 2) if a != b]
         known = Difficulty(fmean(one.mean for one in ones), fmean(one.between for one in ones))
         source = f"{len(telling)} stored results" + ("" if pairs else "; r assumed") + blank
-        return Setting(*place, known, median(pairs) if pairs else CORRELATION, source, left_out)
+        return PowerSetting(*place, known, median(pairs) if pairs else CORRELATION, source, left_out)
     spread = known_spreads().get(benchmark.name)
     if spread is not None:
-        return Setting(*place, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
-    return Setting(*place, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
+        return PowerSetting(*place, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
+    return PowerSetting(*place, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
 
 
 def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:

@@ -25,7 +25,7 @@ NONE = "-"
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Column:
+class PublishedColumn:
     """A column: a benchmark of P ``problems`` x K ``samples`` (0: not told, or no benchmark at all)."""
 
     key: str
@@ -36,7 +36,7 @@ class Column:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """A line of a table. ``key`` is the label that results of ours carry; ``own`` marks the paper's own method."""
 
     key: str
@@ -49,11 +49,11 @@ class Row:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Group:
+class PublishedGroup:
     """Rows that share a base model; ``problems`` where its counts differ from the columns'."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
     problems: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -65,24 +65,24 @@ class PaperTable:
     key: str
     place: str
     title: str
-    columns: tuple[Column, ...]
-    groups: tuple[Group, ...]
+    columns: tuple[PublishedColumn, ...]
+    groups: tuple[PublishedGroup, ...]
     average: str = ""
     notes: tuple[str, ...] = ()
 
-    def column(self, key: str, group: Group) -> Column:
+    def column(self, key: str, group: PublishedGroup) -> PublishedColumn:
         """Return a column with the group's number of problems."""
         found = next(one for one in self.columns if one.key == key)
-        return Column(found.key, found.name, group.problems.get(key, found.problems), found.samples)
+        return PublishedColumn(found.key, found.name, group.problems.get(key, found.problems), found.samples)
 
-    def rows(self) -> Iterator[tuple[Group, Row]]:
+    def rows(self) -> Iterator[tuple[PublishedGroup, PublishedRow]]:
         """Yield every row with its group."""
         return ((group, row) for group in self.groups for row in group.rows)
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Paper:
+class PublishedPaper:
     """What one version of one paper (or repository) prints."""
 
     paper: str
@@ -100,7 +100,7 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Printed:
+class PrintedScore:
     """A cell's numbers in points; ``solved`` is None where only the average is printed."""
 
     average: Decimal
@@ -108,7 +108,7 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class Mean:
+class PrintedMean:
     """A printed average beside that of the row's cells."""
 
     printed: Decimal
@@ -130,19 +130,19 @@ class Mean:
         return Decimal(1).scaleb(int(self.printed.as_tuple().exponent))
 
 
-def scored(cell: str) -> Printed | None:
+def scored(cell: str) -> PrintedScore | None:
     """Return a cell's numbers, None for ``-`` and for text that is no score."""
     found = SCORE.fullmatch(cell)
-    return Printed(Decimal(found[1]), Decimal(found[2]) if found[2] else None) if found else None
+    return PrintedScore(Decimal(found[1]), Decimal(found[2]) if found[2] else None) if found else None
 
 
-def recomputed(table: PaperTable, row: Row) -> Mean | None:
+def recomputed(table: PaperTable, row: PublishedRow) -> PrintedMean | None:
     """Return the printed average beside the mean of the row's cells; None where either is missing."""
     cells = [scored(row.cells[one.key]) for one in table.columns]
     known = [one.average for one in cells if one is not None]
     if row.average == NONE or len(known) != len(cells) or not known:
         return None
-    return Mean(Decimal(row.average), sum(known, Decimal(0)) / len(known))
+    return PrintedMean(Decimal(row.average), sum(known, Decimal(0)) / len(known))
 
 
 def whole(solved: Decimal, problems: int) -> bool:
@@ -152,7 +152,7 @@ def whole(solved: Decimal, problems: int) -> bool:
     return any(share.quantize(solved, ROUND_HALF_UP) == solved for share in shares)
 
 
-def odd_counts(table: PaperTable) -> Iterator[tuple[Group, Row, Column]]:
+def odd_counts(table: PaperTable) -> Iterator[tuple[PublishedGroup, PublishedRow, PublishedColumn]]:
     """Yield the cells whose pass@K is no whole number of solved problems."""
     for group, row in table.rows():
         for one in table.columns:
@@ -171,14 +171,14 @@ def place(folder: Path | None) -> Path:
     return folder or suite("leaderboards") / "published"
 
 
-def read_paper(name: str, folder: Path | None = None) -> Paper:
+def read_paper(name: str, folder: Path | None = None) -> PublishedPaper:
     """Read ``leaderboards/published/<name>.yaml``. Raises DataError naming the file, row and cell that is wrong."""
     path = place(folder) / f"{name}.yaml"
     if not path.is_file():
         raise DataError(f"no published numbers {name!r}{did_you_mean(name, paper_names(folder))}")
     where = f"published/{path.name}"
     try:
-        paper = typed(Paper, read_yaml(path), where)
+        paper = typed(PublishedPaper, read_yaml(path), where)
     except RecipeError as error:
         raise DataError(f"{error}\n(printed numbers are written in quotes, so that trailing zeros survive)") from error
     for table in paper.tables:

@@ -44,7 +44,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Detail:
+class ResponseDetail:
     """A row's responses over all benchmarks: mean tokens, shares, seconds of evaluation a seed."""
 
     length: float
@@ -55,7 +55,7 @@ class Detail:
 
 
 @dataclass(frozen=True)
-class Cost:
+class TrainingCost:
     """What one training run of an algorithm took, averaged over seeds."""
 
     responses: float
@@ -63,7 +63,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BenchmarkEntry:
     """A benchmark in the standings: P problems x K samples; ``clusters`` (P,) name the problems' contests, if any."""
 
     name: str
@@ -78,12 +78,12 @@ class Standings:
 
     rows: tuple[str, ...]
     seeds: tuple[int, ...]
-    benchmarks: tuple[Entry, ...]
+    benchmarks: tuple[BenchmarkEntry, ...]
     cells: Mapping[Cell, Interval]
     bold: frozenset[Cell]
     comparisons: tuple[Comparison, ...]
-    details: Mapping[str, Detail]
-    costs: Mapping[str, Cost]
+    details: Mapping[str, ResponseDetail]
+    costs: Mapping[str, TrainingCost]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,8 +115,8 @@ class Standings:
 
 
 def rank(
-    scores: Scores, rows: Sequence[str], seeds: Sequence[int], benchmarks: Sequence[Entry],
-    extras: tuple[Mapping[str, Detail], Mapping[str, Cost]],
+    scores: Scores, rows: Sequence[str], seeds: Sequence[int], benchmarks: Sequence[BenchmarkEntry],
+    extras: tuple[Mapping[str, ResponseDetail], Mapping[str, TrainingCost]],
 ) -> Standings:  # fmt: skip
     """Compute intervals, differences and bold cells. Raises ValueError for scores that cannot be paired."""
     empty = Standings(tuple(rows), tuple(seeds), tuple(benchmarks), {}, frozenset(), (), *extras)
@@ -134,7 +134,7 @@ def rank(
     return Standings(*(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras)
 
 
-def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Sequence[Entry]) -> list[Array]:
+def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Sequence[BenchmarkEntry]) -> list[Array]:
     """Return a column's matrices: one, or every benchmark's for the mean."""
     return [scores[row, one.name, metric] for one in benchmarks if column in (one.name, MEAN)]
 

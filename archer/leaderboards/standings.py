@@ -18,7 +18,7 @@ import pandas as pd
 from archer.errors import DataError, RunFolderError
 from archer.evaluation.statistics import Interval, avg_at_k, pass_at_k
 from archer.leaderboards.layouts import markdown
-from archer.leaderboards.ranking import BASE, Cost, Detail, Entry, Scores, Standings, rank
+from archer.leaderboards.ranking import BASE, BenchmarkEntry, ResponseDetail, Scores, Standings, TrainingCost, rank
 from archer.leaderboards.tables import page, render
 from archer.runs.folder import read_lines, read_manifest
 from archer.runs.results import read_result
@@ -57,11 +57,11 @@ def read_standings(out: Path) -> Standings:
     return rank(score(results), list(results), seeds, entries, (details, costs))
 
 
-def entry(results: Sequence[Result]) -> Entry:
+def entry(results: Sequence[Result]) -> BenchmarkEntry:
     """Return what a benchmark's results have in common. Raises DataError for results that are not alike."""
     refuse_unlike(results)
     first = results[0]
-    return Entry(first.benchmark, len(first.problems), first.samples, contests(results))
+    return BenchmarkEntry(first.benchmark, len(first.problems), first.samples, contests(results))
 
 
 def contests(results: Sequence[Result]) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ def score(results: Results) -> Scores:
     return scores
 
 
-def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> Detail:
+def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> ResponseDetail:
     """Return what a row's responses were like, all of them counting alike."""
     results = list(chain.from_iterable(by_benchmark.values()))
 
@@ -140,7 +140,7 @@ def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> Detail:
 
     stops, reasons, tokens = flat("stops"), flat("reasons"), flat("tokens")
     seeds = len(results) / len(by_benchmark)
-    return Detail(
+    return ResponseDetail(
         length=float(np.mean(np.asarray(tokens, dtype=float))),
         truncated=stops.count("length") / len(stops),
         no_answer=reasons.count("no_answer") / len(reasons),
@@ -149,12 +149,12 @@ def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> Detail:
     )
 
 
-def cost(runs: Sequence[Path]) -> Cost:
+def cost(runs: Sequence[Path]) -> TrainingCost:
     """Return what a training run took, averaged over runs, from their journals."""
     responses = sum(line.get("responses", 0) for run in runs for line in read_lines(run / "metrics.jsonl"))
     timings = [line for run in runs for line in read_lines(run / "timings.jsonl")]
     seconds = sum(value for line in timings for part, value in line.items() if part not in ("step", *UNTRAINED))
-    return Cost(responses / len(runs), seconds / len(runs))
+    return TrainingCost(responses / len(runs), seconds / len(runs))
 
 
 def table_files(standings: Standings) -> dict[str, str]:
@@ -192,8 +192,8 @@ def lines(standings: Standings) -> Iterator[tuple[object, ...]]:
         name = f"{standings.metric_name(pair.metric, pair.column)} minus {pair.against}"
         yield counted(pair.column, pair.row, name, pair.difference)
         yield pair.column, pair.row, f"{name}: Holm's p", pair.p, *blank
-    extras: list[tuple[str, Detail | Cost]] = [*standings.details.items(), *standings.costs.items()]
+    extras: list[tuple[str, ResponseDetail | TrainingCost]] = [*standings.details.items(), *standings.costs.items()]
     for row, facts in extras:
-        prefix = "response" if isinstance(facts, Detail) else "training"
+        prefix = "response" if isinstance(facts, ResponseDetail) else "training"
         for name, value in asdict(facts).items():
             yield "all", row, f"{prefix} {name}", value, *blank

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from archer.leaderboards.layouts import GAP, Grid, Page, plain_table
+from archer.leaderboards.layouts import GAP, Page, PageTable, plain_table
 from archer.leaderboards.ranking import METRICS, Comparison, Standings, legend, show, show_difference
 
 SCORE, DIFFERENCE = len("0.72 [0.66, 0.78]"), len("+0.35 [+0.28, +0.42]")
@@ -43,11 +43,11 @@ def page(standings: Standings) -> Page:
     """Return the page of a comparison: scores, differences to each anchor, responses and cost."""
     differences = [difference_grid(standings, anchor) for anchor in standings.anchors]
     header, rows = detail_table(standings)
-    cost = Grid(tuple(header), tuple(tuple(row) for row in rows), "Responses and cost", (DETAIL_NOTE,))
+    cost = PageTable(tuple(header), tuple(tuple(row) for row in rows), "Responses and cost", (DETAIL_NOTE,))
     return Page("Comparison", (score_grid(standings), *differences, cost))
 
 
-def score_grid(standings: Standings) -> Grid:
+def score_grid(standings: Standings) -> PageTable:
     """Return the main table."""
     wanted = [(column, metric) for column in standings.columns for metric in METRICS]
     header = ("", *(f"{column} {standings.metric_name(metric, column)}" for column, metric in wanted))
@@ -56,26 +56,26 @@ def score_grid(standings: Standings) -> Grid:
         cells = [(row, column, metric) for column, metric in wanted]
         rows.append((row, *(show(standings.cells[cell]) for cell in cells)))
         strong |= {(at, place) for place, cell in enumerate(cells, start=1) if cell in standings.bold}
-    return Grid(header, tuple(rows), notes=tuple(legend(standings)), strong=frozenset(strong))
+    return PageTable(header, tuple(rows), notes=tuple(legend(standings)), strong=frozenset(strong))
 
 
-def difference_grid(standings: Standings, anchor: str) -> Grid:
+def difference_grid(standings: Standings, anchor: str) -> PageTable:
     """Return the table of differences to one row."""
     rows = []
     for metric in METRICS:
         for row, by_column in standings.against(anchor, metric).items():
             texts = [f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})" for one in by_column.values()]
             rows.append((row, f"{metric}@K", *texts))
-    return Grid(("", "", *standings.columns), tuple(rows), f"Difference to {anchor}")
+    return PageTable(("", "", *standings.columns), tuple(rows), f"Difference to {anchor}")
 
 
 def render(standings: Standings) -> RenderableType:
     """Return the tables for a terminal; they are laid out for its width when printed."""
-    return Terminal(standings)
+    return TerminalTable(standings)
 
 
 @dataclass(frozen=True)
-class Terminal:
+class TerminalTable:
     """Standings as rich prints them."""
 
     standings: Standings

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import cached_file, logging
 
 from archer.errors import ModelError, first_line
-from archer.recipe.sections import Model
+from archer.recipe.sections import ModelSection
 
 EMBEDDED = "lab"
 VOCABULARIES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
@@ -36,7 +36,7 @@ def model_path(path: str) -> str:
     return str(files("archer.models") / "lab") if path == EMBEDDED else path
 
 
-def folder_of(model: Model) -> str:
+def folder_of(model: ModelSection) -> str:
     """Return the folder or hub name of a model. Raises ModelError for a folder that holds none."""
     path = model_path(model.path)
     if path.startswith((".", "/")) and not (Path(path) / "config.json").is_file():
@@ -44,7 +44,9 @@ def folder_of(model: Model) -> str:
     return path
 
 
-def load_model(model: Model, device: torch.device | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(
+    model: ModelSection, device: torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights in float32 on ``device`` (none: the GPU where there is one) and the tokenizer beside them.
 
     Raises ModelError naming the folder and what it lacks.
@@ -65,7 +67,7 @@ def load_model(model: Model, device: torch.device | None = None) -> tuple[PreTra
     return loaded.to(device), load_tokenizer(model)
 
 
-def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: ModelSection) -> PreTrainedTokenizerBase:
     """Load the tokenizer beside a model. Raises ModelError."""
     try:
         return AutoTokenizer.from_pretrained(folder_of(model), revision=model.revision)
@@ -73,7 +75,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         raise unusable(model, error) from error
 
 
-def load_config(model: Model) -> PretrainedConfig:
+def load_config(model: ModelSection) -> PretrainedConfig:
     """Load a model's configuration alone. Raises ModelError."""
     try:
         return AutoConfig.from_pretrained(folder_of(model), revision=model.revision)
@@ -81,7 +83,7 @@ def load_config(model: Model) -> PretrainedConfig:
         raise unusable(model, error) from error
 
 
-def weights_digest(model: Model) -> str:
+def weights_digest(model: ModelSection) -> str:
     """Return the sha256 of a model's weights as they lie on disk.
 
     For one ``model.safetensors`` it is what ``sha256sum`` says of it, and what the hub shows beside it; for several
@@ -93,7 +95,7 @@ def weights_digest(model: Model) -> str:
         raise unusable(model, error) from error
 
 
-def files_digests(model: Model) -> dict[str, str]:
+def files_digests(model: ModelSection) -> dict[str, str]:
     """Return the sha256 of what decides draws beside the weights: configurations and tokenizer. Raises ModelError."""
     folder = on_disk(model)
     found = {}
@@ -105,7 +107,7 @@ def files_digests(model: Model) -> dict[str, str]:
     return found
 
 
-def on_disk(model: Model) -> Path:
+def on_disk(model: ModelSection) -> Path:
     """Return the folder that a model's files lie in, also of one from the hub. Raises ModelError."""
     try:
         config = cached_file(folder_of(model), "config.json", revision=model.revision)
@@ -129,6 +131,6 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def unusable(model: Model, error: Exception) -> ModelError:
+def unusable(model: ModelSection, error: Exception) -> ModelError:
     """Return the error that says which model cannot be loaded, and the first line of why."""
     return ModelError(f"model.path: {model.path}: cannot be loaded: {first_line(error)}")

@@ -14,7 +14,7 @@ from archer.types import Json, Problem
 Tokenizer = PreTrainedTokenizerBase
 
 
-class Encoder(Protocol):
+class PromptEncoder(Protocol):
     """What an engine needs of prompts."""
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
@@ -23,7 +23,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptRenderer:
     """Renders problems. ``switches`` go to the chat template (``enable_thinking: false`` for Qwen3)."""
 
     tokenizer: PreTrainedTokenizerBase

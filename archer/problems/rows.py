@@ -9,14 +9,14 @@ from typing import Any
 
 from archer.errors import DataError, MissingError, first_line
 from archer.problems.json_stream import elements
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.system import PACKAGE
 
 Row = Mapping[str, Any]
 SUFFIXES = (".json", ".jsonl")
 
 
-def is_local(source: Source) -> bool:
+def is_local(source: DataSource) -> bool:
     """Say whether a source is a file or folder of ours, not a hub data set.
 
     With a revision it is the hub's, also where a folder here is called as the repository is.
@@ -26,7 +26,7 @@ def is_local(source: Source) -> bool:
     return source.path is not None and (path.suffix in SUFFIXES or ours)
 
 
-def read_rows(source: Source) -> Iterator[Row]:
+def read_rows(source: DataSource) -> Iterator[Row]:
     """Yield the rows of local JSON files, or of a hub data set at its revision. Raises DataError."""
     path = str(source.path)
     if is_local(source):
@@ -119,7 +119,7 @@ def _fetched(repository: str, name: str, revision: str | None) -> Path:
         raise _not_to_be_had(f"{repository}: {name}", error) from error
 
 
-def _data_set(source: Source) -> Iterator[Row]:
+def _data_set(source: DataSource) -> Iterator[Row]:
     try:
         from datasets import load_dataset
     except ImportError as error:

@@ -12,7 +12,7 @@ from archer.errors import DataError, did_you_mean
 from archer.problems.formats import DATES, FORMATS, JUDGED_BY, ORDERS, SPLITS, in_window
 from archer.problems.lab import TASKS
 from archer.problems.rows import is_local, read_rows
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.golds import check_gold
 from archer.types import Problem
@@ -22,7 +22,7 @@ ProblemAt = Callable[[int], Problem]
 
 
 @dataclass(frozen=True)
-class Stream:
+class ProblemStream:
     """An endless sequence of training problems: position -> problem, a pure function of the seed.
 
     A cycle takes ``weight`` problems of each source in turn, so every step mixes the sources evenly.
@@ -41,15 +41,15 @@ class Stream:
         return self.sources[source](cycles * self.cycle.count(source) + self.cycle[:place].count(source))
 
 
-def open_stream(sources: Sequence[Source], seed: int) -> Stream:
+def open_stream(sources: Sequence[DataSource], seed: int) -> ProblemStream:
     """Open every source of a recipe. Raises DataError for one that is missing, empty or malformed."""
     cycle = tuple(index for index, source in enumerate(sources) for _ in range(source.weight))
     if not cycle:
         raise DataError("data: every source has weight 0")
-    return Stream(cycle, tuple(open_source(source, seed) for source in sources))
+    return ProblemStream(cycle, tuple(open_source(source, seed) for source in sources))
 
 
-def open_source(source: Source, seed: int) -> ProblemAt:
+def open_source(source: DataSource, seed: int) -> ProblemAt:
     """Return position -> problem for one source; rows of a file are reshuffled every epoch."""
     if source.path is None:
         if source.name not in TASKS:
@@ -71,13 +71,13 @@ def open_source(source: Source, seed: int) -> ProblemAt:
     return at
 
 
-def judges_programs(source: Source) -> bool:
+def judges_programs(source: DataSource) -> bool:
     """Say whether the source's reward runs programs."""
     reward = source.reward if source.path else open_source(source, seed=0)(0).reward
     return isinstance(find_reward(reward), ProgramReward)
 
 
-def read_problems(source: Source, most: int) -> list[Problem]:
+def read_problems(source: DataSource, most: int) -> list[Problem]:
     """Return every row of a file or data set, in its order, or the first ``most`` different lab problems.
 
     Raises DataError where the lab has fewer.
@@ -93,7 +93,7 @@ def read_problems(source: Source, most: int) -> list[Problem]:
     raise DataError(f"{source.name}: {DRAWS * most} draws gave only {len(known)} different problems, not {most}")
 
 
-def _problems(source: Source) -> list[Problem]:
+def _problems(source: DataSource) -> list[Problem]:
     rows = kept_rows(source)
     problems = [to_problem(row, source, number) for number, row in rows]
     if source.format not in ORDERS:
@@ -105,7 +105,7 @@ def _problems(source: Source) -> list[Problem]:
     return [replace(problems[index], id=f"{source.name}/{place}") for place, index in enumerate(order, 1)]
 
 
-def kept_rows(source: Source) -> list[tuple[int, Mapping[str, Any]]]:
+def kept_rows(source: DataSource) -> list[tuple[int, Mapping[str, Any]]]:
     """Return the rows that become problems, with their numbers in the file. Raises DataError where there are none."""
     _check_format(source)
     rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _is_kept(row, source, number)]
@@ -115,7 +115,7 @@ def kept_rows(source: Source) -> list[tuple[int, Mapping[str, Any]]]:
     return rows
 
 
-def _check_format(source: Source) -> None:
+def _check_format(source: DataSource) -> None:
     """Raise DataError where the format's name, the dates and the reward do not fit each other."""
     if source.format and source.format not in FORMATS:
         raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
@@ -132,7 +132,7 @@ def _check_format(source: Source) -> None:
         )
 
 
-def _is_kept(row: Mapping[str, Any], source: Source, number: int) -> bool:
+def _is_kept(row: Mapping[str, Any], source: DataSource, number: int) -> bool:
     """Say whether a row is of the split and the days asked for."""
     if not isinstance(row, Mapping):
         return True  # what is no row at all is told when it is read
@@ -145,7 +145,7 @@ def _is_kept(row: Mapping[str, Any], source: Source, number: int) -> bool:
         raise DataError(f"{source.path}: row {number}: {error}") from error
 
 
-def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+def to_problem(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
     """Return row ``number`` as a problem. Raises DataError naming the file, the row and the column."""
     if not isinstance(row, Mapping):
         raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
@@ -158,7 +158,7 @@ def to_problem(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     return problem
 
 
-def _plain(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+def _plain(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
     for column in (source.prompt, source.gold):
         if column not in row:
             raise DataError(f"{source.path}: row {number}: no column {column!r}{did_you_mean(column, row)}")
@@ -167,7 +167,7 @@ def _plain(row: Mapping[str, Any], source: Source, number: int) -> Problem:
     return Problem(f"{source.name}/{number}", source.name, prompt, source.reward, gold)
 
 
-def _shaped(row: Mapping[str, Any], source: Source, number: int) -> Problem:
+def _shaped(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
     try:
         parts = FORMATS[source.format](row)
     except DataError as error:

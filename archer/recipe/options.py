@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Vllm:
+class VllmSection:
     """Rollouts by vLLM: in this process, or by ``servers`` (URLs of `vllm serve` replicas).
 
     ``memory`` is the share of a GPU that an engine in process may take, ``sync`` how it gets new weights (auto: the
@@ -29,7 +29,7 @@ class Vllm:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class DeepSpeed:
+class DeepSpeedSection:
     """``stage`` of ZeRO, ``offload`` of the optimizer to the CPU, ``seconds`` that a collective call may take."""
 
     stage: Literal[0, 1, 2, 3] = 2
@@ -39,7 +39,7 @@ class DeepSpeed:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Lora:
+class LoraSection:
     """A low-rank adapter (arXiv 2106.09685) on linear layers whose names end in one of ``targets`` (none: all)."""
 
     rank: Annotated[int, Field(ge=1)] = 16
@@ -49,7 +49,7 @@ class Lora:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Correction:
+class CorrectionSection:
     """What is done where engine and policy disagree on a sampled token's probability; w = pi_policy / pi_engine.
 
     "truncate" weighs by min(w, high) (truncated importance sampling), "mask" by w, 0 above ``high``, "icepop" by w, 0

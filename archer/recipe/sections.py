@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, with_config
 
 from archer.errors import RecipeError, did_you_mean
 from archer.recipe.config import STRICT, assign, merged, read_yaml, typed
-from archer.recipe.options import Correction, DeepSpeed, Lora, Vllm
+from archer.recipe.options import CorrectionSection, DeepSpeedSection, LoraSection, VllmSection
 from archer.types import Json, Sampling
 
 # fmt: off
@@ -34,7 +34,7 @@ Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(d
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Model:
+class ModelSection:
     """``path``: a Hugging Face folder or hub name, or ``lab``, the embedded model.
 
     ``template`` switches its chat template (``enable_thinking: false``). ``context`` bounds the tokens of prompt and
@@ -49,7 +49,7 @@ class Model:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Training problems: a lab task by ``name``, or rows of a ``path`` (a local file or a hub data set).
 
     ``prompt`` and ``gold`` name the rows' columns, ``instruction`` wraps the prompt (``{prompt}``), ``weight``
@@ -77,12 +77,13 @@ class Source:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Rollouts:
+class RolloutSection:
     """``prompts`` x ``group`` responses a step; ``slots`` bounds how many decode together.
 
-    ``vllm`` holds options of that engine (:class:`~archer.recipe.options.Vllm`), ``correction`` what is done about a
-    difference between the engine's and the policy's log-probs (:class:`~archer.recipe.options.Correction`).
-    ``ahead`` 1 samples the next step while this one updates, with weights one step older.
+    ``vllm`` holds options of that engine (:class:`~archer.recipe.options.VllmSection`), ``correction`` what is done
+    about a difference between the engine's and the policy's log-probs
+    (:class:`~archer.recipe.options.CorrectionSection`). ``ahead`` 1
+    samples the next step while this one updates, with weights one step older.
     """
 
     engine: Literal["native", "vllm"] = "native"
@@ -105,11 +106,11 @@ class Rollouts:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Update:
+class UpdateSection:
     """The optimizer step. ``mini_batch`` counts groups, ``tokens`` is the budget of a micro-batch.
 
-    ``deepspeed`` trains with it, on any number of ranks (:class:`~archer.recipe.options.DeepSpeed`; none: one process),
-    ``lora`` trains an adapter (:class:`~archer.recipe.options.Lora`).
+    ``deepspeed`` trains with it, on any number of ranks (:class:`~archer.recipe.options.DeepSpeedSection`),
+    ``lora`` trains an adapter (:class:`~archer.recipe.options.LoraSection`).
     """
 
     lr: float = 1e-6
@@ -129,7 +130,7 @@ class Update:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Rewards:
+class RewardSection:
     """``workers`` grade side by side (0: one a core); ``seconds`` bounds the grading of one answer.
 
     ``sandbox`` names the executor that runs programs; ``engines`` are Docker's, by URL (none: the
@@ -146,7 +147,7 @@ class Rewards:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Evaluate:
+class EvaluateSection:
     """``every`` steps (0: never) each benchmark's first ``curve_problems`` x ``curve_samples`` are drawn.
 
     ``samples`` overrides the benchmarks' own K in the final evaluation, ``sampling`` single values of how they
@@ -165,7 +166,7 @@ class Evaluate:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Save:
+class SaveSection:
     """A checkpoint ``every`` steps; the newest ``keep`` stay."""
 
     every: int = 1
@@ -182,37 +183,37 @@ class Recipe:
 
     name: str
     steps: int
-    data: tuple[Source, ...]
+    data: tuple[DataSource, ...]
     algorithms: Mapping[str, Mapping[str, Json]]
-    model: Model = Model()
-    rollout: Rollouts = Rollouts()
-    update: Update = Update()
-    reward: Rewards = Rewards()
-    evaluate: Evaluate = Evaluate()
-    save: Save = Save()
+    model: ModelSection = ModelSection()
+    rollout: RolloutSection = RolloutSection()
+    update: UpdateSection = UpdateSection()
+    reward: RewardSection = RewardSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    save: SaveSection = SaveSection()
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     @property
-    def vllm(self) -> Vllm:
+    def vllm(self) -> VllmSection:
         """The options of the vLLM engine."""
-        return typed(Vllm, self.rollout.vllm, f"{self.name}: rollout: vllm")
+        return typed(VllmSection, self.rollout.vllm, f"{self.name}: rollout: vllm")
 
     @property
-    def correction(self) -> Correction:
+    def correction(self) -> CorrectionSection:
         """What is done about a difference between engine and policy."""
-        return typed(Correction, self.rollout.correction, f"{self.name}: rollout: correction")
+        return typed(CorrectionSection, self.rollout.correction, f"{self.name}: rollout: correction")
 
     @property
-    def deepspeed(self) -> DeepSpeed | None:
+    def deepspeed(self) -> DeepSpeedSection | None:
         """The options of DeepSpeed; None trains without."""
         chosen = self.update.deepspeed
-        return None if chosen is None else typed(DeepSpeed, chosen, f"{self.name}: update: deepspeed")
+        return None if chosen is None else typed(DeepSpeedSection, chosen, f"{self.name}: update: deepspeed")
 
     @property
-    def lora(self) -> Lora | None:
+    def lora(self) -> LoraSection | None:
         """The adapter to train; None trains every weight."""
         chosen = self.update.lora
-        return None if chosen is None else typed(Lora, chosen, f"{self.name}: update: lora")
+        return None if chosen is None else typed(LoraSection, chosen, f"{self.name}: update: lora")
 
     def digest(self, algorithm: str | None = None) -> str:
         """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
@@ -233,7 +234,7 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         assign(values, change)
     recipe = typed(Recipe, values, str(path.name))
-    check(recipe, str(path.name))
+    check_recipe(recipe, str(path.name))
     return recipe
 
 
@@ -249,7 +250,7 @@ def find_recipe(name: str) -> Path:
     return shipped[name]
 
 
-def check(recipe: Recipe, where: str) -> None:
+def check_recipe(recipe: Recipe, where: str) -> None:
     """Refuse values that contradict each other. Raises RecipeError."""
     rollout, update = recipe.rollout, recipe.update
     merged(Sampling(), recipe.evaluate.sampling, f"{where}: evaluate: sampling")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, runtime_checkable
 
 from archer.errors import UserError, did_you_mean
-from archer.rewards.code import Code
-from archer.rewards.countdown import Countdown
-from archer.rewards.math import Math
-from archer.sandbox.base import Job, Outcome
+from archer.rewards.code import CodeReward
+from archer.rewards.countdown import CountdownReward
+from archer.rewards.math import MathReward
+from archer.sandbox.base import Outcome, ProgramJob
 from archer.types import Json, Problem, Verdict
 
 
@@ -51,7 +51,7 @@ class ProgramReward(Protocol):
 
     rules: ClassVar[int]
 
-    def job(self, problem: Problem, text: str) -> Job | Verdict:
+    def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
         """Return the program to run with its inputs, or the verdict on a response that holds none."""
         ...
 
@@ -61,9 +61,9 @@ class ProgramReward(Protocol):
 
 
 REWARDS: dict[str, TextReward | ProgramReward] = {
-    "math": Math(),
-    "countdown": Countdown(),
-    "code": Code(),
+    "math": MathReward(),
+    "countdown": CountdownReward(),
+    "code": CodeReward(),
 }
 
 

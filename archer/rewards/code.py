@@ -18,7 +18,7 @@ from archer.errors import DataError, SandboxError, UserError
 from archer.rewards.assertions import split
 from archer.rewards.golds import check_gold, kind_of
 from archer.rewards.replay import replay
-from archer.sandbox.base import Call, Expression, Job, Limits, Outcome, Run, Script, Stdin
+from archer.sandbox.base import Call, Expression, Limits, Outcome, ProgramJob, ProgramRun, Script, Stdin
 from archer.sandbox.limits import default_limits
 from archer.types import Json, Problem, Verdict
 
@@ -43,7 +43,7 @@ PRELUDE = "".join(
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeReward:
     """Reward 1 for a program that passes every test.
 
     ``limits`` None means those of ``sandbox/limits.yaml``; ``prelude`` runs before each program. Tests end
@@ -57,7 +57,7 @@ class Code:
     prelude: str = PRELUDE
     stop_at_first: bool = True
 
-    def job(self, problem: Problem, text: str) -> Job | Verdict:
+    def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
         """The job that tests the program in ``text``, or the verdict on a text without one.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
@@ -67,7 +67,7 @@ class Code:
         if program is None:
             return Verdict(0.0, False, "no_answer")
         program = _with_prefix(problem.gold.get("prefix") or "", program)
-        return Job(program, trial, self.limits or default_limits(), self.prelude, keep_runs=False)
+        return ProgramJob(program, trial, self.limits or default_limits(), self.prelude, keep_runs=False)
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
         """The verdict that the job's script came to; its reason is that of the first test not passed.
@@ -140,7 +140,7 @@ def _asserted(text: str, function: str, setup: str) -> Script:
     return "right" if assertion.holds(values) else "wrong"
 
 
-def _reason(run: Run, same: bool) -> str:
+def _reason(run: ProgramRun, same: bool) -> str:
     if run.status != "ok":
         return run.status
     return "right" if same else "wrong"

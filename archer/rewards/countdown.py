@@ -29,11 +29,11 @@ _EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 
 
 @dataclass(frozen=True)
-class Countdown:
+class CountdownReward:
     r"""Does the boxed expression use the numbers in order, each once, and give the target?
 
     ``gold`` is ``{"numbers": [3, 5, 2], "target": 13}``. The answer is found as for
-    :class:`~archer.rewards.math.Math`; ``\times`` and ``\cdot`` stand for ``*``. The value is exact, and
+    :class:`~archer.rewards.math.MathReward`; ``\times`` and ``\cdot`` stand for ``*``. The value is exact, and
     compared by the same code as plain math answers. Reasons, in this order: ``no_answer``, ``unparsed``
     (no such expression: ``13=13``, ``2**3``), ``wrong_numbers`` (also ``13`` alone), ``wrong`` (another
     value, or a division by zero), ``right``.

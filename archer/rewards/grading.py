@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from archer.errors import ArcherError, DataError, EngineError, GraderError, MissingError, SandboxError, UserError
 from archer.rewards import ProgramReward, TextReward, find_reward, math
 from archer.rewards.workers import Killed, Workers
-from archer.sandbox.base import Executor, Job, Outcome
+from archer.sandbox.base import Executor, Outcome, ProgramJob
 from archer.sandbox.limits import default_limits
 from archer.system import cores, installed
 from archer.types import Json, Problem, Stop, Verdict
@@ -23,7 +23,7 @@ from archer.types import Json, Problem, Stop, Verdict
 LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy")}  # whose versions decide verdicts too
 
 
-class Response(Protocol):
+class Gradable(Protocol):
     """What is graded: a rollout, or an evaluation's answer."""
 
     @property
@@ -71,11 +71,11 @@ class Grader:
         """End every worker process."""
         self._workers.close()
 
-    def begin(self) -> Started:
+    def begin(self) -> RunsUnderWay:
         """Return what takes rollouts as they are finished, to run programs while others are still sampled."""
-        return Started(self._executor)
+        return RunsUnderWay(self._executor)
 
-    def grade(self, rollouts: Sequence[Response], started: Started | None = None) -> list[Verdict]:
+    def grade(self, rollouts: Sequence[Gradable], started: RunsUnderWay | None = None) -> list[Verdict]:
         """Return one verdict per rollout, in order. Equal answers to equal golds are judged once.
 
         Programs that ``started`` has under way are waited for, others run now.
@@ -147,14 +147,14 @@ def where_programs_ran(executor: Executor | None) -> dict[str, Json] | None:
     return {"executor": executor.name, "python": executor.python, "limits": asdict(default_limits())}
 
 
-class Started:
+class RunsUnderWay:
     """Programs of rollouts that are finished before their batch is; not for several threads."""
 
     def __init__(self, executor: Executor | None) -> None:
         self._executor = executor
         self.runs: dict[_Program, _Runs] = {}
 
-    def put(self, rollout: Response) -> None:
+    def put(self, rollout: Gradable) -> None:
         """Start the rollout's program, if it has one that is not under way; text is judged with the batch.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
@@ -186,7 +186,7 @@ class _Program:
     problem_id: str
     gold: int  # the object's identity: a problem that comes again may come with other tests
     program: str
-    job: Job = field(compare=False)
+    job: ProgramJob = field(compare=False)
     reward: ProgramReward = field(compare=False)
     problem: Problem = field(compare=False)
 
@@ -195,7 +195,7 @@ _Question = _Text | _Program | Verdict
 _Runs = Iterator[tuple[int, Outcome]]
 
 
-def _question(rollout: Response) -> _Question:
+def _question(rollout: Gradable) -> _Question:
     problem = rollout.problem
     if rollout.stop == "error":
         raise EngineError(

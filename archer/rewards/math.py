@@ -1,7 +1,7 @@
 r"""Grading a boxed mathematical answer: exact for plain numbers, math-verify 0.9 and rules of our own for the rest.
 
 Pure: no process is started and no clock is read here. Algebra may spend minutes and gigabytes on a hostile
-answer, so whatever :meth:`Math.is_plain` does not vouch for is judged in a worker that can be killed
+answer, so whatever :meth:`MathReward.is_plain` does not vouch for is judged in a worker that can be killed
 (``archer.rewards.grading``).
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _FINAL = "inal answer is"
 _DELIMITERS = re.compile(r"\$|\\[(\[]")
 
-__all__ = ["Math", "boxed", "load", "plain_equal", "plain_number"]
+__all__ = ["MathReward", "boxed", "load", "plain_equal", "plain_number"]
 
 
 @dataclass(frozen=True)
-class Math:
+class MathReward:
     r"""Is the boxed answer the gold answer?
 
     What counts as the answer:

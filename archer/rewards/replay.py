@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 from archer.errors import DataError, SandboxError
-from archer.sandbox.base import Call, Expression, Run, Script, Trusted
+from archer.sandbox.base import Call, Expression, ProgramRun, Script, Trusted
 
 MOST_CALLS = 2000
 MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply: it travels again with every later one
@@ -83,7 +83,7 @@ def replay(check: str, function: str, setup: str, prelude: str) -> Script:
     return "wrong"  # the replies keep it from its end
 
 
-def _concluded(run: Run) -> Any:
+def _concluded(run: ProgramRun) -> Any:
     if run.status == "error":
         raise DataError(f"check: it failed by itself: {run.detail}; mend the data set's code")
     if run.status != "ok":

@@ -21,19 +21,19 @@ from archer.algorithms.shaping import overlong_penalty, repetition_ratio
 from archer.distributed import Ranks
 from archer.engines.base import Engine
 from archer.errors import UserError
-from archer.problems.streams import Stream
-from archer.recipe.sections import Rollouts
+from archer.problems.streams import ProblemStream
+from archer.recipe.sections import RolloutSection
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.code import draw_tests
 from archer.rewards.grading import Grader
-from archer.rollouts.dynamic_sampling import Cut, Graded, Lane, Queue, Share, has_signal
-from archer.system import span
-from archer.trainer.batch import Group, response
+from archer.rollouts.dynamic_sampling import Graded, GradedGroup, GroupSampler, RankQuota, StreamCursor, has_signal
+from archer.system import region
+from archer.trainer.batch import Group, to_sample
 from archer.trainer.metrics import Averages
-from archer.types import Ask, Problem
+from archer.types import Problem, Request
 
 
-class Clock:
+class StepClock:
     """Seconds by part of a step."""
 
     def __init__(self) -> None:
@@ -44,17 +44,17 @@ class Clock:
         """Add the time spent inside to ``part``."""
         start = time.perf_counter()
         try:
-            with span(part):
+            with region(part):
                 yield
         finally:
             self.seconds[part] += time.perf_counter() - start
 
 
 @dataclass
-class Harvest:
+class RolloutBatch:
     """What sampling gave: every graded rollout, the groups kept, and where the problem stream stands."""
 
-    queue: Queue
+    cursor: StreamCursor
     sampled: list[Graded] = field(default_factory=list)
     groups: list[list[Graded]] = field(default_factory=list)
     asked: int = 0
@@ -62,7 +62,7 @@ class Harvest:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class StepSampler:
     """Draws the groups of a step as ``algorithm.groups`` says; ``seed`` is the run's.
 
     ``tests`` bounds the tests of a program, drawn once for all samples of a problem's turn (0: all).
@@ -70,49 +70,49 @@ class Sampler:
 
     engine: Engine
     grader: Grader
-    stream: Stream
-    rollout: Rollouts
+    stream: ProblemStream
+    rollout: RolloutSection
     algorithm: Algorithm
     seed: int
     tests: int = 0
     ranks: Ranks = field(default_factory=Ranks)
 
-    def harvest(self, queue: Queue, clock: Clock) -> Harvest:
+    def collect(self, queue: StreamCursor, clock: StepClock) -> RolloutBatch:
         """Return the groups of the step that starts at ``queue``, sampled by all ranks."""
         return self.merge(queue, self.gather(self.sample(queue, clock), clock))
 
-    def sample(self, queue: Queue, clock: Clock) -> list[Cut]:
+    def sample(self, queue: StreamCursor, clock: StepClock) -> list[GradedGroup]:
         """Sample and grade this rank's share; no other rank is waited for."""
-        with Lane(self._share(), lambda place: self._ask(queue, place), self.grader) as lane:
+        with GroupSampler(self._share(), lambda place: self._ask(queue, place), self.grader) as lane:
             with clock("generate"):
                 self.engine.generate(lane.first(), self.rollout.sampling, lane.finished, lane.more)
             with clock("reward"):
-                return lane.cuts()
+                return lane.graded_groups()
 
-    def _share(self) -> Share:
+    def _share(self) -> RankQuota:
         wanted, rank, world = self.rollout.prompts, self.ranks.rank, self.ranks.world
         own = wanted // world + (rank < wanted % world)
         rounds = 1 + self.algorithm.refills if self.algorithm.groups == "refill" else 1
-        return Share(own, own * rounds, rank, world)
+        return RankQuota(own, own * rounds, rank, world)
 
-    def _ask(self, queue: Queue, place: int) -> Ask:
+    def _ask(self, queue: StreamCursor, place: int) -> Request:
         # The position makes a problem that comes again in a later epoch draw anew.
         seed = (self.seed << 40) + queue.at(place)
-        return Ask(self.problem(queue, place), tuple(range(self.rollout.group)), seed)
+        return Request(self.problem(queue, place), tuple(range(self.rollout.group)), seed)
 
-    def gather(self, cuts: list[Cut], clock: Clock) -> list[Cut]:
+    def gather(self, cuts: list[GradedGroup], clock: StepClock) -> list[GradedGroup]:
         """Return every rank's groups, in the order of the problem stream."""
         with clock("gather"):
             everyone = self.ranks.gather("gathering the graded groups", cuts)
         return sorted((cut for part in everyone for cut in part), key=lambda cut: cut.place)
 
-    def merge(self, queue: Queue, found: Sequence[Cut]) -> Harvest:
+    def merge(self, queue: StreamCursor, found: Sequence[GradedGroup]) -> RolloutBatch:
         """Return the groups that train, and all that was sampled for them.
 
         With "refill" a group without signal was replaced by the next problem's; where that did not fill the batch
         within its bound, raises UserError.
         """
-        harvest = Harvest(queue.after([cut.place for cut in found]))
+        harvest = RolloutBatch(queue.after([cut.place for cut in found]))
         for cut in found:
             group = cut.graded(self.problem(queue, cut.place))
             harvest.sampled += group
@@ -128,7 +128,7 @@ class Sampler:
             )
         return harvest
 
-    def problem(self, queue: Queue, place: int) -> Problem:
+    def problem(self, queue: StreamCursor, place: int) -> Problem:
         """Return a problem of the step, a program's with the tests drawn for this turn; a new object each time."""
         position = queue.at(place)
         problem = replace(self.stream.take(position, 1)[0])
@@ -147,7 +147,7 @@ def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> floa
     return verdict.reward + overlong_penalty(len(rollout.tokens), max_tokens, buffer)
 
 
-def pack(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: int) -> list[Group]:
+def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: int) -> list[Group]:
     """Return the groups as the policy trains on them, each response with its advantage."""
     if not groups:
         return []
@@ -158,14 +158,14 @@ def pack(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: i
     advantage_PG = ADVANTAGES[algorithm.advantage](reward_PG).tolist()
     return [
         tuple(
-            response(rollout, advantage, used=rollout.stop == "end" or not algorithm.overlong_filter)
+            to_sample(rollout, advantage, in_loss=rollout.stop == "end" or not algorithm.overlong_filter)
             for (rollout, _), advantage in zip(group, row, strict=True)
         )
         for group, row in zip(groups, advantage_PG, strict=True)
     ]
 
 
-def describe(harvest: Harvest, version: int) -> dict[str, float]:
+def rollout_metrics(harvest: RolloutBatch, version: int) -> dict[str, float]:
     """Return the step's metrics of what was sampled, before any filter: the curves of all algorithms compare.
 
     ``version`` is that of the weights about to be trained; ``staleness`` is how many steps older the samplers' were.

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from archer.rewards.grading import Grader, Started
-from archer.types import Ask, Json, Problem, Rollout, Stop, Verdict
+from archer.rewards.grading import Grader, RunsUnderWay
+from archer.types import Json, Problem, Request, Rollout, Stop, Verdict
 
 Graded = tuple[Rollout, Verdict]
 LAG = 8  # calls of `more` from a group's end until its verdicts are used, so that grading them overlaps sampling
 
 
 @dataclass(frozen=True)
-class Queue:
+class StreamCursor:
     """Where the problem stream stands: ``next`` has not been asked, nor have the few ``left`` before it."""
 
     next: int = 0
@@ -32,16 +32,16 @@ class Queue:
         """Return the position in the stream of the ``place``-th problem waiting."""
         return self.left[place] if place < len(self.left) else self.next + place - len(self.left)
 
-    def after(self, places: Collection[int]) -> Queue:
+    def after(self, places: Collection[int]) -> StreamCursor:
         """Return the queue once the problems at ``places`` were asked: none is lost, none comes twice."""
         positions = {self.at(place) for place in places}
         end = max([self.next, *(position + 1 for position in positions)])
         waiting = [*self.left, *range(self.next, end)]
-        return Queue(end, tuple(position for position in waiting if position not in positions))
+        return StreamCursor(end, tuple(position for position in waiting if position not in positions))
 
 
 @dataclass(frozen=True)
-class Share:
+class RankQuota:
     """What one rank is to sample: ``wanted`` groups of every ``world``-th problem from ``rank`` on.
 
     Where ``most`` is larger, groups without signal are replaced until ``most`` were asked for.
@@ -54,7 +54,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Cut:
+class GradedGroup:
     """A graded group as it travels between ranks and lies in checkpoints: plain values, without its problem."""
 
     place: int
@@ -66,12 +66,12 @@ class Cut:
 
 
 @dataclass
-class Turn:
+class PendingGroup:
     """A problem that was asked for, and its group as far as it is there."""
 
     place: int
-    ask: Ask
-    started: Started
+    ask: Request
+    started: RunsUnderWay
     rollouts: list[Rollout] = field(default_factory=list)
     due: int = 0
     verdicts: Future[list[Verdict]] | None = None
@@ -83,14 +83,14 @@ class Turn:
         return list(zip(self.rollouts, self.verdicts.result(), strict=True))
 
 
-class Lane:
+class GroupSampler:
     """A share under way; a context manager that ends the grading thread. ``ask`` makes the request for a place."""
 
-    def __init__(self, share: Share, ask: Callable[[int], Ask], grader: Grader) -> None:
-        self.share, self.ask, self.grader = share, ask, grader
-        self.turns: list[Turn] = []
-        self.waited: deque[Turn] = deque()  # graded or being graded, their signal not yet asked for
-        self.by_problem: dict[int, Turn] = {}
+    def __init__(self, share: RankQuota, ask: Callable[[int], Request], grader: Grader) -> None:
+        self.quota, self.ask, self.grader = share, ask, grader
+        self.turns: list[PendingGroup] = []
+        self.waited: deque[PendingGroup] = deque()  # graded or being graded, their signal not yet asked for
+        self.by_problem: dict[int, PendingGroup] = {}
         self.calls = 0
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
 
@@ -102,9 +102,9 @@ class Lane:
     ) -> None:
         self.thread.shutdown(wait=kind is None, cancel_futures=True)
 
-    def first(self) -> list[Ask]:
+    def first(self) -> list[Request]:
         """Return what is asked for at once."""
-        return [self._ask() for _ in range(self.share.wanted)]
+        return [self._ask() for _ in range(self.quota.wanted)]
 
     def finished(self, rollout: Rollout) -> None:
         """Take a rollout; grade its group when it is whole."""
@@ -117,26 +117,26 @@ class Lane:
             turn.due = self.calls + LAG
             self.waited.append(turn)
 
-    def more(self, idle: bool) -> Sequence[Ask]:
-        """Return an ask for every group that ended without signal. See :data:`archer.engines.base.More`.
+    def more(self, idle: bool) -> Sequence[Request]:
+        """Return an ask for every group that ended without signal. See :data:`archer.engines.base.MoreRequests`.
 
         Verdicts are taken a fixed number of calls after their group ended, waited for if need be, so that an engine
         that counts its calls alike decodes the same rows together on every rerun.
         """
         self.calls += 1
-        asks: list[Ask] = []
-        while len(self.turns) < self.share.most and self.waited and (idle or self.waited[0].due <= self.calls):
+        asks: list[Request] = []
+        while len(self.turns) < self.quota.most and self.waited and (idle or self.waited[0].due <= self.calls):
             if not has_signal(self.waited.popleft().group()):
                 asks.append(self._ask())
         return asks
 
-    def cuts(self) -> list[Cut]:
+    def graded_groups(self) -> list[GradedGroup]:
         """Return every group, waiting for what is still being graded."""
-        return [Cut(turn.place, tuple(map(sample, turn.group()))) for turn in self.turns]
+        return [GradedGroup(turn.place, tuple(map(sample, turn.group()))) for turn in self.turns]
 
-    def _ask(self) -> Ask:
-        place = self.share.rank + len(self.turns) * self.share.world
-        turn = Turn(place, self.ask(place), self.grader.begin())
+    def _ask(self) -> Request:
+        place = self.quota.rank + len(self.turns) * self.quota.world
+        turn = PendingGroup(place, self.ask(place), self.grader.begin())
         self.turns.append(turn)
         self.by_problem[id(turn.ask.problem)] = turn
         return turn.ask

@@ -24,7 +24,7 @@ from archer.types import Json
 TRAINER = "trainer.json"  # the trainer's state, and the size of every other file
 
 
-def save(
+def save_checkpoint(
     folder: Path,
     step: int,
     policy: Policy,
@@ -61,7 +61,7 @@ def save(
             "same command again, it goes on from the last checkpoint"
         )
     if ranks.main:
-        for old in found(folder)[:-keep]:
+        for old in complete_checkpoints(folder)[:-keep]:
             shutil.rmtree(old)
 
 
@@ -99,17 +99,17 @@ def contents(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINER)
 
 
-def found(folder: Path) -> list[Path]:
+def complete_checkpoints(folder: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
-def load(path: Path, policy: Policy) -> dict[str, Json]:
+def load_checkpoint(path: Path, policy: Policy) -> dict[str, Json]:
     """Put a checkpoint into ``policy`` and return the trainer's state. A call of all ranks, all of which read.
 
     Raises RunFolderError when a file is missing or cut short, or holds another model.
     """
-    state = check(path)
+    state = verify_checkpoint(path)
     try:
         policy.read(path)
     except (OSError, RuntimeError, SafetensorError, ValueError, KeyError) as error:
@@ -117,7 +117,7 @@ def load(path: Path, policy: Policy) -> dict[str, Json]:
     return state
 
 
-def check(path: Path) -> dict[str, Json]:
+def verify_checkpoint(path: Path) -> dict[str, Json]:
     """Return the trainer's state, once every file has the size that it was written with. Raises RunFolderError."""
     try:
         told = json.loads((path / TRAINER).read_text(encoding="utf-8"))

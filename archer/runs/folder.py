@@ -26,7 +26,7 @@ from archer.types import Json, Result, Rollout, Verdict
 IDENTITY = ("recipe_digest", "algorithm", "seed", "threads", "weights")  # what must agree for a run to go on
 
 
-class Journal:
+class RunWriter:
     """Writes one run's folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json]) -> None:
@@ -38,7 +38,7 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / ".lock").open("w")
-            take(self._lock, folder)
+            take_lock(self._lock, folder)
             existing = read_manifest(folder)
             if existing is None:
                 write_aside(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
@@ -115,7 +115,7 @@ class Journal:
         write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
 
 
-class Elsewhere(Journal):
+class NullRunWriter(RunWriter):
     """The journal of a rank that leaves writing to rank 0."""
 
     def __init__(self, folder: Path) -> None:
@@ -129,7 +129,7 @@ class Elsewhere(Journal):
     def time(self, step: int, seconds: Mapping[str, float]) -> None: ...
 
 
-def take(lock: TextIO, folder: Path) -> None:
+def take_lock(lock: TextIO, folder: Path) -> None:
     """Lock the folder: two processes writing one run would ruin it. Raises RunFolderError."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

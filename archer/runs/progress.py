@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from archer.runs.folder import last_line
-from archer.runs.samples import Kept
+from archer.runs.samples import StoredSample
 
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 
-class Watched(Protocol):
+class WatchedRun(Protocol):
     """A run with a journal."""
 
     @property
@@ -28,10 +28,10 @@ class Watched(Protocol):
     def done_steps(self) -> int: ...
 
 
-class Board:
+class CompareProgress:
     """Shows step, reward, entropy, tokens/s and time left of every run; plain lines where there is no terminal."""
 
-    def __init__(self, jobs: Iterable[Watched], finished: Container[str]) -> None:
+    def __init__(self, jobs: Iterable[WatchedRun], finished: Container[str]) -> None:
         self.console = Console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"),
@@ -52,7 +52,7 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def refresh(self, jobs: Iterable[Watched]) -> None:
+    def refresh(self, jobs: Iterable[WatchedRun]) -> None:
         """Read the running jobs' journals and redraw."""
         for job in jobs:
             task = self.tasks[job.title]
@@ -69,7 +69,7 @@ class Board:
                 state += f"  {last['tokens'] / seconds:>6,.0f} tokens/s" if timed == done else ""
             self.progress.update(task, completed=min(done, job.steps), state=state)
 
-    def finish(self, job: Watched, state: str) -> None:
+    def finish(self, job: WatchedRun, state: str) -> None:
         """Mark a job as done or failed."""
         task = self.tasks[job.title]
         self.progress.update(task, completed=max(1, job.steps), state=state)
@@ -77,7 +77,7 @@ class Board:
             self.console.print(f"{job.title}: {state}")
 
 
-class Meter:
+class EvalProgress:
     """Shows samples done, tokens/s and time left of an evaluation; now and then a line where there is no terminal."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Meter:
         if stored:
             self.say(f"{benchmark}: {stored} of {total} samples are stored, {total - stored} are drawn")
 
-    def see(self, kept: Kept) -> None:
+    def see(self, kept: StoredSample) -> None:
         """Count one sample."""
         self.fresh, self.tokens = self.fresh + 1, self.tokens + kept.tokens
         now = time.perf_counter()

@@ -1,7 +1,7 @@
 """Samples kept as they are drawn: a JSON-lines file a benchmark, so that a kill costs the samples under way alone.
 
-A sample's line holds its :func:`key`, and what grading it again needs. Before the first sample of each sitting goes
-a line that says which machine, versions and engine drew what follows.
+A sample's line holds its :func:`sample_key`, and what grading it again needs. Before the first sample of each session
+goes a line that says which machine, versions and engine drew what follows.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import BinaryIO, Protocol, Self
 
 from pydantic import TypeAdapter
 
-from archer.engines.base import Answer
+from archer.engines.base import Completion
 from archer.errors import DataError, EngineError, RunFolderError
 from archer.types import Json, Sampling, Stop
 
 SYNC_SECONDS = 5.0
-FIRST = b'{"drawn_by"'  # how the line that begins a sitting, and so a store, begins
+FIRST = b'{"drawn_by"'  # how the line that begins a session, and so a store, begins
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A sample as stored: with its own seed, drawn ``at`` seconds after its sitting, counted from 1, began."""
+class StoredSample:
+    """A sample as stored: with its own seed, drawn ``at`` seconds after its session, counted from 1, began."""
 
     key: str
     problem: str
@@ -38,13 +38,15 @@ class Kept:
     tokens: int
     stop: Stop
     at: float
-    sitting: int = 0
+    session: int = 0
 
 
-READER = TypeAdapter(Kept)
+READER = TypeAdapter(StoredSample)
 
 
-def key(weights: str, engine: Mapping[str, Json], prompt: Json, sampling: Sampling, seed: int, sample: int) -> str:
+def sample_key(
+    weights: str, engine: Mapping[str, Json], prompt: Json, sampling: Sampling, seed: int, sample: int
+) -> str:
     """Return the name of a sample: a sha256 of all that decides what is drawn."""
     parts = [weights, engine, prompt, asdict(sampling), seed, sample]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -53,39 +55,39 @@ def key(weights: str, engine: Mapping[str, Json], prompt: Json, sampling: Sampli
 class Samples(Protocol):
     """Where an evaluation finds samples, and leaves them."""
 
-    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+    def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
         """Return what is there of ``keys``."""
         ...
 
-    def put(self, name: str, answer: Answer) -> Kept:
+    def put(self, name: str, answer: Completion) -> StoredSample:
         """Keep an answer under its key."""
         ...
 
-    def origins(self, kept: Iterable[Kept]) -> list[Json]:
-        """Return what drew these samples, each once, the present sitting left out if it is like them."""
+    def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
+        """Return what drew these samples, each once, the present session left out if it is like them."""
         ...
 
 
-class Scratch:
+class UnstoredSamples:
     """Keeps nothing: for points of a curve, which no file of weights stands behind."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
 
-    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+    def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
         """Return nothing."""
         return {}
 
-    def put(self, name: str, answer: Answer) -> Kept:
+    def put(self, name: str, answer: Completion) -> StoredSample:
         """Return the answer as it would be kept."""
-        return kept_of(name, answer, time.perf_counter() - self._start, 1)
+        return to_stored(name, answer, time.perf_counter() - self._start, 1)
 
-    def origins(self, kept: Iterable[Kept]) -> list[Json]:
+    def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
         """Return nothing: all is drawn here."""
         return []
 
 
-class Store:
+class SampleStore:
     """One file of samples, this process's alone while it is open; a context manager.
 
     A line is handed to the kernel at once, so that killing this process loses none, and flushed to the disk every
@@ -97,8 +99,8 @@ class Store:
     def __init__(self, path: Path, made: Mapping[str, Json]) -> None:
         self.path, self._made = path, dict(made)
         self._start = self._synced = time.perf_counter()
-        self._sittings: list[Json] | None = None  # what the file's lines say of each, once they are read
-        self._opened = False  # this sitting has its line
+        self._sessions: list[Json] | None = None  # what the file's lines say of each, once they are read
+        self._opened = False  # this session has its line
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("a+b", buffering=0)
@@ -123,30 +125,30 @@ class Store:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def recall(self, keys: Collection[str]) -> dict[str, Kept]:
+    def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
         """Return what the file holds of ``keys``; of a key twice the first, which was graded before."""
-        found: dict[str, Kept] = {}
-        sittings = self._sittings = list[Json]()
+        found: dict[str, StoredSample] = {}
+        sessions = self._sessions = list[Json]()
         self._file.seek(0)
         with open(self._file.fileno(), "rb", closefd=False) as lines:
             for number, line in enumerate(lines, 1):
-                row = self._read(number, line, sittings)
+                row = self._read(number, line, sessions)
                 if row is not None and row.key in keys:
                     found.setdefault(row.key, row)
         return found
 
-    def put(self, name: str, answer: Answer) -> Kept:
+    def put(self, name: str, answer: Completion) -> StoredSample:
         """Append one answer. Raises EngineError for one that could not be read again."""
-        if self._sittings is None:
-            self.recall(())
-        sittings = self._sittings or []
+        if self._sessions is None:
+            self.get(())
+        sessions = self._sessions or []
         if not self._opened:
             self._append({"drawn_by": self._made})
-            sittings.append(self._made)
-            self._sittings, self._opened = sittings, True
+            sessions.append(self._made)
+            self._sessions, self._opened = sessions, True
         now = time.perf_counter()
-        kept = kept_of(name, answer, round(now - self._start, 3), len(sittings))
-        row = {field: value for field, value in asdict(kept).items() if field != "sitting"}
+        kept = to_stored(name, answer, round(now - self._start, 3), len(sessions))
+        row = {field: value for field, value in asdict(kept).items() if field != "session"}
         try:
             READER.validate_json(json.dumps(row), strict=True)
         except ValueError as error:
@@ -157,11 +159,11 @@ class Store:
             self._synced = now
         return kept
 
-    def origins(self, kept: Iterable[Kept]) -> list[Json]:
-        """Return what drew these samples, each once, the present sitting left out if it is like them."""
+    def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
+        """Return what drew these samples, each once, the present session left out if it is like them."""
         found: list[Json] = []
-        for sitting in sorted({one.sitting for one in kept}):
-            made = (self._sittings or [])[sitting - 1]
+        for session in sorted({one.session for one in kept}):
+            made = (self._sessions or [])[session - 1]
             if made not in found and made != self._made:
                 found.append(made)
         return found
@@ -176,31 +178,31 @@ class Store:
                 f"{self.path}: cannot be written: {error.strerror}; free some space and run the same command again"
             ) from error
 
-    def _read(self, number: int, line: bytes, sittings: list[Json]) -> Kept | None:
-        """Return a line's sample, None for a sitting's line. Raises DataError."""
+    def _read(self, number: int, line: bytes, sessions: list[Json]) -> StoredSample | None:
+        """Return a line's sample, None for a session's line. Raises DataError."""
         try:
             if line.startswith(FIRST):
-                sittings.append(json.loads(line)["drawn_by"])
+                sessions.append(json.loads(line)["drawn_by"])
                 return None
-            return replace(READER.validate_json(line, strict=True), sitting=len(sittings))
+            return replace(READER.validate_json(line, strict=True), session=len(sessions))
         except ValueError as error:  # json's and pydantic's too
             raise DataError(
                 f"{self.path}: line {number}: not a sample: {why(error)}; mend it, or delete it and it is drawn again"
             ) from error
 
 
-def kept_of(name: str, answer: Answer, at: float, sitting: int) -> Kept:
+def to_stored(name: str, answer: Completion, at: float, session: int) -> StoredSample:
     """Return an answer as it is kept."""
-    return Kept(
-        name, answer.problem.id, answer.sample, answer.seed, answer.text, answer.tokens, answer.stop, at, sitting
+    return StoredSample(
+        name, answer.problem.id, answer.sample, answer.seed, answer.text, answer.tokens, answer.stop, at, session
     )  # fmt: skip
 
 
-def seconds(kept: Iterable[Kept]) -> float:
-    """Return how long these samples took to draw, over all sittings: of each, until the last of them."""
+def seconds(kept: Iterable[StoredSample]) -> float:
+    """Return how long these samples took to draw, over all sessions: of each, until the last of them."""
     last: dict[int, float] = {}
     for one in kept:
-        last[one.sitting] = max(one.at, last.get(one.sitting, 0.0))
+        last[one.session] = max(one.at, last.get(one.session, 0.0))
     return sum(last.values())
 
 

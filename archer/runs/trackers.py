@@ -13,7 +13,7 @@ from archer.errors import MissingError, UserError
 from archer.types import Json
 
 
-class Sink(Protocol):
+class Tracker(Protocol):
     """Takes the metrics of each step."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -21,7 +21,7 @@ class Sink(Protocol):
         ...
 
 
-class TensorBoard:
+class TensorBoardTracker:
     """Event files under ``tensorboard/`` of the run folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
@@ -36,7 +36,7 @@ class TensorBoard:
             self.writer.add_scalar(name, value, step)
 
 
-class Wandb:
+class WandbTracker:
     """A Weights & Biases run, offline where WANDB_MODE says so; its id is the folder's, so that it goes on there."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
@@ -62,19 +62,19 @@ class Wandb:
         self.run.log(dict(metrics), step=step)
 
 
-SINKS: dict[str, Callable[[Path, Mapping[str, Json], ExitStack], Sink]] = {
-    "tensorboard": TensorBoard,
-    "wandb": Wandb,
+TRACKERS: dict[str, Callable[[Path, Mapping[str, Json], ExitStack], Tracker]] = {
+    "tensorboard": TensorBoardTracker,
+    "wandb": WandbTracker,
 }
 
 
-def check_sinks(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str]) -> None:
     """Raise MissingError for a sink whose package is not installed."""
     for name in names:
         if find_spec(name) is None:
             raise MissingError(f"log: {name} needs `pip install 'archer-rlvr[{name}]'`")
 
 
-def open_sinks(names: Sequence[str], folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> list[Sink]:
+def open_trackers(names: Sequence[str], folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> list[Tracker]:
     """Open the sinks a recipe names; they close with ``stack``."""
-    return [SINKS[name](folder, manifest, stack) for name in names]
+    return [TRACKERS[name](folder, manifest, stack) for name in names]

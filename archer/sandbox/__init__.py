@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from archer.errors import MissingError, UserError, did_you_mean
 from archer.sandbox.base import Executor
-from archer.sandbox.bubblewrap import Bubblewrap
+from archer.sandbox.bubblewrap import BubblewrapExecutor
 from archer.sandbox.pool import Pool
-from archer.sandbox.process import Process
+from archer.sandbox.process import ProcessExecutor
 from archer.system import cores
 
 
@@ -28,16 +28,16 @@ class Sandbox:
 
 def _docker(sandbox: Sandbox, workers: int) -> Pool:
     try:
-        from archer.sandbox.docker import Docker
+        from archer.sandbox.docker import DockerExecutor
     except ImportError as error:
         raise MissingError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
-    return Docker(workers, sandbox.engines)
+    return DockerExecutor(workers, sandbox.engines)
 
 
 EXECUTORS: Mapping[str, Callable[[Sandbox, int], Pool]] = {
-    "bubblewrap": lambda sandbox, workers: Bubblewrap(workers),
+    "bubblewrap": lambda sandbox, workers: BubblewrapExecutor(workers),
     "docker": _docker,
-    "process": lambda sandbox, workers: Process(workers, sandbox.unisolated),
+    "process": lambda sandbox, workers: ProcessExecutor(workers, sandbox.unisolated),
 }
 
 

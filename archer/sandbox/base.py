@@ -63,11 +63,11 @@ class Trusted:
 
 
 Input = Stdin | Call | Expression | Trusted
-Script = Generator[Input, "Run", Any]
+Script = Generator[Input, "ProgramRun", Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class ProgramRun:
     """One process: how it ended and what it gave.
 
     ``value`` is the result of a call or an expression, rebuilt from plain data (None for stdin runs):
@@ -104,11 +104,11 @@ def in_order(*inputs: Input) -> InOrder:
 
 
 @dataclass(frozen=True)
-class Job:
+class ProgramJob:
     """One program and the script of what to try on it, each input in a fresh process.
 
     ``script()`` starts a generator on the host, in a worker's thread: it yields an input, is sent the
-    :class:`Run`, and ends when it has seen enough. So verdicts are decided outside, and a failing program
+    :class:`ProgramRun`, and ends when it has seen enough. So verdicts are decided outside, and a failing program
     stops at its first failure. ``prelude`` is executed first, in the program's own namespace: the imports
     that a format grants. Runs may be large, so a job whose script's result says all need not keep them.
     """
@@ -124,7 +124,7 @@ class Job:
 class Outcome:
     """The runs of one job that were kept, in the order in which its script asked, and what the script returned."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[ProgramRun, ...]
     result: Any = None
 
 
@@ -134,7 +134,7 @@ class Executor(Protocol):
     name: str
     python: str  # the version that runs programs
 
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+    def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
         """Start on the jobs now; yield ``(index of the job, its outcome)`` as jobs finish.
 
         A lost worker is replaced and its input repeated once. Raises

@@ -25,8 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from archer.errors import MissingError, SandboxError
-from archer.sandbox.child import Child, interpreter
-from archer.sandbox.guest import FOLDERS, GUEST_FILES, NOBODY, PACKAGES, PYTHON_FLAGS, Guest, Lost
+from archer.sandbox.child import ChildLink, interpreter
+from archer.sandbox.guest import FOLDERS, GUEST_FILES, NOBODY, PACKAGES, PYTHON_FLAGS, Guest, GuestLost
 from archer.sandbox.pool import Pool
 from archer.system import suite
 
@@ -35,7 +35,7 @@ HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
 
 
-class Bubblewrap(Pool):
+class BubblewrapExecutor(Pool):
     """Runs programs in ``workers`` bubblewrap sandboxes; a context manager."""
 
     name = "bubblewrap"
@@ -58,11 +58,11 @@ class Bubblewrap(Pool):
 
 def _starter(program: str) -> tuple[Callable[[], Guest], str]:
     """Return what starts a guest, found by trying, and the Python in it. Raises what the constructor says."""
-    ways: list[Callable[[], Guest]] = [lambda: Guest(Child(_command(program)))]
+    ways: list[Callable[[], Guest]] = [lambda: Guest(ChildLink(_command(program)))]
     if os.geteuid() == 0:
         ways = [
-            lambda: Guest(Child(_command(program, FIRST_USER + secrets.randbelow(USERS)))),
-            lambda: Guest(Child(_command(program), user=NOBODY)),  # in a container that gives root few rights
+            lambda: Guest(ChildLink(_command(program, FIRST_USER + secrets.randbelow(USERS)))),
+            lambda: Guest(ChildLink(_command(program), user=NOBODY)),  # in a container that gives root few rights
         ]
     reasons = []
     for start in ways:
@@ -70,7 +70,7 @@ def _starter(program: str) -> tuple[Callable[[], Guest], str]:
             guest = start()
             guest.stop()
             return start, guest.python
-        except Lost as lost:
+        except GuestLost as lost:
             reasons.append(str(lost))
     raise _explain(program, "; then ".join(reasons))
 

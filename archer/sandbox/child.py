@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from archer.sandbox.guest import ENVIRONMENT, Lost
+from archer.sandbox.guest import ENVIRONMENT, GuestLost
 
 STOP_SECONDS = 2.0
 
@@ -23,7 +23,7 @@ def interpreter() -> Path:
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
-class Child:
+class ChildLink:
     """The link to a child process; see :class:`archer.sandbox.guest.Link`."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Child:
         """Start it.
 
         ``user`` is who it runs as (root's choice only); ``clean`` runs after its end. Raises
-        :class:`~archer.sandbox.guest.Lost` where it cannot be started.
+        :class:`~archer.sandbox.guest.GuestLost` where it cannot be started.
         """
         self._clean = clean
         groups: list[int] | None = None if user is None else []
@@ -58,7 +58,7 @@ class Child:
                 )
         except OSError as error:
             self._release()
-            raise Lost(f"did not start: {error}") from None
+            raise GuestLost(f"did not start: {error}") from None
 
     @property
     def pid(self) -> int:

@@ -25,8 +25,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from requests.exceptions import RequestException
 
 from archer.errors import MissingError, SandboxError, UserError
-from archer.sandbox.base import Job, Limits, Outcome
-from archer.sandbox.guest import ENVIRONMENT, FOLDERS, GUEST_FILES, NOBODY, PYTHON_FLAGS, Guest, Lost
+from archer.sandbox.base import Limits, Outcome, ProgramJob
+from archer.sandbox.guest import ENVIRONMENT, FOLDERS, GUEST_FILES, NOBODY, PYTHON_FLAGS, Guest, GuestLost
 from archer.sandbox.limits import default_limits
 from archer.sandbox.pool import Pool
 from archer.system import suite
@@ -64,7 +64,7 @@ load(last, sys.modules["__main__"])
 """
 
 
-class Docker(Pool):
+class DockerExecutor(Pool):
     """Runs programs in ``workers`` containers, spread over ``engines``; a context manager."""
 
     name = "docker"
@@ -88,11 +88,11 @@ class Docker(Pool):
 
         super().__init__(spawn, workers, ", ".join(sorted(pythons)))
 
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+    def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
         """As of any pool. Raises UserError for a job with wider limits than the containers were made for."""
         return super().execute(map(self._within, jobs))
 
-    def _within(self, job: Job) -> Job:
+    def _within(self, job: ProgramJob) -> ProgramJob:
         for key in ("memory_bytes", "processes"):
             most = getattr(self._limits, key)
             if getattr(job.limits, key) > most:
@@ -139,7 +139,7 @@ def _check(engine: str, image: str) -> str:
             raise SandboxError(f"sandbox: docker: the engine {name} does not tell its images: {error}") from error
     try:
         guest = _spawn([engine], image)
-    except Lost as lost:
+    except GuestLost as lost:
         raise SandboxError(f"sandbox: docker: the guest in a fresh container {lost}") from None
     guest.stop()
     return guest.python
@@ -159,17 +159,17 @@ def _spawn(engines: Sequence[str], image: str) -> Guest:
     reasons = []
     for engine in engines:
         try:
-            return Guest(Container(engine, image))
-        except Lost as lost:
+            return Guest(ContainerLink(engine, image))
+        except GuestLost as lost:
             reasons.append(f"{engine or 'the default engine'}: {lost}")
-    raise Lost("; ".join(reasons))
+    raise GuestLost("; ".join(reasons))
 
 
-class Container:
+class ContainerLink:
     """The link to a container of its own; see :class:`archer.sandbox.guest.Link`."""
 
     def __init__(self, engine: str, image: str) -> None:
-        """Create, attach, start, and send the guest. Raises :class:`~archer.sandbox.guest.Lost`."""
+        """Create, attach, start, and send the guest. Raises :class:`~archer.sandbox.guest.GuestLost`."""
         self._buffer, self._words = bytearray(), bytearray()
         self._stream = self._left = 0  # of the engine's frame under way: which stream, how many bytes still
         self.id = ""
@@ -186,7 +186,7 @@ class Container:
                 files = json.dumps({name: (suite("sandbox") / name).read_text() for name in GUEST_FILES}).encode()
                 self.write(len(files).to_bytes(4, "big") + files, time.monotonic() + api.timeout)
             except FAILED as error:
-                raise Lost(f"did not start: {error}") from None
+                raise GuestLost(f"did not start: {error}") from None
             stack.pop_all()
 
     def write(self, data: bytes, deadline: float) -> None:

@@ -1,11 +1,11 @@
-"""What host and guest write to each other: an input as a request, an answer as a :class:`Run`."""
+"""What host and guest write to each other: an input as a request, an answer as a :class:`ProgramRun`."""
 
 from __future__ import annotations
 
 from typing import Any, get_args
 
-from archer.sandbox.base import Call, Expression, Input, Run, Status, Stdin, Trusted
-from archer.sandbox.guest import Lost
+from archer.sandbox.base import Call, Expression, Input, ProgramRun, Status, Stdin, Trusted
+from archer.sandbox.guest import GuestLost
 from archer.sandbox.values import plain, read_value
 
 
@@ -22,16 +22,16 @@ def request(given: Input) -> dict[str, Any]:
             return {"program": program, "prelude": "", **request(Call(function, arguments))}
 
 
-def read_run(answer: dict[str, Any], output: bytes) -> Run:
+def read_run(answer: dict[str, Any], output: bytes) -> ProgramRun:
     """Build a Run from the guest's answer; raises Lost where the answer is not one."""
     try:
         size_out, size_err, size_value = answer["sizes"]
         status, detail, code = answer["status"], str(answer["detail"]), int(answer["code"])
         seconds, cpu, _ = float(answer["seconds"]), float(answer["cpu"]), answer["spent"]
     except (KeyError, TypeError, ValueError):
-        raise Lost(f"sent an answer without its parts: {str(answer)[:200]}") from None
+        raise GuestLost(f"sent an answer without its parts: {str(answer)[:200]}") from None
     if status not in get_args(Status) or len(output) != size_out + size_err + size_value:
-        raise Lost(f"sent an answer of another size or status than there are: {str(answer)[:200]}")
+        raise GuestLost(f"sent an answer of another size or status than there are: {str(answer)[:200]}")
     stdout = output[:size_out].decode("utf-8", "replace")
     stderr = output[size_out : size_out + size_err].decode("utf-8", "replace")
     value = None
@@ -40,4 +40,4 @@ def read_run(answer: dict[str, Any], output: bytes) -> Run:
             value = read_value(output[size_out + size_err :])
         except ValueError as error:
             status, detail = "error", f"the result cannot be read: {error}"
-    return Run(status, code, stdout, stderr, value, seconds, detail, cpu)
+    return ProgramRun(status, code, stdout, stderr, value, seconds, detail, cpu)

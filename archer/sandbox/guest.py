@@ -1,7 +1,7 @@
 """One running guest as the host sees it: frames over a link, and how it ends.
 
 The guest is trusted as far as its frames go (untrusted code cannot reach its link), but not to stay alive: a
-program may take its sandbox down. That is :class:`Lost`, and what to make of it is decided by the pool.
+program may take its sandbox down. That is :class:`GuestLost`, and what to make of it is decided by the pool.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to,
 WORDS = 800  # characters of a dying guest's last words to repeat
 
 
-class Lost(Exception):
+class GuestLost(Exception):
     """The guest died, fell silent or sent nonsense; the message says which, with its last words."""
 
 
@@ -60,7 +60,7 @@ class Guest:
     def __init__(self, link: Link, isolating: bool = True) -> None:
         """Wait until it is ready.
 
-        Raises :class:`Lost` when it ends or stays silent instead, or where it should be isolated and finds that
+        Raises :class:`GuestLost` when it ends or stays silent instead, or where it should be isolated and finds that
         it is not; it is ended then. ``python`` is the version that runs programs.
         """
         self.link, self.asked = link, 0
@@ -70,13 +70,13 @@ class Guest:
             ready, _ = self._receive(time.monotonic() + START_SECONDS)
             self.python = str(ready.get("python"))
             if isolating and not (ready.get("isolated") and ready.get("filtered")):
-                raise Lost(f"is not process 1 of its sandbox, or its system calls are not filtered: {ready}")
+                raise GuestLost(f"is not process 1 of its sandbox, or its system calls are not filtered: {ready}")
         except BaseException:
             self.stop()
             raise
 
     def ask(self, header: Mapping[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """Send one frame and return the answer's header and body. Raises :class:`Lost`."""
+        """Send one frame and return the answer's header and body. Raises :class:`GuestLost`."""
         deadline = time.monotonic() + seconds
         self.asked += 1
         self._in_job = True
@@ -84,7 +84,7 @@ class Guest:
         return self._receive(deadline)
 
     def prepare(self, prelude: str) -> None:
-        """Have a prelude executed once for all jobs to come. Raises :class:`Lost`."""
+        """Have a prelude executed once for all jobs to come. Raises :class:`GuestLost`."""
         if prelude and prelude not in self._prepared and len(prelude) <= MOST_PRELUDE and not self._in_job:
             self._send({"prepare": prelude}, b"", time.monotonic() + START_SECONDS)
             self._prepared.add(prelude)
@@ -100,10 +100,10 @@ class Guest:
         try:
             self.link.write(HEAD.pack(len(text), len(body)) + text + body, deadline)
         except OSError as error:
-            raise Lost(f"did not take a program: {error}{self._last_words()}") from None
+            raise GuestLost(f"did not take a program: {error}{self._last_words()}") from None
 
     def interrupt(self) -> None:
-        """Make a waiting :meth:`ask` fail with :class:`Lost`; callable from any thread."""
+        """Make a waiting :meth:`ask` fail with :class:`GuestLost`; callable from any thread."""
         self.link.interrupt()
 
     def stop(self) -> None:
@@ -116,7 +116,7 @@ class Guest:
         try:
             header = json.loads(text)
         except ValueError:
-            raise Lost(f"sent a header that is not JSON: {bytes(text[:80])!r}") from None
+            raise GuestLost(f"sent a header that is not JSON: {bytes(text[:80])!r}") from None
         return header, bytes(body)
 
     def _read(self, size: int, deadline: float) -> bytearray:
@@ -126,11 +126,11 @@ class Guest:
             try:
                 got = self.link.read_into(view[have:], deadline)
             except TimeoutError:
-                raise Lost("stayed silent past its deadline" + self._last_words()) from None
+                raise GuestLost("stayed silent past its deadline" + self._last_words()) from None
             except OSError as error:
-                raise Lost(f"broke its connection: {error}" + self._last_words()) from None
+                raise GuestLost(f"broke its connection: {error}" + self._last_words()) from None
             if not got:
-                raise Lost("ended without an answer" + self._last_words())
+                raise GuestLost("ended without an answer" + self._last_words())
             have += got
         return data
 

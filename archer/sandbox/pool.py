@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import Self
 
 from archer.errors import DataError, SandboxError
-from archer.sandbox.base import Input, Job, Limits, Outcome, Run, Stdin, Trusted, in_order
+from archer.sandbox.base import Input, Limits, Outcome, ProgramJob, ProgramRun, Stdin, Trusted, in_order
 from archer.sandbox.frames import read_run, request
 from archer.sandbox.gate import Gate
-from archer.sandbox.guest import Guest, Lost
+from archer.sandbox.guest import Guest, GuestLost
 
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
 LIFE = 2000  # inputs of one guest; then a fresh one takes its place
@@ -33,7 +33,7 @@ STARVED = 0.1  # of the wall limit: waited longer than that for a free core, a t
 PATIENCE = 3  # times the wall limit, for a second run after such a time-out; the CPU limit stays
 PAUSES = (0.2, 1.0, 3.0)  # seconds before another try to start a guest
 MOST_STDIN = 32 * 2**20  # bytes: an input lies in the folder that the program may fill
-TRIVIAL = Job("print(1)", in_order(Stdin("")), Limits())
+TRIVIAL = ProgramJob("print(1)", in_order(Stdin("")), Limits())
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Batch:
 @dataclass(frozen=True)
 class _Task:
     index: int
-    job: Job
+    job: ProgramJob
     batch: _Batch
 
 
@@ -66,7 +66,7 @@ class Pool:
         self._lock = threading.Lock()  # nothing enters the queue behind the workers' last task
         self._closed = False
 
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+    def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
         """Start on the jobs now; yield ``(index, outcome)`` as they finish.
 
         At most a few jobs per worker are drawn from ``jobs`` ahead of the results taken. A job's script
@@ -77,7 +77,7 @@ class Pool:
         under_way = sum(self._put(batch, numbered) for _ in range(self._ahead))
         return self._results(batch, numbered, under_way)
 
-    def _put(self, batch: _Batch, numbered: Iterator[tuple[int, Job]]) -> bool:
+    def _put(self, batch: _Batch, numbered: Iterator[tuple[int, ProgramJob]]) -> bool:
         for index, job in numbered:
             with self._lock:
                 if self._closed:
@@ -87,7 +87,7 @@ class Pool:
         return False
 
     def _results(
-        self, batch: _Batch, numbered: Iterator[tuple[int, Job]], under_way: int
+        self, batch: _Batch, numbered: Iterator[tuple[int, ProgramJob]], under_way: int
     ) -> Iterator[tuple[int, Outcome]]:
         try:
             while under_way:
@@ -154,7 +154,7 @@ class _Worker:
             self._drop(trusted)
 
     def _outcome(self, task: _Task) -> Outcome:
-        runs: list[Run] = []
+        runs: list[ProgramRun] = []
         script, result = task.job.script(), None
         try:
             given = next(script)
@@ -173,10 +173,10 @@ class _Worker:
         for trusted, guest in list(self.guests.items()):
             try:
                 guest.done()
-            except Lost:
+            except GuestLost:
                 self._drop(trusted)
 
-    def _run(self, job: Job, given: Input) -> Run:
+    def _run(self, job: ProgramJob, given: Input) -> ProgramRun:
         with self._gate.beside_others():
             run, in_doubt = self._attempt(job, given)
         if in_doubt:
@@ -185,7 +185,7 @@ class _Worker:
                 run, _ = self._attempt(replace(job, limits=patient), given)
         return run
 
-    def _attempt(self, job: Job, given: Input) -> tuple[Run, bool]:
+    def _attempt(self, job: ProgramJob, given: Input) -> tuple[ProgramRun, bool]:
         """Run one input, whatever happens to guests; say too whether how it ended may not be its own doing."""
         reasons: list[str] = []
         trusted = isinstance(given, Trusted)
@@ -193,12 +193,12 @@ class _Worker:
             guest = self._ready(trusted, "" if trusted else job.prelude)
             try:
                 return self._ask(guest, job, given)
-            except Lost as lost:
+            except GuestLost as lost:
                 self._drop(trusted)
                 reasons.append(str(lost))
         self._prove(job.prelude)
         detail = f"the program ended its sandbox twice; it {reasons[-1]}"
-        return Run("violation", -9, "", "", None, 0.0, detail), False
+        return ProgramRun("violation", -9, "", "", None, 0.0, detail), False
 
     def _prove(self, prelude: str) -> None:
         """Raise SandboxError unless a trivial program with this prelude runs in a sandbox."""
@@ -206,7 +206,7 @@ class _Worker:
             guest = self._ready(False, prelude)
             try:
                 run, _ = self._ask(guest, replace(TRIVIAL, prelude=prelude), Stdin(""))
-            except Lost as lost:
+            except GuestLost as lost:
                 self._drop(False)
                 reason = str(lost)
                 continue
@@ -215,7 +215,7 @@ class _Worker:
             reason = f"ended it with {run.status}: {run.detail}"
         raise SandboxError(f"a trivial program does not run in a fresh sandbox, which {reason}")
 
-    def _ask(self, guest: Guest, job: Job, given: Input) -> tuple[Run, bool]:
+    def _ask(self, guest: Guest, job: ProgramJob, given: Input) -> tuple[ProgramRun, bool]:
         header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **request(given)}
         body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
         if len(body) > MOST_STDIN:

@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from archer.errors import SandboxError, UserError
-from archer.sandbox.child import Child, interpreter
-from archer.sandbox.guest import PACKAGES, PYTHON_FLAGS, Guest, Lost
+from archer.sandbox.child import ChildLink, interpreter
+from archer.sandbox.guest import PACKAGES, PYTHON_FLAGS, Guest, GuestLost
 from archer.sandbox.pool import Pool
 from archer.system import suite
 
 
-class Process(Pool):
+class ProcessExecutor(Pool):
     """Runs programs in ``workers`` ordinary processes; a context manager."""
 
     name = "process"
@@ -38,7 +38,7 @@ class Process(Pool):
         try:
             guest = _spawn()
             guest.stop()
-        except Lost as lost:
+        except GuestLost as lost:
             raise SandboxError(f"sandbox: process: the guest {lost}") from None
         super().__init__(_spawn, workers, guest.python)
 
@@ -48,5 +48,5 @@ def _spawn() -> Guest:
     found = find_spec(PACKAGES[0])
     packages = str(Path(found.origin).parent.parent) if found and found.origin else ""
     command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, "0", folder]
-    link = Child(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))
+    link = ChildLink(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))
     return Guest(link, isolating=False)

@@ -43,7 +43,7 @@ Gram = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One row of training data: its number in its file, its words, its answer (empty where there is none), the file."""
 
     number: int
@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Pair:
+class OverlapPair:
     """A problem and a training row that share words; ``alike`` is the share of words in order, 1 for a copy."""
 
     problem: str
@@ -76,7 +76,7 @@ class Overlap:
     benchmark: str
     problems: int
     short: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[OverlapPair, ...]
 
     def count(self, near: bool = False, same_answer: bool = False) -> int:
         """How many problems have a pair, or one that is near, or has the same answer, or both."""
@@ -89,19 +89,19 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(WORD.findall(unicodedata.normalize("NFKC", text).lower()))
 
 
-def read_training(path: Path, text: str = "", answer: str = "") -> list[Row]:
+def read_training(path: Path, text: str = "", answer: str = "") -> list[TrainingRow]:
     """Return the rows of a JSON file or folder; columns are found by their usual names unless given.
 
     A column may hold a chat's messages, of which the user's count. Raises DataError naming the row.
     """
-    rows = list[Row]()
+    rows = list[TrainingRow]()
     for file in local_files(path):
         for number, row in enumerate(read_json(file), 1):
             if not isinstance(row, Mapping):
                 raise DataError(f"{file}: row {number}: expected columns and values, found {str(row)[:80]!r}")
             try:
                 found = column(row, (text,) if text else TEXTS)
-                rows.append(Row(number, words_of(_asked(found)), _answer(row, answer), file.name))
+                rows.append(TrainingRow(number, words_of(_asked(found)), _answer(row, answer), file.name))
             except DataError as error:
                 raise DataError(f"{file}: row {number}: {error}; name its column with --text") from error
     if not rows:
@@ -130,19 +130,19 @@ def statements(benchmark: Benchmark) -> list[Problem]:
     return read_problems(replace(benchmark.data, instruction="{prompt}"), benchmark.problems)
 
 
-def compare(name: str, problems: Sequence[Problem], rows: Sequence[Row], n: int = N) -> Overlap:
+def compare(name: str, problems: Sequence[Problem], rows: Sequence[TrainingRow], n: int = N) -> Overlap:
     """Find every row that shares ``n`` words in a row with a problem. Raises DataError for ``n`` below 2."""
     if n < 2:
         raise DataError(f"--n: expected 2 or more words, found {n}")
     texts = [words_of(problem.prompt) for problem in problems]
     index = _index(texts, n)
     short = sum(len(words) < min(n, SHORTEST) for words in texts)
-    pairs = list[Pair]()
+    pairs = list[OverlapPair]()
     for row in rows:
         for place, gram in _hits(row.words, index).items():
             alike = SequenceMatcher(None, texts[place], row.words, autojunk=False).ratio()
             same = _same_answer(problems[place].gold, row.answer)
-            pairs.append(Pair(problems[place].id, row.number, " ".join(gram), round(alike, 3), same, row.file))
+            pairs.append(OverlapPair(problems[place].id, row.number, " ".join(gram), round(alike, 3), same, row.file))
     return Overlap(name, len(problems), short, tuple(sorted(pairs, key=lambda pair: (pair.problem, -pair.alike))))
 
 

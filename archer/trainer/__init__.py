@@ -9,15 +9,15 @@ from transformers import PreTrainedModel
 from archer.distributed import Ranks
 from archer.errors import RecipeError
 from archer.recipe.sections import Recipe
-from archer.trainer.backend import Mechanics, Policy
+from archer.trainer.backend import Policy, TrainBackend
 from archer.trainer.lora import add_adapter
-from archer.trainer.torch_backend import OneProcess
-from archer.trainer.trainer import Learner
+from archer.trainer.torch_backend import TorchBackend
+from archer.trainer.trainer import Trainer
 
-__all__ = ["Policy", "open_policy"]
+__all__ = ["Policy", "open_trainer"]
 
 
-def open_policy(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int = 0) -> Policy:
+def open_trainer(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int = 0) -> Policy:
     """Return the policy that trains ``model`` as the recipe says; ``seed`` draws an adapter's first weights.
 
     Raises RecipeError where several ranks have nothing to train together with, MissingError for a package that is
@@ -27,19 +27,19 @@ def open_policy(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int 
     if recipe.lora is not None:
         add_adapter(model, recipe.lora, zlib.crc32(f"{seed}/lora".encode()))
     planned = recipe.steps * update.epochs * -(-recipe.rollout.prompts // update.mini_batch)
-    return Learner(open_mechanics(recipe, model, ranks), update, planned, recipe.rollout.max_tokens, ranks)
+    return Trainer(open_backend(recipe, model, ranks), update, planned, recipe.rollout.max_tokens, ranks)
 
 
-def open_mechanics(recipe: Recipe, model: PreTrainedModel, ranks: Ranks) -> Mechanics:
+def open_backend(recipe: Recipe, model: PreTrainedModel, ranks: Ranks) -> TrainBackend:
     """Return DeepSpeed's mechanics where the recipe asks for them, else those of one process."""
     temperature = recipe.rollout.temperature
     if recipe.deepspeed is not None:
-        from archer.trainer.deepspeed_backend import Sharded
+        from archer.trainer.deepspeed_backend import DeepSpeedBackend
 
-        return Sharded(model, recipe.update, recipe.deepspeed, temperature, ranks)
+        return DeepSpeedBackend(model, recipe.update, recipe.deepspeed, temperature, ranks)
     if ranks.world > 1:
         raise RecipeError(
             f"{recipe.name}: update: deepspeed is not set, and {ranks.world} ranks were started; set "
             "update.deepspeed={stage: 2}, or start one process"
         )
-    return OneProcess(model, recipe.update, temperature)
+    return TorchBackend(model, recipe.update, temperature)

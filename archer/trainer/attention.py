@@ -19,7 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from archer.trainer.flex import attend as attend_on_gpu
-from archer.trainer.packing import Bucket, Layout
+from archer.trainer.packing import LengthBucket, PackedLayout
 
 NAME = "archer"
 Part = tuple[Tensor, Tensor]
@@ -31,11 +31,11 @@ def flash(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float)
     return part
 
 
-class Shared(torch.autograd.Function):
+class PackedAttention(torch.autograd.Function):
     """Attention of (N, A, D) queries, keys and values over a layout, by torch's flash kernels for the CPU."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scale: float) -> Tensor:
         out = torch.empty_like(query)
         lse = query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
         for bucket in layout.buckets:
@@ -73,18 +73,18 @@ class Shared(torch.autograd.Function):
         return *found, None, None
 
 
-def padded(column: Tensor, bucket: Bucket) -> Tensor:
+def padded(column: Tensor, bucket: LengthBucket) -> Tensor:
     """Return the bucket's tokens of a column (N, A, ...) as (B, A, T, ...)."""
     return column.index_select(0, bucket.token_M).view(*bucket.shape, *column.shape[1:]).transpose(1, 2)
 
 
-def unpad(part: Tensor, bucket: Bucket, column: Tensor) -> None:
+def unpad(part: Tensor, bucket: LengthBucket, column: Tensor) -> None:
     """Write what was computed of a bucket, (B, A, T, ...), into its places of the column (N, A, ...)."""
     flat = part.transpose(1, 2).flatten(0, 1)
     column.index_copy_(0, bucket.own_N, flat if bucket.empty_BT is None else flat.index_select(0, bucket.place_N))
 
 
-def silence(columns: list[Tensor], bucket: Bucket) -> None:
+def silence(columns: list[Tensor], bucket: LengthBucket) -> None:
     """Make padding give no gradient: what comes to it is zero, and its probabilities are, too."""
     if bucket.empty_BT is not None:
         columns[0].masked_fill_(bucket.empty_BT[:, None, :, None], 0.0)
@@ -105,7 +105,7 @@ def merge(out: Tensor, lse: Tensor, seen: Tensor, seen_lse: Tensor) -> None:
 
 def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float,
-    layout: Layout | None = None, **options: Any,
+    layout: PackedLayout | None = None, **options: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """What transformers calls: attention over ``layout``, and without one scaled dot product attention as ever."""
     if layout is None:
@@ -116,7 +116,7 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     key, value = (column.repeat_interleave(groups, 1) if groups > 1 else column for column in (key, value))
     columns = (column[0].transpose(0, 1) for column in (query, key, value))
-    out: Tensor = Shared.apply(*columns, layout, scaling)  # type: ignore[no-untyped-call]
+    out: Tensor = PackedAttention.apply(*columns, layout, scaling)  # type: ignore[no-untyped-call]
     return out[None], None
 
 

@@ -15,9 +15,9 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from archer.algorithms import Algorithm
-from archer.system import Tally
+from archer.system import WorkCounter
 from archer.trainer.batch import Group
-from archer.trainer.packing import Inputs
+from archer.trainer.packing import ForwardInputs
 
 Scores = tuple[Tensor, Tensor]  # log-probs and entropies of response tokens, one response after the other, both (N,)
 Moments = Mapping[str, Tensor]  # AdamW's ``exp_avg``, ``exp_avg_sq`` (as the parameter) and ``step`` (a number)
@@ -30,7 +30,7 @@ class Policy(Protocol):
     """
 
     version: int
-    tally: Tally
+    tally: WorkCounter
 
     def keep_reference(self) -> None:
         """Keep the weights as they are now: the reference of KL terms."""
@@ -73,13 +73,13 @@ class Policy(Protocol):
         ...
 
 
-class Mechanics(Protocol):
+class TrainBackend(Protocol):
     """How a step is computed, and where parameters and their optimizer state lie."""
 
     model: PreTrainedModel
     sharing: bool  # whether it takes packed rows, prompts shared, or padded ones
 
-    def forward(self, micro: Inputs) -> Scores:
+    def forward(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the policy; log-probs carry the gradient."""
         ...
 
@@ -87,7 +87,7 @@ class Mechanics(Protocol):
         """See :meth:`Policy.keep_reference`."""
         ...
 
-    def reference(self, micro: Inputs) -> Scores:
+    def reference(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the reference. Raises ValueError where none was kept."""
         ...
 
@@ -99,22 +99,22 @@ class Mechanics(Protocol):
         """Clip by the norm over all ranks, move the weights, return the norm before the clip (not finite: diverged)."""
         ...
 
-    def whole(self, parameter: Parameter) -> Tensor:
+    def full_param(self, parameter: Parameter) -> Tensor:
         """Return a parameter as the forward pass sees it, from all ranks."""
         ...
 
-    def master(self, parameter: Parameter) -> Tensor:
+    def master_param(self, parameter: Parameter) -> Tensor:
         """Return a parameter as the optimizer sees it, in float32, from all ranks."""
         ...
 
-    def moments(self, parameter: Parameter) -> Moments:
+    def optimizer_state(self, parameter: Parameter) -> Moments:
         """Return a parameter's optimizer state, from all ranks; empty before the first step."""
         ...
 
-    def put(self, parameter: Parameter, value: Tensor) -> None:
+    def set_param(self, parameter: Parameter, value: Tensor) -> None:
         """Set a parameter to ``value``, the same on every rank. Raises ValueError for another shape."""
         ...
 
-    def put_moments(self, parameter: Parameter, moments: Moments) -> None:
+    def set_optimizer_state(self, parameter: Parameter, moments: Moments) -> None:
         """Set a parameter's optimizer state."""
         ...

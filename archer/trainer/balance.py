@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archer.trainer.batch import Response, micro_batches
+from archer.trainer.batch import TrainSample, micro_batches
 from archer.trainer.packing import pieces
 
 
@@ -22,7 +22,7 @@ def shares(lengths: Sequence[int], world: int) -> list[list[int]]:
     return [sorted(own) for own in rows]
 
 
-def rounds(responses: Sequence[Response], budget: int, rank: int, world: int, sharing: bool) -> list[list[int]]:
+def rounds(responses: Sequence[TrainSample], budget: int, rank: int, world: int, sharing: bool) -> list[list[int]]:
     """Return the micro-batches of ``rank`` as rows, [] where only others still have one; at least one.
 
     Every rank has as many: collective calls of sharded weights happen inside each. Where prompts are shared, groups

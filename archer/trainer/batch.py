@@ -15,13 +15,13 @@ from archer.types import Rollout
 
 
 @dataclass(frozen=True)
-class Response:
+class TrainSample:
     """One response as training sees it; ``used`` is False where over-long filtering left its tokens out.
 
     ``old_logp_T`` and ``entropy_T`` are those of the policy that sampled it, as the engine reported them or as the
     policy computed them again; then ``engine_logp_T`` keeps the engine's, and ``correction_T`` may weigh the
     advantage of each token for the difference (``mismatch.py``). ``ref_logp_T`` is the reference's at the tokens
-    ``anchored_T`` (none: at all).
+    ``kl_mask_T`` (none: at all).
     """
 
     prompt: tuple[int, ...]
@@ -29,9 +29,9 @@ class Response:
     advantage: float
     old_logp_T: Tensor
     entropy_T: Tensor
-    used: bool = True
+    in_loss: bool = True
     ref_logp_T: Tensor | None = None
-    anchored_T: Tensor | None = None
+    kl_mask_T: Tensor | None = None
     engine_logp_T: Tensor | None = None
     correction_T: Tensor | None = None
 
@@ -39,16 +39,16 @@ class Response:
         return len(self.prompt) + len(self.tokens)
 
 
-Group = tuple[Response, ...]
+Group = tuple[TrainSample, ...]
 
 
-def response(rollout: Rollout, advantage: float, *, used: bool = True) -> Response:
+def to_sample(rollout: Rollout, advantage: float, *, used: bool = True) -> TrainSample:
     """Return ``rollout`` as a response with its group-relative ``advantage``."""
     logp_T, entropy_T = torch.tensor(rollout.logps), torch.tensor(rollout.entropies)
-    return Response(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, used)
+    return TrainSample(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, used)
 
 
-def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[Response, ...]]:
+def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[TrainSample, ...]]:
     """Cut groups, in their order, into mini-batches of ``size`` groups; the last may be smaller."""
     chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
     return [tuple(one for group in chunk for one in group) for chunk in chunks]

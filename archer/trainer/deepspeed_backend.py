@@ -25,27 +25,27 @@ from transformers import PreTrainedModel
 
 from archer.distributed import Ranks
 from archer.errors import MissingError, RecipeError, first_line
-from archer.recipe.options import DeepSpeed
-from archer.recipe.sections import Update
+from archer.recipe.options import DeepSpeedSection
+from archer.recipe.sections import UpdateSection
 from archer.trainer.backend import Moments, Scores
 from archer.trainer.lora import has_adapter, without_adapter
-from archer.trainer.packing import Inputs
-from archer.trainer.scoring import Scorer, check_head, shares_prompts, silence_dropout
+from archer.trainer.packing import ForwardInputs
+from archer.trainer.scoring import TokenScorer, check_head, shares_prompts, silence_dropout
 from archer.trainer.torch_backend import adamw, score
 
 BUCKET = 200_000_000  # elements reduced or gathered together at most
 PERSIST = 10  # weights of up to this many hidden vectors are not sharded by ZeRO 3: gathering them costs more
 
 
-class Sharded:
-    """Trains ``model`` in place, in shards as ``options.stage`` says (:class:`~archer.trainer.backend.Mechanics`).
+class DeepSpeedBackend:
+    """Trains ``model`` in place, in shards as ``options.stage`` says (:class:`~archer.trainer.backend.TrainBackend`).
 
-    Raises MissingError without DeepSpeed, ModelError as :class:`~archer.trainer.torch_backend.OneProcess` does,
+    Raises MissingError without DeepSpeed, ModelError as :class:`~archer.trainer.torch_backend.TorchBackend` does,
     RankError when another rank does not come to a call in ``options.seconds``.
     """
 
     def __init__(
-        self, model: PreTrainedModel, update: Update, options: DeepSpeed, temperature: float, ranks: Ranks
+        self, model: PreTrainedModel, update: UpdateSection, options: DeepSpeedSection, temperature: float, ranks: Ranks
     ) -> None:
         self.model, self.ranks, self.clip_norm = model, ranks, update.clip_norm
         self.stage, self.bf16 = stage_of(options, update), update.bf16
@@ -56,7 +56,7 @@ class Sharded:
             model.gradient_checkpointing_enable({"use_reentrant": self.stage == 3})
             model.enable_input_require_grads()
         self.zero: Any = load()
-        self.scorer = Scorer(model, temperature)
+        self.scorer = TokenScorer(model, temperature)
         self.sharing = shares_prompts(self.scorer)
         self.optimizer = adamw(model, update)
         self.frozen: dict[str, Tensor] | None = None
@@ -70,7 +70,7 @@ class Sharded:
             )
         bound_groups(ranks.seconds)
 
-    def forward(self, micro: Inputs) -> Scores:
+    def forward(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the policy."""
         with self.ranks.deadline("forward pass"):
             return score(self.engine, micro, self.engine.device)
@@ -80,7 +80,7 @@ class Sharded:
         kept = {} if has_adapter(self.model) else dict(self.scorer.named_parameters())
         self.frozen = {name: self._shard(parameter).detach().clone() for name, parameter in kept.items()}
 
-    def reference(self, micro: Inputs) -> Scores:
+    def reference(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the reference. Raises ValueError where none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
@@ -114,22 +114,22 @@ class Sharded:
         told = self.engine.get_global_grad_norm()
         return float("nan") if told is None or told < 0 else float(told)  # -1 stands for one that is not finite
 
-    def whole(self, parameter: Parameter) -> Tensor:
+    def full_param(self, parameter: Parameter) -> Tensor:
         """Return the parameter, gathered where it is sharded."""
         if self.stage < 3:
             return parameter.detach()
         with self.ranks.deadline("gathering a weight"), self.zero.zero.GatheredParameters([parameter]):
             return parameter.detach()  # its memory outlives the parameter's own view of it
 
-    def master(self, parameter: Parameter) -> Tensor:
+    def master_param(self, parameter: Parameter) -> Tensor:
         """Return the parameter in float32."""
         if not self.bf16 or not parameter.requires_grad:
-            return self.whole(parameter).float()
+            return self.full_param(parameter).float()
         with self.ranks.deadline("gathering a weight"):
             master: Tensor = self.zero.utils.safe_get_full_fp32_param(parameter)
         return master
 
-    def moments(self, parameter: Parameter) -> Moments:
+    def optimizer_state(self, parameter: Parameter) -> Moments:
         """Return the parameter's optimizer state, gathered."""
         if self.stage == 0 or not self.optimizer.state:
             return dict(self.optimizer.state.get(parameter, {}))
@@ -138,7 +138,7 @@ class Sharded:
             state: dict[str, Tensor] = {kind: get(parameter, kind) for kind in ("exp_avg", "exp_avg_sq")}
         return {**state, "step": next(iter(self.optimizer.state.values()))["step"].clone()}  # one for all
 
-    def put(self, parameter: Parameter, value: Tensor) -> None:
+    def set_param(self, parameter: Parameter, value: Tensor) -> None:
         """Set the parameter, and its master. Raises ValueError for another shape."""
         shape = tuple(getattr(parameter, "ds_shape", parameter.shape))
         if shape != tuple(value.shape):
@@ -150,7 +150,7 @@ class Sharded:
         if self.stage > 0 and parameter.requires_grad:
             self.zero.utils.safe_set_full_fp32_param(parameter, value.float())
 
-    def put_moments(self, parameter: Parameter, moments: Moments) -> None:
+    def set_optimizer_state(self, parameter: Parameter, moments: Moments) -> None:
         """Set the parameter's optimizer state."""
         state = {kind: value.to(self.engine.device) for kind, value in moments.items()}
         if self.stage == 0:
@@ -191,14 +191,16 @@ class Sharded:
                 yield
 
 
-def stage_of(options: DeepSpeed, update: Update) -> int:
+def stage_of(options: DeepSpeedSection, update: UpdateSection) -> int:
     """Return the stage of ZeRO; in bf16 at least 1, as the float32 masters are sharded anyway. Raises RecipeError."""
     if options.offload and options.stage == 0:
         raise RecipeError("update.deepspeed: offload: stage 0 has nothing to offload; use stage 1 or more")
     return max(options.stage, 1) if update.bf16 else options.stage
 
 
-def configuration(model: PreTrainedModel, update: Update, options: DeepSpeed, stage: int) -> dict[str, Any]:
+def configuration(
+    model: PreTrainedModel, update: UpdateSection, options: DeepSpeedSection, stage: int
+) -> dict[str, Any]:
     """Return DeepSpeed's own configuration."""
     bucket = min(BUCKET, sum(parameter.numel() for parameter in model.parameters()))
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
-from archer.trainer.packing import Layout
+from archer.trainer.packing import PackedLayout
 
 BLOCK = 128
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scale: float) -> Tensor:
     """Return (1, N, A, D) for queries (1, A, N, D), keys and values with as many heads or fewer."""
     mask = masks(layout, query.device)
     out: Tensor = compiled()(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
@@ -33,12 +33,12 @@ def compiled() -> Callable[..., Any]:
 
 
 @lru_cache(2)  # one for all layers, there and back
-def masks(layout: Layout, device: torch.device) -> BlockMask:
+def masks(layout: PackedLayout, device: torch.device) -> BlockMask:
     """Return the block mask of a layout."""
     return block_mask(layout, device)
 
 
-def block_mask(layout: Layout, device: torch.device) -> BlockMask:
+def block_mask(layout: PackedLayout, device: torch.device) -> BlockMask:
     """Return which blocks of 128 x 128 hold a pair that may see each other, and which surely hold nothing else.
 
     Segments and families come in ascending order, so a block's smallest and largest number tell what it holds.
@@ -70,7 +70,7 @@ def block_mask(layout: Layout, device: torch.device) -> BlockMask:
     )
 
 
-def columns(layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+def columns(layout: PackedLayout) -> tuple[Tensor, Tensor, Tensor]:
     """Return each token's segment and family, and whether it is of a prompt; all (N,)."""
     lengths = torch.tensor([stop - start for start, stop in layout.segments])
     segment_N = torch.repeat_interleave(torch.arange(len(lengths)), lengths)

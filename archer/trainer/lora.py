@@ -17,12 +17,12 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from archer.errors import MissingError, RecipeError, first_line
-from archer.recipe.options import Lora
+from archer.recipe.options import LoraSection
 
 NAME = "default"  # PEFT's, of the only adapter
 
 
-def add_adapter(model: PreTrainedModel, lora: Lora, seed: int) -> None:
+def add_adapter(model: PreTrainedModel, lora: LoraSection, seed: int) -> None:
     """Put an adapter that changes nothing yet into ``model``; its A is drawn from ``seed``.
 
     Raises MissingError without PEFT, RecipeError for targets that are no linear layers of the model.

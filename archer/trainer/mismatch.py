@@ -15,22 +15,22 @@ from torch import Tensor
 
 from archer.algorithms.base import LOG_RATIO_BOUND
 from archer.errors import EngineError
-from archer.recipe.options import Correction
-from archer.trainer.batch import Group, Response
+from archer.recipe.options import CorrectionSection
+from archer.trainer.batch import Group, TrainSample
 
 LARGEST = "mismatch/largest"
 
 
-def describe(groups: Sequence[Group]) -> dict[str, float]:
+def measure_mismatch(groups: Sequence[Group]) -> dict[str, float]:
     """Return k1, k3 (means over tokens, of KL(pi_engine || pi_policy)) and the largest ratio either way.
 
     Nothing where the engine's log-probs are the policy's own.
     """
-    parts = [gap(one) for group in groups for one in group if one.engine_logp_T is not None]
-    return measures(torch.cat(parts)) if parts else {}
+    parts = [logp_diff(one) for group in groups for one in group if one.engine_logp_T is not None]
+    return mismatch_metrics(torch.cat(parts)) if parts else {}
 
 
-def measures(gap_N: Tensor) -> dict[str, float]:
+def mismatch_metrics(gap_N: Tensor) -> dict[str, float]:
     """Return the metrics of log-prob differences (N,), policy's less engine's."""
     if not len(gap_N):
         return {}
@@ -43,7 +43,7 @@ def measures(gap_N: Tensor) -> dict[str, float]:
     }
 
 
-def judge(metrics: Mapping[str, float], correction: Correction, step: int) -> str:
+def check_mismatch(metrics: Mapping[str, float], correction: CorrectionSection, step: int) -> str:
     """Return what to warn of, nothing where all is well.
 
     Raises EngineError where the mean k3 passes ``correction.stop``: what is sampled is not what is trained.
@@ -60,16 +60,16 @@ def judge(metrics: Mapping[str, float], correction: Correction, step: int) -> st
     return f"{said}, above rollout.correction.warn {correction.warn:g}" if k3 > correction.warn else ""
 
 
-def corrected(groups: Sequence[Group], correction: Correction) -> list[Group]:
+def apply_importance_weights(groups: Sequence[Group], correction: CorrectionSection) -> list[Group]:
     """Return the groups with a weight on every token's advantage, as ``correction`` says."""
     if correction.kind == "none":
         return list(groups)
-    return [tuple(replace(one, correction_T=weights(one, correction)) for one in group) for group in groups]
+    return [tuple(replace(one, correction_T=importance_weights(one, correction)) for one in group) for group in groups]
 
 
-def weights(one: Response, correction: Correction) -> Tensor:
+def importance_weights(one: TrainSample, correction: CorrectionSection) -> Tensor:
     """Return the importance weight of every token, (T,)."""
-    gap_T = gap(one)
+    gap_T = logp_diff(one)
     if correction.level == "sequence":
         gap_T = gap_T.sum().expand_as(gap_T)
     ratio_T = gap_T.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
@@ -81,7 +81,7 @@ def weights(one: Response, correction: Correction) -> Tensor:
     return torch.where(kept_T, ratio_T, 0.0)
 
 
-def gap(one: Response) -> Tensor:
+def logp_diff(one: TrainSample) -> Tensor:
     """Return log pi_policy - log pi_engine of every token, (T,); zeros where the engine's are the policy's own."""
     old_logp_T = one.old_logp_T
     return torch.zeros_like(old_logp_T) if one.engine_logp_T is None else old_logp_T - one.engine_logp_T

@@ -15,7 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from archer.trainer.batch import Response
+from archer.trainer.batch import TrainSample
 
 RAGGED = 1.5  # segments up to this much longer than a bucket's shortest are padded to one length
 SHORT = 16  # so are all up to this length: a bucket costs more than their padding
@@ -23,7 +23,7 @@ Span = tuple[int, int]  # the first token, and the one behind the last
 
 
 @dataclass(frozen=True)
-class Family:
+class PromptFamily:
     """Where a prompt lies, and the tokens of all its responses behind it."""
 
     prompt: Span
@@ -31,7 +31,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Bucket:
+class LengthBucket:
     """Segments of like length as rows of a padded batch (B, T).
 
     ``token_M`` are the tokens of its M = B x T places; ``place_N`` the places that are no padding, ``own_N`` their
@@ -46,17 +46,17 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PackedLayout:
     """The row's segments, in their order, and its families."""
 
     segments: tuple[Span, ...]
-    families: tuple[Family, ...]
+    families: tuple[PromptFamily, ...]
 
     def __len__(self) -> int:
         return self.segments[-1][1]
 
     @property
-    def asking(self) -> list[Family]:
+    def asking(self) -> list[PromptFamily]:
         """The families whose prompt a token behind it sees: of one-token responses there is none."""
         return [one for one in self.families if one.responses[0] < one.responses[1]]
 
@@ -68,7 +68,7 @@ class Layout:
         return own + sum(keys * queries for keys, queries in prompts)
 
     @cached_property
-    def buckets(self) -> tuple[Bucket, ...]:
+    def buckets(self) -> tuple[LengthBucket, ...]:
         """All segments, those of like length together."""
         ordered = sorted(self.segments, key=lambda span: span[1] - span[0])
         found: list[list[Span]] = []
@@ -81,7 +81,7 @@ class Layout:
         return tuple(map(bucket, found))
 
 
-def bucket(spans: Sequence[Span]) -> Bucket:
+def bucket(spans: Sequence[Span]) -> LengthBucket:
     """Return the segments as rows, ascending in length; what pads a row is its segment's last token."""
     start_B1 = torch.tensor([start for start, _ in spans])[:, None]
     length_B1 = torch.tensor([stop - start for start, stop in spans])[:, None]
@@ -90,11 +90,11 @@ def bucket(spans: Sequence[Span]) -> Bucket:
     empty_BT = place_T >= length_B1
     place_N, token_M = (~empty_BT).flatten().nonzero()[:, 0], token_BT.flatten()
     empty = empty_BT if len(place_N) < len(token_M) else None
-    return Bucket((len(spans), token_BT.shape[1]), token_M, place_N, token_M[place_N], empty)
+    return LengthBucket((len(spans), token_BT.shape[1]), token_M, place_N, token_M[place_N], empty)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ForwardInputs:
     """What one forward pass reads: token ids, one row where packed, else a padded row a response.
 
     ``place_N`` says in which of the last hidden states, taken as one row, each token ``target_N`` is predicted. The
@@ -105,15 +105,15 @@ class Inputs:
     position_BT: Tensor
     place_N: Tensor
     target_N: Tensor
-    layout: Layout | None = None
+    layout: PackedLayout | None = None
 
-    def to(self, device: torch.device) -> Inputs:
+    def to(self, device: torch.device) -> ForwardInputs:
         """Return the same on ``device``."""
         columns = (self.id_BT, self.position_BT, self.place_N, self.target_N)
         id_BT, position_BT, place_N, target_N = (column.to(device, non_blocking=True) for column in columns)
-        return Inputs(id_BT, position_BT, place_N, target_N, self.layout)
+        return ForwardInputs(id_BT, position_BT, place_N, target_N, self.layout)
 
-    def only(self, wanted_N: Tensor) -> Inputs:
+    def only(self, wanted_N: Tensor) -> ForwardInputs:
         """Return the same with no other targets than the ``wanted_N`` ones."""
         return (
             self if wanted_N.all() else replace(self, place_N=self.place_N[wanted_N], target_N=self.target_N[wanted_N])
@@ -127,13 +127,13 @@ class Inputs:
         return rows * width, pairs, len(self.target_N)
 
 
-def packed(responses: Sequence[Response]) -> Inputs:
+def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
     """Return the responses as one row; those to one prompt share it where they come one after the other."""
     ids: list[int] = []
     positions: list[int] = []
     places: list[int] = []
     segments: list[Span] = []
-    families: list[Family] = []
+    families: list[PromptFamily] = []
     for prompt, family in groupby(responses, key=lambda one: one.prompt):
         first = len(ids)
         last = first + len(prompt) - 1  # predicts the first token of every response
@@ -147,13 +147,15 @@ def packed(responses: Sequence[Response]) -> Inputs:
             places += [last, *range(start, start + inner)]
             if inner:
                 segments.append((start, start + inner))
-        families.append(Family((first, last + 1), (last + 1, len(ids))))
+        families.append(PromptFamily((first, last + 1), (last + 1, len(ids))))
     targets = [token for one in responses for token in one.tokens]
     id_N, position_N, place_N, target_N = map(torch.tensor, (ids, positions, places, targets))
-    return Inputs(id_N[None], position_N[None], place_N, target_N, Layout(tuple(segments), tuple(families)))
+    return ForwardInputs(
+        id_N[None], position_N[None], place_N, target_N, PackedLayout(tuple(segments), tuple(families))
+    )
 
 
-def pieces(responses: Sequence[Response], budget: int, least: int = 1) -> list[list[int]]:
+def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> list[list[int]]:
     """Cut the responses, in their order, into runs of about equal cost, each at most ``budget`` tokens as packed.
 
     A prompt is counted once a run. The number of runs is a multiple of ``least``, the last ones empty where there is
@@ -174,7 +176,7 @@ def pieces(responses: Sequence[Response], budget: int, least: int = 1) -> list[l
     return runs + [[] for _ in range(count - len(runs))]
 
 
-def cut(responses: Sequence[Response], limit: int) -> list[list[int]]:
+def cut(responses: Sequence[TrainSample], limit: int) -> list[list[int]]:
     """Fill runs one after the other, each up to ``limit`` tokens but always with one response."""
     runs: list[list[int]] = []
     filled = 0

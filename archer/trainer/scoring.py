@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from archer.errors import ModelError, first_line
 from archer.models.heads import log_probs
 from archer.trainer.attention import enable
-from archer.trainer.batch import Response, pad
-from archer.trainer.packing import Inputs, packed
+from archer.trainer.batch import TrainSample, pad
+from archer.trainer.packing import ForwardInputs, packed
 
 logger = logging.getLogger(__name__)
 
 
-class Head(nn.Module):
+class ScoringHead(nn.Module):
     """The output embedding's weight as a module of its own, so that it is gathered where weights are sharded."""
 
     def __init__(self, model: PreTrainedModel, temperature: float) -> None:
@@ -34,14 +34,14 @@ class Head(nn.Module):
         return log_probs(hidden_NH, self.weight, target_N, self.temperature)
 
 
-class Scorer(nn.Module):
+class TokenScorer(nn.Module):
     """A causal LM under the fused head; ``autocast`` is the dtype of the layers' arithmetic (none: the weights')."""
 
     def __init__(self, model: PreTrainedModel, temperature: float, autocast: torch.dtype | None = None) -> None:
         super().__init__()
-        self.model, self.head, self.autocast = model, Head(model, temperature), autocast
+        self.model, self.head, self.autocast = model, ScoringHead(model, temperature), autocast
 
-    def forward(self, one: Inputs) -> tuple[Tensor, Tensor]:
+    def forward(self, one: ForwardInputs) -> tuple[Tensor, Tensor]:
         """Return log-probs and entropies of the targets, both (N,)."""
         # Padding lies behind the tokens, where causal attention never looks: no mask is needed. Where there is a
         # layout the model would make one of its own; one of four axes it takes for made, and nobody reads it.
@@ -56,7 +56,7 @@ class Scorer(nn.Module):
         return scores
 
 
-def inputs(micro: Sequence[Response], sharing: bool) -> Inputs:
+def inputs(micro: Sequence[TrainSample], sharing: bool) -> ForwardInputs:
     """Return the responses as one packed row, prompts shared, or as padded rows of their own."""
     if sharing:
         return packed(micro)
@@ -67,7 +67,7 @@ def inputs(micro: Sequence[Response], sharing: bool) -> Inputs:
     place_N = torch.cat(
         [torch.arange(start, start + len(one.tokens)) for start, one in zip(starts, micro, strict=True)]
     )
-    return Inputs(id_BT, position_BT, place_N, torch.tensor([token for one in micro for token in one.tokens]))
+    return ForwardInputs(id_BT, position_BT, place_N, torch.tensor([token for one in micro for token in one.tokens]))
 
 
 def silence_dropout(model: PreTrainedModel) -> None:
@@ -78,7 +78,7 @@ def silence_dropout(model: PreTrainedModel) -> None:
                 setattr(module, name, 0.0)
 
 
-def shares_prompts(scorer: Scorer) -> bool:
+def shares_prompts(scorer: TokenScorer) -> bool:
     """Make the model take packed rows and say whether it does: its log-probs must be those of padded ones.
 
     A model that mixes tokens by other means than full attention does not; it trains on padded rows.
@@ -96,14 +96,14 @@ def shares_prompts(scorer: Scorer) -> bool:
     return not wrong
 
 
-def differing(scorer: Scorer) -> str:
+def differing(scorer: TokenScorer) -> str:
     """Compare packed and padded rows of made-up responses; return what is wrong, nothing where all is well.
 
     Both ways: log-probs, and the gradient of the first weight that is trained behind the embedding.
     """
     training, device = scorer.model.training, scorer.model.device
     ragged = [((5, 6, 7), (8, 5, 7, 6)), ((5, 6, 7), (6,)), ((8,), (7, 6, 5)), ((8,), (5, 5))]
-    made = [Response(prompt, tokens, 0.0, torch.zeros(0), torch.zeros(0)) for prompt, tokens in ragged]
+    made = [TrainSample(prompt, tokens, 0.0, torch.zeros(0), torch.zeros(0)) for prompt, tokens in ragged]
     embedding = scorer.model.get_input_embeddings().weight
     first = next(one for one in scorer.parameters() if one.requires_grad and one is not embedding)
     scorer.eval()

@@ -28,7 +28,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from archer.distributed import Ranks
 from archer.errors import RunFolderError
 from archer.system import write_aside
-from archer.trainer.backend import Mechanics
+from archer.trainer.backend import TrainBackend
 from archer.trainer.lora import has_adapter, merged, pairs, plain_name
 
 OPTIMIZER = "optimizer"
@@ -59,7 +59,7 @@ def kept_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, buffer) for name, buffer in model.named_buffers() if name in saved)
 
 
-def write_policy(folder: Path, mechanics: Mechanics, counts: Mapping[str, int], ranks: Ranks) -> None:
+def write_policy(folder: Path, mechanics: TrainBackend, counts: Mapping[str, int], ranks: Ranks) -> None:
     """Write ``folder``; see :meth:`archer.trainer.backend.Policy.write`."""
     model = mechanics.model
     whole: dict[str, Tensor] = {}
@@ -89,7 +89,7 @@ def attempt(faults: list[Exception], write: Callable[[], None]) -> None:
         faults.append(error)
 
 
-def own_weights(mechanics: Mechanics) -> Iterator[tuple[str, Tensor]]:
+def own_weights(mechanics: TrainBackend) -> Iterator[tuple[str, Tensor]]:
     """Yield the float32 weights by the model's own names, which ``save_pretrained`` turns into the hub's."""
     model = mechanics.model
     adapters = pairs(model)
@@ -97,24 +97,24 @@ def own_weights(mechanics: Mechanics) -> Iterator[tuple[str, Tensor]]:
         name = plain_name(inner)
         if name is None:
             continue
-        tensor = mechanics.master(parameter)
+        tensor = mechanics.master_param(parameter)
         if parameter in adapters:
             low, high, scale = adapters[parameter]
-            tensor = merged(tensor, mechanics.master(low), mechanics.master(high), scale)
+            tensor = merged(tensor, mechanics.master_param(low), mechanics.master_param(high), scale)
         yield name, tensor
     yield from kept_buffers(model)
 
 
-def training_state(mechanics: Mechanics, keep: bool) -> Iterator[tuple[str, Tensor]]:
+def training_state(mechanics: TrainBackend, keep: bool) -> Iterator[tuple[str, Tensor]]:
     """Yield what training needs beside the weights; the tensors to ``keep`` on the CPU."""
     model = mechanics.model
     adapter = has_adapter(model)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        state = dict(mechanics.moments(parameter))
+        state = dict(mechanics.optimizer_state(parameter))
         if adapter:
-            state[VALUE] = mechanics.master(parameter)
+            state[VALUE] = mechanics.master_param(parameter)
         for kind, tensor in state.items():
             yield f"{name}|{kind}", tensor.cpu().contiguous() if keep else torch.empty(0)
 
@@ -133,7 +133,7 @@ def shards(tensors: Iterator[tuple[str, Tensor]]) -> Iterator[dict[str, Tensor]]
         yield shard
 
 
-def read_policy(folder: Path, mechanics: Mechanics) -> dict[str, int]:
+def read_policy(folder: Path, mechanics: TrainBackend) -> dict[str, int]:
     """Put what ``folder`` holds into model and optimizer; return the counts. Raises RunFolderError."""
     counts: dict[str, int] = json.loads((folder / COUNTS).read_text())
     with ExitStack() as stack:
@@ -145,7 +145,7 @@ def read_policy(folder: Path, mechanics: Mechanics) -> dict[str, int]:
         for name, parameter in mechanics.model.named_parameters():
             kinds = [kind for kind in ("exp_avg", "exp_avg_sq", "step") if f"{name}|{kind}" in state]
             if kinds and parameter.requires_grad:
-                mechanics.put_moments(parameter, {kind: state[f"{name}|{kind}"]() for kind in kinds})
+                mechanics.set_optimizer_state(parameter, {kind: state[f"{name}|{kind}"]() for kind in kinds})
     return counts
 
 
@@ -158,7 +158,7 @@ def opened(paths: list[Path], stack: ExitStack) -> dict[str, Callable[[], Tensor
     return found
 
 
-def read_adapter(folder: Path, mechanics: Mechanics, state: Mapping[str, Callable[[], Tensor]]) -> None:
+def read_adapter(folder: Path, mechanics: TrainBackend, state: Mapping[str, Callable[[], Tensor]]) -> None:
     """Put the adapter's own weights into the model; those of the base model are the recipe's."""
     own = {name: one for name, one in mechanics.model.named_parameters() if one.requires_grad}
     fit(folder, {f"{name}|{VALUE}" for name in own}, {name for name in state if name.endswith(f"|{VALUE}")})
@@ -166,7 +166,7 @@ def read_adapter(folder: Path, mechanics: Mechanics, state: Mapping[str, Callabl
         put(folder, mechanics, name, parameter, state[f"{name}|{VALUE}"]())
 
 
-def read_weights(folder: Path, mechanics: Mechanics, weights: Mapping[str, Callable[[], Tensor]]) -> None:
+def read_weights(folder: Path, mechanics: TrainBackend, weights: Mapping[str, Callable[[], Tensor]]) -> None:
     """Put the weights into the model."""
     own, buffers = dict(mechanics.model.named_parameters()), dict(kept_buffers(mechanics.model))
     if not own.keys() <= weights.keys():  # the hub's names are not always the model's
@@ -189,9 +189,9 @@ def fit(folder: Path, wanted: Set[str], there: Set[str]) -> None:
         )
 
 
-def put(folder: Path, mechanics: Mechanics, name: str, parameter: Parameter, value: Tensor) -> None:
+def put(folder: Path, mechanics: TrainBackend, name: str, parameter: Parameter, value: Tensor) -> None:
     """Set a parameter. Raises RunFolderError where it has another shape."""
     try:
-        mechanics.put(parameter, value)
+        mechanics.set_param(parameter, value)
     except ValueError as error:
         raise RunFolderError(f"{folder}: {name}: {error}; choose another --out") from error

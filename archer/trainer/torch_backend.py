@@ -9,32 +9,32 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from archer.recipe.sections import Update
+from archer.recipe.sections import UpdateSection
 from archer.trainer.backend import Moments, Scores
 from archer.trainer.lora import has_adapter, without_adapter
-from archer.trainer.packing import Inputs
-from archer.trainer.scoring import Scorer, check_head, shares_prompts, silence_dropout
+from archer.trainer.packing import ForwardInputs
+from archer.trainer.scoring import TokenScorer, check_head, shares_prompts, silence_dropout
 
 
-class OneProcess:
-    """Trains ``model`` in place (:class:`~archer.trainer.backend.Mechanics`).
+class TorchBackend:
+    """Trains ``model`` in place (:class:`~archer.trainer.backend.TrainBackend`).
 
     Raises :class:`~archer.errors.ModelError` when the model's logits are not a plain linear map of its last
     hidden states (the head computes log-probs from those).
     """
 
-    def __init__(self, model: PreTrainedModel, update: Update, temperature: float) -> None:
+    def __init__(self, model: PreTrainedModel, update: UpdateSection, temperature: float) -> None:
         self.model, self.clip_norm = model, update.clip_norm
         check_head(model)
         silence_dropout(model)
         if update.checkpointing:
             model.gradient_checkpointing_enable()
-        self.scorer = Scorer(model, temperature, torch.bfloat16 if update.bf16 else None)
+        self.scorer = TokenScorer(model, temperature, torch.bfloat16 if update.bf16 else None)
         self.sharing = shares_prompts(self.scorer)
-        self.frozen: Scorer | None = None
+        self.frozen: TokenScorer | None = None
         self.optimizer = adamw(model, update)
 
-    def forward(self, micro: Inputs) -> Scores:
+    def forward(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the policy."""
         return score(self.scorer, micro, self.model.device)
 
@@ -44,7 +44,7 @@ class OneProcess:
         if not has_adapter(self.model):
             self.frozen = copy.deepcopy(self.scorer).eval().requires_grad_(False)
 
-    def reference(self, micro: Inputs) -> Scores:
+    def reference(self, micro: ForwardInputs) -> Scores:
         """Score the targets under the reference. Raises ValueError where none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
@@ -65,37 +65,37 @@ class OneProcess:
             self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
-    def whole(self, parameter: Parameter) -> Tensor:
+    def full_param(self, parameter: Parameter) -> Tensor:
         """Return the parameter's own tensor."""
         return parameter.detach()
 
-    def master(self, parameter: Parameter) -> Tensor:
+    def master_param(self, parameter: Parameter) -> Tensor:
         """Return the parameter's own tensor: the optimizer works on it."""
         return parameter.detach()
 
-    def moments(self, parameter: Parameter) -> Moments:
+    def optimizer_state(self, parameter: Parameter) -> Moments:
         """Return the parameter's optimizer state."""
         return dict(self.optimizer.state.get(parameter, {}))
 
-    def put(self, parameter: Parameter, value: Tensor) -> None:
+    def set_param(self, parameter: Parameter, value: Tensor) -> None:
         """Set the parameter. Raises ValueError for another shape."""
         if parameter.shape != value.shape:
             raise ValueError(f"a tensor of {tuple(value.shape)} where the model has {tuple(parameter.shape)}")
         with torch.no_grad():
             parameter.copy_(value)
 
-    def put_moments(self, parameter: Parameter, moments: Moments) -> None:
+    def set_optimizer_state(self, parameter: Parameter, moments: Moments) -> None:
         """Set the parameter's optimizer state."""
         self.optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
 
 
-def adamw(model: PreTrainedModel, update: Update) -> torch.optim.AdamW:
+def adamw(model: PreTrainedModel, update: UpdateSection) -> torch.optim.AdamW:
     """Return the optimizer of every parameter that trains."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trained, update.lr, betas=update.betas, weight_decay=update.weight_decay, fused=True)
 
 
-def score(scorer: torch.nn.Module, micro: Inputs, device: torch.device) -> Scores:
+def score(scorer: torch.nn.Module, micro: ForwardInputs, device: torch.device) -> Scores:
     """Run ``scorer`` on what was made for it."""
     scores: Scores = scorer(micro.to(device))
     return scores

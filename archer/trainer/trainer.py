@@ -19,64 +19,64 @@ from archer.algorithms.base import above_quantile, ratio
 from archer.algorithms.tokens import Tokens
 from archer.distributed import Ranks
 from archer.errors import UserError
-from archer.recipe.sections import Update
-from archer.system import Tally
-from archer.trainer.backend import Mechanics, Scores
+from archer.recipe.sections import UpdateSection
+from archer.system import WorkCounter
+from archer.trainer.backend import Scores, TrainBackend
 from archer.trainer.balance import rounds
-from archer.trainer.batch import Group, Response, mini_batches
-from archer.trainer.columns import anchored, columns_of, trains
+from archer.trainer.batch import Group, TrainSample, mini_batches
+from archer.trainer.columns import has_gradient, kl_masks, loss_columns
 from archer.trainer.metrics import Averages
-from archer.trainer.mismatch import LARGEST, measures
-from archer.trainer.packing import Inputs
+from archer.trainer.mismatch import LARGEST, mismatch_metrics
+from archer.trainer.packing import ForwardInputs
 from archer.trainer.scoring import inputs
 from archer.trainer.state import read_policy, whole_weights, write_policy
 
 CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of its response, as Archer does
-NOTHING = Response((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a rank scores where only others have work
+NOTHING = TrainSample((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a rank scores where only others have work
 
 
-class Learner:
+class Trainer:
     """Trains the mechanics' model in place (:class:`~archer.trainer.backend.Policy`).
 
     ``steps`` is the number of optimizer steps planned, ``longest`` the most tokens a response may have. ``version``
     counts training steps; there is no randomness, so no hidden state.
     """
 
-    def __init__(self, mechanics: Mechanics, update: Update, steps: int, longest: int, ranks: Ranks) -> None:
-        self.mechanics, self.recipe, self.total, self.longest, self.ranks = mechanics, update, steps, longest, ranks
+    def __init__(self, mechanics: TrainBackend, update: UpdateSection, steps: int, longest: int, ranks: Ranks) -> None:
+        self.backend, self.recipe, self.total, self.longest, self.ranks = mechanics, update, steps, longest, ranks
         self.version = 0
         self.optimizer_steps = 0
-        self.tally = Tally()
+        self.tally = WorkCounter()
 
     def keep_reference(self) -> None:
         """Keep the weights as they are now: the reference of KL terms."""
-        self.mechanics.keep_reference()
+        self.backend.keep_reference()
 
     def add_reference(self, groups: Sequence[Group], algorithm: Algorithm) -> list[Group]:
         """Return the groups with the reference's log-probs, of tokens that ``algorithm`` holds to it alone."""
         minis = mini_batches(groups, self.recipe.mini_batch)
-        wanted = [held_T for mini in minis for held_T in anchored(mini, algorithm)]
+        wanted = [held_T for mini in minis for held_T in kl_masks(mini, algorithm)]
 
-        def known(one: Response, held_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> Response:
-            return replace(one, ref_logp_T=one.old_logp_T.to(logp_N).masked_scatter(held_T, logp_N), anchored_T=held_T)
+        def known(one: TrainSample, held_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> TrainSample:
+            return replace(one, ref_logp_T=one.old_logp_T.to(logp_N).masked_scatter(held_T, logp_N), kl_mask_T=held_T)
 
-        return self._scored(groups, "reference", self.mechanics.reference, known, wanted)
+        return self._scored(groups, "reference", self.backend.reference, known, wanted)
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
         """Return the groups with log-probs and entropies by the policy's own pass; the engine's are kept."""
 
-        def known(one: Response, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> Response:
+        def known(one: TrainSample, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> TrainSample:
             engine = one.old_logp_T if one.engine_logp_T is None else one.engine_logp_T
             return replace(one, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
 
-        self.mechanics.model.eval()
+        self.backend.model.eval()
         wanted = [torch.ones(len(one.tokens), dtype=torch.bool) for group in groups for one in group]
-        return self._scored(groups, "score", self.mechanics.forward, known, wanted)
+        return self._scored(groups, "score", self.backend.forward, known, wanted)
 
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
         """Run every epoch's mini-batches; return metrics averaged over their tokens and updates, on every rank."""
         averages = Averages()
-        self.mechanics.model.train(self.recipe.checkpointing)  # what only training mode switches on
+        self.backend.model.train(self.recipe.checkpointing)  # what only training mode switches on
         for epoch in range(self.recipe.epochs):
             for number, mini in enumerate(mini_batches(groups, self.recipe.mini_batch)):
                 self._step(mini, algorithm, averages, first=epoch == number == 0)
@@ -85,24 +85,24 @@ class Learner:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its Hugging Face name, whole; every rank iterates to the end."""
-        return whole_weights(self.mechanics.model, self.mechanics.whole)
+        return whole_weights(self.backend.model, self.backend.full_param)
 
     def write(self, folder: Path) -> None:
         """Write model and optimizer state into ``folder``; see :class:`~archer.trainer.backend.Policy`."""
         counts = {"version": self.version, "optimizer_steps": self.optimizer_steps}
-        write_policy(folder, self.mechanics, counts, self.ranks)
+        write_policy(folder, self.backend, counts, self.ranks)
 
     def read(self, folder: Path) -> None:
         """Take back what :meth:`write` wrote. Raises RunFolderError where it does not fit the model."""
-        counts = read_policy(folder, self.mechanics)
+        counts = read_policy(folder, self.backend)
         self.version, self.optimizer_steps = counts["version"], counts["optimizer_steps"]
 
     def _scored(
         self,
         groups: Sequence[Group],
         work: str,
-        forward: Callable[[Inputs], Scores],
-        known: Callable[[Response, Tensor, Tensor, Tensor], Response],
+        forward: Callable[[ForwardInputs], Scores],
+        known: Callable[[TrainSample, Tensor, Tensor, Tensor], TrainSample],
         wanted: Sequence[Tensor],
     ) -> list[Group]:
         """Score the ``wanted`` tokens, each response's on one rank, and put what comes of it in by ``known``."""
@@ -122,43 +122,43 @@ class Learner:
         place = iter([known(one, wanted[row], *found.get(row, nothing)) for row, one in enumerate(flat)])
         return [tuple(next(place) for _ in group) for group in groups]
 
-    def _rounds(self, responses: Sequence[Response], rows: Sequence[int]) -> list[list[int]]:
+    def _rounds(self, responses: Sequence[TrainSample], rows: Sequence[int]) -> list[list[int]]:
         """Return this rank's micro-batches of the ``rows``."""
-        sharing, ranks = self.mechanics.sharing, self.ranks
+        sharing, ranks = self.backend.sharing, self.ranks
         cut = rounds([responses[row] for row in rows], self.recipe.tokens, ranks.rank, ranks.world, sharing)
         return [[rows[place] for place in micro] for micro in cut]
 
-    def _inputs(self, micro: Sequence[Response], work: str, wanted_N: Tensor | None = None) -> Inputs:
+    def _inputs(self, micro: Sequence[TrainSample], work: str, wanted_N: Tensor | None = None) -> ForwardInputs:
         """Return what a forward pass reads to score all tokens, or the ``wanted_N`` ones, and count it."""
-        made = inputs(micro or [NOTHING], self.mechanics.sharing)
+        made = inputs(micro or [NOTHING], self.backend.sharing)
         made = made if wanted_N is None else made.only(wanted_N)
         self.tally[work].add(*made.work)
         return made
 
-    def _step(self, mini: Sequence[Response], algorithm: Algorithm, averages: Averages, *, first: bool) -> None:
+    def _step(self, mini: Sequence[TrainSample], algorithm: Algorithm, averages: Averages, *, first: bool) -> None:
         """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole.
 
         The ``first`` of a training step has the weights that sampled: it tells, at no cost, how far an engine that
         was not scored again is from the policy.
         """
-        length_B = torch.tensor([float(len(one.tokens)) if one.used else 0.0 for one in mini])
+        length_B = torch.tensor([float(len(one.tokens)) if one.in_loss else 0.0 for one in mini])
         weight_B = AVERAGINGS[algorithm.averaging](length_B, self.longest)
-        used = [one.entropy_T for one in mini if one.used]
+        used = [one.entropy_T for one in mini if one.in_loss]
         if not used:  # over-long filtering left nothing to train on
             return
         step_entropy_N = torch.cat(used)
-        micros = self._rounds(mini, [row for row, one in enumerate(mini) if trains(one, algorithm)])
+        micros = self._rounds(mini, [row for row, one in enumerate(mini) if has_gradient(one, algorithm)])
         for place, rows in enumerate(micros):
             last = place == len(micros) - 1
             micro = [mini[row] for row in rows]
-            scores = self.mechanics.forward(self._inputs(micro, "update"))
+            scores = self.backend.forward(self._inputs(micro, "update"))
             if not rows:
-                self.mechanics.backward(0.0 * scores[0].sum(), last)
+                self.backend.backward(0.0 * scores[0].sum(), last)
                 continue
-            tokens = columns_of(micro, scores, algorithm, step_entropy_N)
+            tokens = loss_columns(micro, scores, algorithm, step_entropy_N)
             loss_BT, columns = algorithm.objective(tokens)
             loss = (loss_BT * tokens.mask_BT * weight_B[rows, None].to(loss_BT)).sum()
-            self.mechanics.backward(loss, last)
+            self.backend.backward(loss, last)
             averages.add("loss", float(loss.detach()), 0.0)
             self._observe(tokens, columns, averages)
             if first and mini[0].engine_logp_T is None:
@@ -167,7 +167,7 @@ class Learner:
 
     def _finish(self, averages: Averages) -> None:
         """Move the weights by the gradient gathered. Raises UserError where it is not finite."""
-        norm = self.mechanics.step(self.recipe.lr * lr_factor(self.recipe, self.optimizer_steps, self.total))
+        norm = self.backend.step(self.recipe.lr * lr_factor(self.recipe, self.optimizer_steps, self.total))
         if not math.isfinite(norm):
             raise UserError(
                 f"training diverged: the gradient of optimizer step {self.optimizer_steps} is {norm}; lower "
@@ -193,7 +193,7 @@ class Learner:
 def compare(tokens: Tokens, averages: Averages) -> None:
     """Add how far the policy's log-probs are from those that the engine reported."""
     gap_N = (tokens.logp_BT.detach() - tokens.old_logp_BT)[tokens.mask_BT]
-    for name, value in measures(gap_N).items():
+    for name, value in mismatch_metrics(gap_N).items():
         if name == LARGEST:
             averages.top(name, value)
         else:
@@ -213,7 +213,7 @@ def summed(averages: Averages, ranks: Ranks) -> Averages:
     return total
 
 
-def lr_factor(update: Update, step: int, total: int) -> float:
+def lr_factor(update: UpdateSection, step: int, total: int) -> float:
     """Return the learning rate's factor at an optimizer step: linear warm-up, then the schedule.
 
     ``total`` is the number of optimizer steps the recipe plans (with refill or drop it may come out smaller).

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from archer.compare import Job, Plan, schedule, without_programs
+from archer.compare import CompareJob, ComparePlan, schedule, without_programs
 from archer.errors import MissingError
 from archer.recipe.sections import read_recipe
 from archer.runs.folder import read_lines
@@ -208,11 +208,11 @@ def test_jobs_fill_the_cores() -> None:
 
 
 def test_the_base_is_evaluated_once_and_last(tmp_path: Path) -> None:
-    plan = Plan(read_recipe("lab"), ("dapo", "grpo"), 2, tmp_path, 2, 1)
+    plan = ComparePlan(read_recipe("lab"), ("dapo", "grpo"), 2, tmp_path, 2, 1)
     assert [job.title for job in plan.jobs()] == [
         "dapo seed 0", "grpo seed 0", "dapo seed 1", "grpo seed 1", "base",
     ]  # fmt: skip
-    assert plan.jobs()[-1] == Job("base", 0, tmp_path / "base", 0)
+    assert plan.jobs()[-1] == CompareJob("base", 0, tmp_path / "base", 0)
 
 
 def test_an_evaluation_s_folder_is_not_another_model_s(tmp_path: Path, tiny: Path) -> None:

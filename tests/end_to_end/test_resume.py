@@ -9,7 +9,7 @@ import pytest
 from helpers.kills import command, content, killed_after
 
 from archer.errors import RunFolderError
-from archer.runs.folder import Journal, read_lines
+from archer.runs.folder import RunWriter, read_lines
 
 RECIPE = """
 name: resume
@@ -41,21 +41,21 @@ def test_a_killed_run_resumes_bitwise(tmp_path: Path, tiny: Path, algorithm: str
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
-    Journal(tmp_path, {"recipe_digest": "a", "algorithm": "dapo", "seed": 0}).close()
+    RunWriter(tmp_path, {"recipe_digest": "a", "algorithm": "dapo", "seed": 0}).close()
     with pytest.raises(RunFolderError, match="holds a run with seed 0, this one has 1; choose another --out"):
-        Journal(tmp_path, {"recipe_digest": "a", "algorithm": "dapo", "seed": 1})
+        RunWriter(tmp_path, {"recipe_digest": "a", "algorithm": "dapo", "seed": 1})
 
 
 def test_two_writers_of_one_folder_are_refused(tmp_path: Path) -> None:
-    first = Journal(tmp_path, {"seed": 0})
+    first = RunWriter(tmp_path, {"seed": 0})
     with pytest.raises(RunFolderError, match="another process is writing this run"):
-        Journal(tmp_path, {"seed": 0})
+        RunWriter(tmp_path, {"seed": 0})
     first.close()
-    Journal(tmp_path, {"seed": 0}).close()
+    RunWriter(tmp_path, {"seed": 0}).close()
 
 
 def test_a_line_cut_short_by_a_kill_is_forgotten(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, {"seed": 0})
+    journal = RunWriter(tmp_path, {"seed": 0})
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": 1.5}\n{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
     assert [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")] == [0, 1]
     journal.rewind(1)

@@ -18,19 +18,19 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks
-from archer.engines.native import Native
+from archer.engines.native import NativeEngine
 from archer.models.loading import load_model
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
-from archer.recipe.sections import Model, Update, read_recipe
-from archer.system import Tally
+from archer.recipe.sections import ModelSection, UpdateSection, read_recipe
+from archer.system import WorkCounter
 from archer.tools.planning.metered import Levels, metered
 from archer.tools.profiling.costs import costs_of
 from archer.tools.profiling.roofline import backward, decode, forward
-from archer.trainer.batch import Group, Response
-from archer.trainer.torch_backend import OneProcess
-from archer.trainer.trainer import Learner
-from archer.types import Ask, Sampling
+from archer.trainer.batch import Group, TrainSample
+from archer.trainer.torch_backend import TorchBackend
+from archer.trainer.trainer import Trainer
+from archer.types import Request, Sampling
 
 ARCHER = ALGORITHMS["archer"]
 LENGTHS = (9, 14, 14, 30)  # of each group's responses
@@ -69,40 +69,42 @@ def groups(count: int, lengths: Sequence[int] = LENGTHS) -> list[Group]:
     """Groups with prompts of 12, 13, ... tokens and responses of ``lengths``, of made-up tokens and log-probs."""
     make = torch.Generator().manual_seed(0)
 
-    def one(prompt: tuple[int, ...], place: int) -> Response:
+    def one(prompt: tuple[int, ...], place: int) -> TrainSample:
         tokens = tuple(torch.randint(5, 300, (lengths[place],), generator=make).tolist())
         old, entropy = (torch.rand(lengths[place], generator=make) for _ in range(2))
-        return Response(prompt, tokens, (-1.0) ** place, -old - 1, entropy)
+        return TrainSample(prompt, tokens, (-1.0) ** place, -old - 1, entropy)
 
     prompts = [tuple(range(20, 32 + number)) for number in range(count)]
     return [tuple(one(prompt, place) for place in range(len(lengths))) for prompt in prompts]
 
 
-def policy(tokens: int = 2048) -> Learner:
+def policy(tokens: int = 2048) -> Trainer:
     """The lab's model, whose micro-batches hold ``tokens`` at most."""
-    model, _ = load_model(Model("lab"))
-    update = Update(lr=1e-4, mini_batch=2, tokens=tokens)
-    made = Learner(OneProcess(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
+    model, _ = load_model(ModelSection("lab"))
+    update = UpdateSection(lr=1e-4, mini_batch=2, tokens=tokens)
+    made = Trainer(TorchBackend(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
     made.keep_reference()
     return made
 
 
-def sampler() -> Native:
+def sampler() -> NativeEngine:
     """The native engine over the lab's model, whose responses are all as long as may be."""
-    model, tokenizer = load_model(Model("lab"))
-    engine = Native(model, tokenizer, Prompts(tokenizer), slots=64)
+    model, tokenizer = load_model(ModelSection("lab"))
+    engine = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), slots=64)
     engine.stops = (len(tokenizer) + 1000,)  # what no model says
     return engine
 
 
-def sample(engine: Native, rows: int, tokens: int) -> Native:
+def sample(engine: NativeEngine, rows: int, tokens: int) -> NativeEngine:
     """Sample two prompts, each ``rows`` / 2 times."""
-    asks = [Ask(TASKS["lab-arithmetic"].problem("train", index), tuple(range(rows // 2)), seed=1) for index in range(2)]
+    asks = [
+        Request(TASKS["lab-arithmetic"].problem("train", index), tuple(range(rows // 2)), seed=1) for index in range(2)
+    ]
     engine.generate(asks, Sampling(max_tokens=tokens))
     return engine
 
 
-def tallied(tally: Tally) -> Found:
+def tallied(tally: WorkCounter) -> Found:
     return {name: astuple(work) for name, work in tally.items()}
 
 

@@ -11,15 +11,15 @@ import torch
 from transformers import GPT2Config
 
 from archer.engines import open_engine
-from archer.engines.base import Answer, sample_seed, stream_key
-from archer.engines.native import Native, context_of
+from archer.engines.base import Completion, sample_seed, stream_key
+from archer.engines.native import NativeEngine, context_of
 from archer.engines.sampling import draw, invert, truncate, uniforms
 from archer.errors import DataError, ModelError
 from archer.models.loading import files_digests, load_model
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
-from archer.recipe.sections import Model, read_recipe
-from archer.types import Ask, Rollout, Sampling
+from archer.recipe.sections import ModelSection, read_recipe
+from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(3) for name in TASKS]
 SHORT = Sampling(max_tokens=24)
@@ -27,12 +27,12 @@ SHORT = Sampling(max_tokens=24)
 
 @pytest.fixture(scope="module")
 def parts(tiny: Path) -> tuple:
-    return load_model(Model(str(tiny)))
+    return load_model(ModelSection(str(tiny)))
 
 
-def engine(parts: tuple, slots: int) -> Native:
+def engine(parts: tuple, slots: int) -> NativeEngine:
     model, tokenizer = parts
-    return Native(model, tokenizer, Prompts(tokenizer), slots)
+    return NativeEngine(model, tokenizer, PromptRenderer(tokenizer), slots)
 
 
 def drawn(rollouts: list[Rollout]) -> dict:
@@ -40,22 +40,22 @@ def drawn(rollouts: list[Rollout]) -> dict:
 
 
 def test_neither_batch_size_nor_order_nor_company_changes_what_is_drawn(parts: tuple) -> None:
-    asks = [Ask(problem, (0, 1, 2, 3), seed=5) for problem in PROBLEMS]
+    asks = [Request(problem, (0, 1, 2, 3), seed=5) for problem in PROBLEMS]
     whole = drawn(engine(parts, 64).generate(asks, SHORT))
     assert drawn(engine(parts, 5).generate(asks, SHORT)) == whole
     assert drawn(engine(parts, 64).generate(asks[::-1], SHORT)) == whole
-    alone = drawn(engine(parts, 1).generate([Ask(PROBLEMS[4], (2,), seed=5)], SHORT))
+    alone = drawn(engine(parts, 1).generate([Request(PROBLEMS[4], (2,), seed=5)], SHORT))
     assert alone == {(PROBLEMS[4].id, 2): whole[PROBLEMS[4].id, 2]}
 
 
 def test_samples_and_seeds_differ(parts: tuple) -> None:
-    first = engine(parts, 64).generate([Ask(PROBLEMS[0], tuple(range(8)), seed=5)], SHORT)
-    again = engine(parts, 64).generate([Ask(PROBLEMS[0], tuple(range(8)), seed=6)], SHORT)
+    first = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(8)), seed=5)], SHORT)
+    again = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(8)), seed=6)], SHORT)
     assert len({rollout.tokens for rollout in first + again}) == 16
 
 
 def test_rollouts_come_in_the_order_asked(parts: tuple) -> None:
-    asks = [Ask(problem, (3, 1), seed=5) for problem in PROBLEMS]
+    asks = [Request(problem, (3, 1), seed=5) for problem in PROBLEMS]
     rollouts = engine(parts, 4).generate(asks, SHORT)
     assert [(r.problem.id, r.sample) for r in rollouts] == [(p.id, s) for p in PROBLEMS for s in (3, 1)]
 
@@ -63,7 +63,7 @@ def test_rollouts_come_in_the_order_asked(parts: tuple) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_log_probs_and_entropies_equal_the_training_forward(parts: tuple, temperature: float) -> None:
     model, _ = parts
-    asks = [Ask(problem, (0, 1, 2), seed=9) for problem in PROBLEMS]
+    asks = [Request(problem, (0, 1, 2), seed=9) for problem in PROBLEMS]
     for rollout in engine(parts, 7).generate(asks, Sampling(temperature=temperature, max_tokens=40)):
         ids = torch.tensor([rollout.prompt_tokens + rollout.tokens])
         with torch.no_grad():
@@ -77,7 +77,7 @@ def test_log_probs_and_entropies_equal_the_training_forward(parts: tuple, temper
 
 def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
     _, tokenizer = parts
-    rollouts = engine(parts, 64).generate([Ask(PROBLEMS[0], tuple(range(64)), seed=1)], Sampling(max_tokens=300))
+    rollouts = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(64)), seed=1)], Sampling(max_tokens=300))
     assert {rollout.stop for rollout in rollouts} == {"end", "length"}
     for rollout in rollouts:
         assert (rollout.tokens[-1] == tokenizer.eos_token_id) == (rollout.stop == "end")
@@ -87,16 +87,16 @@ def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
 
 def test_a_prompt_too_long_for_the_model_is_refused(parts: tuple) -> None:
     with pytest.raises(DataError, match="the model holds 512; lower `max_tokens`"):
-        engine(parts, 4).generate([Ask(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=4096))
+        engine(parts, 4).generate([Request(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=4096))
 
 
 def test_a_stated_context_bounds_or_stretches_rotary_positions_only(parts: tuple) -> None:
     model, tokenizer = parts
-    ask, long = [Ask(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=600)
-    stretched = Native(model, tokenizer, Prompts(tokenizer), 4, context=1024).generate(ask, long)[0]
+    ask, long = [Request(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=600)
+    stretched = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 4, context=1024).generate(ask, long)[0]
     assert len(stretched.tokens) <= 600
     with pytest.raises(DataError, match="the model holds 64"):
-        Native(model, tokenizer, Prompts(tokenizer), 4, context=64).generate(ask, Sampling(max_tokens=60))
+        NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 4, context=64).generate(ask, Sampling(max_tokens=60))
     table = GPT2Config(n_positions=256)
     assert (context_of(table, None), context_of(table, 128)) == (256, 128)
     with pytest.raises(ModelError, match="has a table of 256 positions and none beyond"):
@@ -104,9 +104,9 @@ def test_a_stated_context_bounds_or_stretches_rotary_positions_only(parts: tuple
 
 
 def test_answers_are_the_rollouts_without_their_tokens(parts: tuple) -> None:
-    asks = [Ask(problem, (0, 2), seed=5) for problem in PROBLEMS]
-    told: list[Answer] = []
-    engine(parts, 4).answer(asks, SHORT, told.append)
+    asks = [Request(problem, (0, 2), seed=5) for problem in PROBLEMS]
+    told: list[Completion] = []
+    engine(parts, 4).complete(asks, SHORT, told.append)
     answers = {(one.problem.id, one.sample): one for one in told}
     rollouts = engine(parts, 64).generate(asks, SHORT)
     assert len(told) == len(answers) == len(rollouts) == 2 * len(PROBLEMS)
@@ -125,20 +125,20 @@ def test_the_recorded_seed_names_the_stream_that_is_drawn_from() -> None:
 def test_the_engine_s_name_holds_the_digests_of_the_model_s_files(tiny: Path, parts: tuple) -> None:
     recipe = read_recipe("lab", [f"model.path={tiny}", "update.bf16=true"])
     said = open_engine(recipe, *parts).describe()
-    assert said == {"name": "native", "dtype": "bfloat16", "files": files_digests(Model(str(tiny)))}
+    assert said == {"name": "native", "dtype": "bfloat16", "files": files_digests(ModelSection(str(tiny)))}
     assert {name: len(one) for name, one in said["files"].items()} == {"config": 64, "generation": 64, "tokenizer": 64}
 
 
 def test_a_tokenizer_without_chat_template_is_refused(parts: tuple, tiny: Path) -> None:
-    tokenizer = load_model(Model(str(tiny)))[1]
+    tokenizer = load_model(ModelSection(str(tiny)))[1]
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="no chat template; add chat_template.jinja"):
-        Prompts(tokenizer)
+        PromptRenderer(tokenizer)
 
 
 def test_greedy_takes_the_likeliest_token(parts: tuple) -> None:
     model, _ = parts
-    rollout = engine(parts, 4).generate([Ask(PROBLEMS[0], (0,), seed=1)], Sampling(temperature=0, max_tokens=6))[0]
+    rollout = engine(parts, 4).generate([Request(PROBLEMS[0], (0,), seed=1)], Sampling(temperature=0, max_tokens=6))[0]
     ids = list(rollout.prompt_tokens)
     for token in rollout.tokens:
         assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
@@ -181,7 +181,9 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(parts: tuple, tem
     model, tokenizer = parts
     asking = copy.deepcopy(tokenizer)
     asking.chat_template += template_ends
-    found = Native(model, asking, Prompts(asking), 4).generate([Ask(PROBLEMS[0], (0, 1), seed=5)], SHORT)
+    found = NativeEngine(model, asking, PromptRenderer(asking), 4).generate(
+        [Request(PROBLEMS[0], (0, 1), seed=5)], SHORT
+    )
     assert {one.text.startswith("<think>") for one in found} == {bool(opener)}
     assert [one.text for one in found] == [
         opener + tokenizer.decode(one.tokens, skip_special_tokens=True) for one in found

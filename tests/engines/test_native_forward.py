@@ -10,22 +10,22 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
-from archer.engines.decode_buffer import Row, new_board
-from archer.engines.native import Native
+from archer.engines.decode_buffer import SampleRow, new_buffer
+from archer.engines.native import NativeEngine
 from archer.engines.native.forward import misfit, open_forward, states
 from archer.engines.native.graphs import Graphs, rounded
 from archer.engines.native.slots import Slots
 from archer.engines.native.weights import paired
 from archer.engines.sampling import invert
 from archer.models.loading import load_model
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
 from archer.problems.streams import open_stream
-from archer.recipe.sections import Model, read_recipe
-from archer.trainer.batch import response
+from archer.recipe.sections import ModelSection, read_recipe
+from archer.trainer.batch import to_sample
 from archer.trainer.scoring import inputs
-from archer.trainer.torch_backend import OneProcess
-from archer.types import Ask, Problem, Rollout, Sampling
+from archer.trainer.torch_backend import TorchBackend
+from archer.types import Problem, Request, Rollout, Sampling
 
 SHAPE = {
     "vocab_size": 96, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -67,16 +67,16 @@ def built(config: object) -> PreTrainedModel:
 
 @pytest.fixture
 def parts(tiny: Path) -> tuple:
-    return load_model(Model(str(tiny)))
+    return load_model(ModelSection(str(tiny)))
 
 
-def native(parts: tuple, slots: int = 64) -> Native:
-    return Native(*parts, Prompts(parts[1]), slots)
+def native(parts: tuple, slots: int = 64) -> NativeEngine:
+    return NativeEngine(*parts, PromptRenderer(parts[1]), slots)
 
 
-def asks(seed: int = 5, samples: int = 4) -> list[Ask]:
+def asks(seed: int = 5, samples: int = 4) -> list[Request]:
     problems = [TASKS[name].problem("train", index) for index in range(2) for name in TASKS]
-    return [Ask(problem, tuple(range(samples)), seed=seed) for problem in problems]
+    return [Request(problem, tuple(range(samples)), seed=seed) for problem in problems]
 
 
 def drawn(rollouts: list[Rollout]) -> list[tuple[int, ...]]:
@@ -177,7 +177,7 @@ def test_further_asks_come_in_while_others_decode(parts: tuple) -> None:
     first, later = asks()[:2], asks()[2:]
     said: list[bool] = []
 
-    def more(idle: bool) -> list[Ask]:
+    def more(idle: bool) -> list[Request]:
         said.append(idle)
         return [later.pop()] if later and len(said) > 3 else []
 
@@ -192,7 +192,7 @@ def test_work_is_counted(parts: tuple) -> None:
     engine.stops = ()
     problem = TASKS["lab-arithmetic"].problem("train", 0)
     length = len(engine.prompts.encode(problem))
-    engine.generate([Ask(problem, (0, 1, 2), seed=5)], Sampling(max_tokens=4))
+    engine.generate([Request(problem, (0, 1, 2), seed=5)], Sampling(max_tokens=4))
     prefill, decode = engine.tally["prefill"], engine.tally["decode"]
     assert (prefill.calls, prefill.tokens, prefill.rows) == (1, length, 1)
     assert prefill.pairs == length * (length + 1) // 2
@@ -204,7 +204,7 @@ def test_free_places_are_filled_together(parts: tuple) -> None:
     """32 places, 64 rows of one prompt: two must be free before others are admitted, as a prefill stops all rows."""
     engine = native(parts, 32)
     problem = TASKS["lab-countdown"].problem("train", 0)
-    rollouts = engine.generate([Ask(problem, tuple(range(64)), seed=3)], Sampling(max_tokens=64))
+    rollouts = engine.generate([Request(problem, tuple(range(64)), seed=3)], Sampling(max_tokens=64))
     ends = len({len(rollout.tokens) for rollout in rollouts})
     assert ends > 4  # they do not end together
     assert 2 <= engine.tally["prefill"].calls <= 1 + 32 // 2
@@ -293,8 +293,8 @@ def test_the_last_row_takes_a_dropped_one_s_place() -> None:
 
 
 def test_a_done_row_counts_no_further() -> None:
-    board = new_board(3, 4, torch.device("cpu"))
-    rows = [Row(place, Problem("p", "q", "1", "math", "s"), place, 0, (1,)) for place in range(2)]
+    board = new_buffer(3, 4, torch.device("cpu"))
+    rows = [SampleRow(place, Problem("p", "q", "1", "math", "s"), place, 0, (1,)) for place in range(2)]
     board.place(slice(0, 2), rows, torch.zeros(2, 4))
     stop_E = torch.tensor([9])
     for first in (3, 9, 4):
@@ -333,11 +333,11 @@ def test_a_large_vocabulary_is_inverted_block_by_block(vocabulary: int) -> None:
 def test_under_autocast_engine_and_policy_round_alike(tiny: Path) -> None:
     recipe = read_recipe("lab", [f"model.path={tiny}", "update.bf16=true", "rollout.max_tokens=12"])
     model, tokenizer = load_model(recipe.model)
-    asks = [Ask(problem, (0, 1), 7) for problem in open_stream(recipe.data, 0).take(0, 6)]
-    engine = Native(model, tokenizer, Prompts(tokenizer), 12, torch.bfloat16)
+    asks = [Request(problem, (0, 1), 7) for problem in open_stream(recipe.data, 0).take(0, 6)]
+    engine = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 12, torch.bfloat16)
     rollouts = engine.generate(asks, recipe.rollout.sampling)
-    mechanics = OneProcess(model, recipe.update, 1.0)
-    made = inputs([response(one, 1.0) for one in rollouts], mechanics.sharing)
+    mechanics = TorchBackend(model, recipe.update, 1.0)
+    made = inputs([to_sample(one, 1.0) for one in rollouts], mechanics.sharing)
     with torch.no_grad():
         logp_N, _ = mechanics.forward(made)
     gap_N = logp_N - torch.cat([torch.tensor(one.logps) for one in rollouts])

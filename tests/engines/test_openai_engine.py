@@ -18,18 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from archer.engines.base import Answer, sample_seed
-from archer.engines.openai import OpenAI, Served, find_served
+from archer.engines.base import Completion, sample_seed
+from archer.engines.openai import OpenAIGenerator, ServedModel, find_served
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.problems.lab import TASKS
-from archer.types import Ask, Problem, Sampling
+from archer.types import Problem, Request, Sampling
 
 PROBLEM = TASKS["lab-arithmetic"].problem("test", 0)
 SHORT = Sampling(max_tokens=16)
 
 
 @pytest.fixture(scope="module")
-def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedModel]:
     """`transformers serve` on an untrained model whose generation config lets it sample."""
     folder = tmp_path_factory.mktemp("served")
     model = folder / "model"
@@ -65,29 +65,29 @@ def answers(url: str) -> bool:
         return False
 
 
-def drawn(engine: OpenAI, samples: tuple[int, ...], sampling: Sampling = SHORT) -> dict[int, Answer]:
-    found: dict[int, Answer] = {}
-    engine.answer([Ask(PROBLEM, samples, 3)], sampling, lambda one: found.update({one.sample: one}))
+def drawn(engine: OpenAIGenerator, samples: tuple[int, ...], sampling: Sampling = SHORT) -> dict[int, Completion]:
+    found: dict[int, Completion] = {}
+    engine.complete([Request(PROBLEM, samples, 3)], sampling, lambda one: found.update({one.sample: one}))
     return found
 
 
-def test_eight_samples_have_eight_seeds_and_are_drawn_the_same_again(served: Served) -> None:
-    engine = OpenAI(served, slots=1)  # this server's seeds are one for all requests under way
+def test_eight_samples_have_eight_seeds_and_are_drawn_the_same_again(served: ServedModel) -> None:
+    engine = OpenAIGenerator(served, slots=1)  # this server's seeds are one for all requests under way
     first, again = drawn(engine, tuple(range(8))), drawn(engine, (7, 6, 5, 4, 3, 2, 1, 0))
     assert again == first
     assert [first[sample].seed for sample in range(8)] == [sample_seed(3, PROBLEM.id, sample) for sample in range(8)]
     assert len({one.seed for one in first.values()}) == len({one.text for one in first.values()}) == 8
 
 
-def test_a_response_is_counted_and_its_end_is_told_apart(served: Served) -> None:
-    found = drawn(OpenAI(served, slots=1), tuple(range(24)), Sampling(max_tokens=48)).values()
+def test_a_response_is_counted_and_its_end_is_told_apart(served: ServedModel) -> None:
+    found = drawn(OpenAIGenerator(served, slots=1), tuple(range(24)), Sampling(max_tokens=48)).values()
     assert {one.stop for one in found} == {"end", "length"}
     assert all((one.tokens == 48) == (one.stop == "length") for one in found)
 
 
 def test_the_weights_of_a_server_are_its_name_for_them() -> None:
-    assert Served("u", "lab", "vllm", "/models/lab").weights == "served: lab (/models/lab)"
-    assert Served("u", "lab", "", "").weights == "served: lab"
+    assert ServedModel("u", "lab", "vllm", "/models/lab").weights == "served: lab (/models/lab)"
+    assert ServedModel("u", "lab", "", "").weights == "served: lab"
 
 
 # ---- what a real server does only on its bad days
@@ -99,7 +99,7 @@ Reply = Callable[[dict], tuple[int, dict | bytes]]  # bytes: a page, as a proxy 
 @contextmanager
 def answering(
     reply: Reply, models: tuple[str, ...] = ("m",), owner: str = "vllm", listed: dict | bytes | None = None
-) -> Iterator[Served]:
+) -> Iterator[ServedModel]:
     """A server whose answer to a request's body is ``reply``'s, and to the question for its models ``listed``."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -125,7 +125,7 @@ def answering(
     server = ThreadingHTTPServer(("localhost", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield Served(f"http://localhost:{server.server_port}/v1", "m", owner, "r")
+        yield ServedModel(f"http://localhost:{server.server_port}/v1", "m", owner, "r")
     finally:
         server.shutdown()
         server.server_close()
@@ -143,9 +143,9 @@ def test_the_request_says_all_that_is_drawn_from() -> None:
     asked: list[dict] = []
     problem = Problem("p", "p", "1+1=", "math", "2", system="be brief")
     with answering(lambda body: (asked.append(body), (200, completion()))[1]) as served:
-        engine = OpenAI(served, {"enable_thinking": False})
-        engine.answer([Ask(problem, (5,), 3)], Sampling(0.6, 0.95, 20, 99), lambda one: None)
-        engine.answer([Ask(problem, (5,), 3)], Sampling(max_tokens=9), lambda one: None)
+        engine = OpenAIGenerator(served, {"enable_thinking": False})
+        engine.complete([Request(problem, (5,), 3)], Sampling(0.6, 0.95, 20, 99), lambda one: None)
+        engine.complete([Request(problem, (5,), 3)], Sampling(max_tokens=9), lambda one: None)
     assert asked[0] == {
         "model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "1+1="}],
         "temperature": 0.6, "top_p": 0.95, "max_tokens": 99, "seed": sample_seed(3, "p", 5),
@@ -155,13 +155,13 @@ def test_the_request_says_all_that_is_drawn_from() -> None:
     assert engine.prompt(problem) == {"messages": asked[0]["messages"], "switches": {"enable_thinking": False}}
     sent = ["min_p", "repetition_penalty", "top_k"]
     assert engine.describe() == {"name": "openai", "url": served.url, "sent": sent}
-    assert OpenAI(Served("u", "m", "openai")).describe() == {"name": "openai", "url": "u", "sent": []}
+    assert OpenAIGenerator(ServedModel("u", "m", "openai")).describe() == {"name": "openai", "url": "u", "sent": []}
 
 
 def test_a_busy_or_failing_server_is_asked_again() -> None:
     statuses = iter([429, 500, 503])
     with answering(lambda body: (next(statuses, 200), completion())) as served:
-        assert drawn(OpenAI(served, slots=1), (0,))[0].text == "4"
+        assert drawn(OpenAIGenerator(served, slots=1), (0,))[0].text == "4"
 
 
 def test_no_more_requests_than_slots_are_under_way() -> None:
@@ -178,7 +178,7 @@ def test_no_more_requests_than_slots_are_under_way() -> None:
         return 200, completion()
 
     with answering(slow) as served:
-        assert len(drawn(OpenAI(served, slots=4), tuple(range(16)))) == 16
+        assert len(drawn(OpenAIGenerator(served, slots=4), tuple(range(16)))) == 16
     assert most == 4
 
 
@@ -193,7 +193,7 @@ def test_no_more_requests_than_slots_are_under_way() -> None:
 )
 def test_what_a_completion_says(message: dict, finish: str, text: str, stop: str) -> None:
     with answering(lambda body: (200, completion(finish=finish, **message))) as served:
-        one = drawn(OpenAI(served), (2,))[2]
+        one = drawn(OpenAIGenerator(served), (2,))[2]
     assert (one.text, one.tokens, one.stop, one.problem) == (text, 7, stop, PROBLEM)
 
 
@@ -239,15 +239,15 @@ def test_what_a_completion_says(message: dict, finish: str, text: str, stop: str
 )
 def test_a_failure_is_never_an_answer(reply: tuple[int, dict | bytes], kind: type[ArcherError], message: str) -> None:
     with answering(lambda body: reply) as served, pytest.raises(kind, match=message) as caught:
-        drawn(OpenAI(served, retries=1), tuple(range(4)))
+        drawn(OpenAIGenerator(served, retries=1), tuple(range(4)))
     assert f"problem {PROBLEM.id}, sample" in str(caught.value)
 
 
 def test_what_was_answered_before_a_failure_is_kept() -> None:
     count = iter(range(99))
-    found: list[Answer] = []
+    found: list[Completion] = []
     with answering(lambda body: (200 if next(count) < 3 else 400, completion())) as served, pytest.raises(DataError):
-        OpenAI(served, slots=1).answer([Ask(PROBLEM, tuple(range(8)), 0)], SHORT, found.append)
+        OpenAIGenerator(served, slots=1).complete([Request(PROBLEM, tuple(range(8)), 0)], SHORT, found.append)
     assert [one.sample for one in found] == [0, 1, 2]
 
 
@@ -277,11 +277,11 @@ def test_what_is_no_list_of_models_is_told(listed: dict | bytes, message: str) -
 def test_ctrl_c_is_no_group_of_errors() -> None:
     class Stopped(BaseException): ...  # as the command's
 
-    def stop(answer: Answer) -> None:
+    def stop(answer: Completion) -> None:
         raise Stopped
 
     with answering(lambda body: (200, completion())) as served, pytest.raises(Stopped):
-        OpenAI(served, slots=4).answer([Ask(PROBLEM, tuple(range(8)), 0)], SHORT, stop)
+        OpenAIGenerator(served, slots=4).complete([Request(PROBLEM, tuple(range(8)), 0)], SHORT, stop)
 
 
 @pytest.mark.parametrize(

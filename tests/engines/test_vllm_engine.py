@@ -18,13 +18,13 @@ import torch
 from helpers.vllm_runs import PROBLEMS, SHORT, asks, load, moved, parts, recipe, untrained, worst
 
 from archer.distributed import Ranks
-from archer.engines.base import Answer
+from archer.engines.base import Completion
 from archer.engines.vllm import open_vllm
-from archer.engines.vllm.child import Child, clean
-from archer.engines.vllm.engine import Vllm
+from archer.engines.vllm.child import ChildBackend, clean
+from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, RecipeError
-from archer.models.prompts import Prompts
-from archer.types import Ask, Rollout, Sampling
+from archer.models.prompts import PromptRenderer
+from archer.types import Request, Rollout, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny: Path) -> Iterator[Vllm]:
+def engine(tiny: Path) -> Iterator[VllmEngine]:
     chosen = recipe(tiny)
     made = open_vllm(chosen, parts(chosen)[1], Ranks())
     yield made
@@ -42,7 +42,7 @@ def engine(tiny: Path) -> Iterator[Vllm]:
 
 
 @pytest.fixture
-def fresh(engine: Vllm, tiny: Path) -> Vllm:
+def fresh(engine: VllmEngine, tiny: Path) -> VllmEngine:
     """The engine with the weights on disk."""
     load(engine, 0, parts(recipe(tiny))[0])
     return engine
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_log_probs_equal_the_policy_s_after_every_update(fresh: Vllm, tiny: Path, temperature: float) -> None:
+def test_log_probs_equal_the_policy_s_after_every_update(fresh: VllmEngine, tiny: Path, temperature: float) -> None:
     model = parts(recipe(tiny))[0]
     sampling = Sampling(temperature=temperature, max_tokens=40)
     for version in range(1, 5):
@@ -64,9 +64,9 @@ def test_log_probs_equal_the_policy_s_after_every_update(fresh: Vllm, tiny: Path
         assert {one.version for one in rollouts} == {version}
 
 
-def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: Vllm) -> None:
+def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: VllmEngine) -> None:
     told: list[Rollout] = []
-    rollouts = fresh.generate([Ask(PROBLEMS[0], tuple(range(64)), 1)], Sampling(max_tokens=300), told.append)
+    rollouts = fresh.generate([Request(PROBLEMS[0], tuple(range(64)), 1)], Sampling(max_tokens=300), told.append)
     assert [one.sample for one in rollouts] == list(range(64))
     assert sorted(map(id, told)) == sorted(map(id, rollouts))
     assert {one.stop for one in rollouts} == {"end", "length"}
@@ -80,14 +80,14 @@ def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: Vllm) -> None:
     assert len({one.tokens for one in rollouts}) == 64
 
 
-def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: Vllm) -> None:
+def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: VllmEngine) -> None:
     first = fresh.generate(asks(5), SHORT)
     fresh.generate(asks(6, samples=7), Sampling(max_tokens=9))
-    fresh.answer(asks(7), Sampling(0.6, 0.95, 20, 30), lambda one: None)
+    fresh.complete(asks(7), Sampling(0.6, 0.95, 20, 30), lambda one: None)
     assert fresh.generate(asks(5), SHORT) == first
 
 
-def test_another_process_draws_the_same_bits(fresh: Vllm, tiny: Path) -> None:
+def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> None:
     chosen = recipe(tiny)
     model, tokenizer = parts(chosen)
     other = moved(model, 3)
@@ -101,15 +101,15 @@ def test_another_process_draws_the_same_bits(fresh: Vllm, tiny: Path) -> None:
         second.close()
 
 
-def test_further_asks_join_at_the_same_step_every_time(fresh: Vllm) -> None:
+def test_further_asks_join_at_the_same_step_every_time(fresh: VllmEngine) -> None:
     def run() -> tuple[list[Rollout], list[bool]]:
         idle: list[bool] = []
 
-        def more(is_idle: bool) -> list[Ask]:
+        def more(is_idle: bool) -> list[Request]:
             idle.append(is_idle)
-            return [Ask(PROBLEMS[2], (0, 1), len(idle))] if len(idle) in (3, 20) else []
+            return [Request(PROBLEMS[2], (0, 1), len(idle))] if len(idle) in (3, 20) else []
 
-        return fresh.generate([Ask(PROBLEMS[0], (0, 1, 2), 5)], SHORT, more=more), idle
+        return fresh.generate([Request(PROBLEMS[0], (0, 1, 2), 5)], SHORT, more=more), idle
 
     rollouts, idle = run()
     assert [one.problem.id for one in rollouts] == [PROBLEMS[0].id] * 3 + [PROBLEMS[2].id] * 4
@@ -117,32 +117,32 @@ def test_further_asks_join_at_the_same_step_every_time(fresh: Vllm) -> None:
     assert run() == (rollouts, idle)
 
 
-def test_answers_are_the_rollouts_without_their_tokens(fresh: Vllm) -> None:
-    answers: list[Answer] = []
-    fresh.answer(asks(5), SHORT, answers.append)
+def test_answers_are_the_rollouts_without_their_tokens(fresh: VllmEngine) -> None:
+    answers: list[Completion] = []
+    fresh.complete(asks(5), SHORT, answers.append)
     found = {(one.problem.id, one.sample): (one.text, one.tokens, one.stop) for one in answers}
     rollouts = fresh.generate(asks(5), SHORT)
     assert found == {(one.problem.id, one.sample): (one.text, len(one.tokens), one.stop) for one in rollouts}
 
 
-def test_greedy_takes_the_likeliest_token(fresh: Vllm, tiny: Path) -> None:
+def test_greedy_takes_the_likeliest_token(fresh: VllmEngine, tiny: Path) -> None:
     model = parts(recipe(tiny))[0]
-    rollout = fresh.generate([Ask(PROBLEMS[0], (0,), 1)], Sampling(temperature=0, max_tokens=6))[0]
+    rollout = fresh.generate([Request(PROBLEMS[0], (0,), 1)], Sampling(temperature=0, max_tokens=6))[0]
     ids = list(rollout.prompt_tokens)
     for token in rollout.tokens:
         assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
         ids.append(token)
 
 
-def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: Vllm) -> None:
+def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: VllmEngine) -> None:
     asking = copy.deepcopy(fresh.tokenizer)
     asking.chat_template += "<think>\n"
-    engine = Vllm(fresh.host, asking, Prompts(asking), fresh.stops, fresh.context, fresh.description)
-    found = engine.generate([Ask(PROBLEMS[0], (0, 1), 5)], SHORT)
+    engine = VllmEngine(fresh.host, asking, PromptRenderer(asking), fresh.stops, fresh.context, fresh.description)
+    found = engine.generate([Request(PROBLEMS[0], (0, 1), 5)], SHORT)
     assert {one.text.startswith("<think>") for one in found} == {True}
 
 
-def test_an_error_of_grading_leaves_the_engine_usable(fresh: Vllm) -> None:
+def test_an_error_of_grading_leaves_the_engine_usable(fresh: VllmEngine) -> None:
     expected = fresh.generate(asks(5), SHORT)
 
     class Stopped(BaseException): ...  # as the command's
@@ -168,7 +168,7 @@ def test_an_error_of_grading_leaves_the_engine_usable(fresh: Vllm) -> None:
 def test_an_engine_that_ends_or_hangs_while_it_draws(tiny: Path, sign: signal.Signals, message: str) -> None:
     chosen = recipe(tiny)
     engine = open_vllm(chosen, parts(chosen)[1], Ranks())
-    assert isinstance(engine.host, Child)
+    assert isinstance(engine.host, ChildBackend)
     engine.host.seconds = 3.0
     process = engine.host._process
     timer = threading.Timer(1.0, os.kill, [process.pid, sign])

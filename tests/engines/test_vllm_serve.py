@@ -22,8 +22,8 @@ from helpers.vllm_runs import asks, moved, parts, recipe, untrained, worst
 from archer.distributed import Ranks
 from archer.engines.vllm import machine_memory, open_vllm
 from archer.engines.vllm.command import on_cpu, serve_command
-from archer.engines.vllm.control import Server
-from archer.engines.vllm.engine import Vllm
+from archer.engines.vllm.control import ServerControl
+from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, ModelError
 from archer.recipe.sections import Recipe
 from archer.types import Sampling
@@ -56,7 +56,7 @@ def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         process = subprocess.Popen(
             [sys.executable, *command.words[1:]], env=environment, stdout=words, stderr=words, start_new_session=True
         )
-    server, deadline = Server(f"http://127.0.0.1:{port}", 5.0), time.monotonic() + START_SECONDS
+    server, deadline = ServerControl(f"http://127.0.0.1:{port}", 5.0), time.monotonic() + START_SECONDS
     try:
         while True:
             assert process.poll() is None, log.read_text()[-2000:]
@@ -97,7 +97,7 @@ def test_a_server_draws_as_the_policy_after_every_update(tiny: Path, served: tup
     killed_while_it_draws(engine, served[1])
 
 
-def refuse_missing_weights(engine: Vllm) -> None:
+def refuse_missing_weights(engine: VllmEngine) -> None:
     def nothing() -> Iterator[tuple[str, torch.Tensor]]:
         return iter(())
 
@@ -107,7 +107,7 @@ def refuse_missing_weights(engine: Vllm) -> None:
         engine.generate(asks(1), SHORT)
 
 
-def killed_while_it_draws(engine: Vllm, process: subprocess.Popen[Any]) -> None:
+def killed_while_it_draws(engine: VllmEngine, process: subprocess.Popen[Any]) -> None:
     engine.host.seconds = 3.0  # type: ignore[attr-defined]
     threading.Timer(0.5, os.killpg, [process.pid, signal.SIGKILL]).start()
     with pytest.raises(EngineError, match=r"/inference/v1/generate: away \(.*\) for .* of at most 3 s; \d+ of 6144"):

@@ -20,14 +20,14 @@ from archer.engines.base import sample_seed
 from archer.engines.vllm import address, open_vllm
 from archer.engines.vllm.checks import SHAPE, numbers, vocabulary_digest
 from archer.engines.vllm.command import on_cpu, serve_command
-from archer.engines.vllm.control import Server, drawn_tokens
-from archer.engines.vllm.engine import Vllm
+from archer.engines.vllm.control import ServerControl, drawn_tokens
+from archer.engines.vllm.engine import VllmEngine
 from archer.engines.vllm.servers import choose
 from archer.errors import ArcherError, DataError, EngineError, ModelError, RecipeError, UserError
 from archer.models.loading import load_config, load_tokenizer, weights_digest
 from archer.problems.lab import TASKS
-from archer.recipe.sections import Model, Recipe, read_recipe
-from archer.types import Ask, Rollout, Sampling
+from archer.recipe.sections import ModelSection, Recipe, read_recipe
+from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS["lab-arithmetic"].problem("train", index) for index in range(4)]
 SHORT = Sampling(max_tokens=8)
@@ -36,7 +36,7 @@ SHORT = Sampling(max_tokens=8)
 @pytest.fixture(scope="module")
 def about(tiny: Path) -> dict[str, Any]:
     """What a server that fits says of itself."""
-    config, tokenizer = load_config(Model(str(tiny))), load_tokenizer(Model(str(tiny)))
+    config, tokenizer = load_config(ModelSection(str(tiny))), load_tokenizer(ModelSection(str(tiny)))
     return {
         "model": "/models/m", "context": 512, "shape": {name: getattr(config, name) for name in SHAPE},
         "vocabulary": vocabulary_digest(tokenizer), "dtype": "float32", "logprobs": "processed_logprobs",
@@ -50,7 +50,7 @@ def fakes(about: dict[str, Any], tiny: Path) -> Iterator[list[Fake]]:
     with ExitStack() as stack:
         made = [stack.enter_context(serving(Fake(about))) for _ in range(2)]
         for fake in made:
-            fake.weights_digest = weights_digest(Model(str(tiny)))
+            fake.weights_digest = weights_digest(ModelSection(str(tiny)))
         yield made
 
 
@@ -59,13 +59,13 @@ def recipe(tiny: Path, urls: list[str], seconds: float = 5.0, slots: int = 64) -
     return replace(base, rollout=replace(base.rollout, vllm={"servers": tuple(urls), "seconds": seconds}))
 
 
-def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64) -> Vllm:
-    tokenizer = load_tokenizer(Model(str(tiny)))
+def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64) -> VllmEngine:
+    tokenizer = load_tokenizer(ModelSection(str(tiny)))
     return open_vllm(recipe(tiny, [fake.url for fake in fakes], seconds, slots), tokenizer, Ranks())
 
 
-def asks(samples: int, problems: int = 4) -> list[Ask]:
-    return [Ask(problem, tuple(range(samples)), 3) for problem in PROBLEMS[:problems]]
+def asks(samples: int, problems: int = 4) -> list[Request]:
+    return [Request(problem, tuple(range(samples)), 3) for problem in PROBLEMS[:problems]]
 
 
 # ---- drawing
@@ -100,9 +100,9 @@ def test_no_more_under_way_than_slots_and_both_servers_work(tiny: Path, fakes: l
 def test_further_asks_start_while_others_are_under_way(tiny: Path, fakes: list[Fake]) -> None:
     fakes[0].pause, fakes[1].pause = 0.4, 0.0
     idle: list[bool] = []
-    further = [Ask(PROBLEMS[3], (0, 1), 3)]
+    further = [Request(PROBLEMS[3], (0, 1), 3)]
 
-    def more(is_idle: bool) -> list[Ask]:
+    def more(is_idle: bool) -> list[Request]:
         idle.append(is_idle)
         return [further.pop()] if further else []
 
@@ -114,7 +114,7 @@ def test_further_asks_start_while_others_are_under_way(tiny: Path, fakes: list[F
 
 def test_answers_ask_for_no_log_probs(tiny: Path, fakes: list[Fake]) -> None:
     answers: list[Any] = []
-    opened(tiny, fakes).answer(asks(2, 1), Sampling(0.6, 0.95, 20, 9), answers.append)
+    opened(tiny, fakes).complete(asks(2, 1), Sampling(0.6, 0.95, 20, 9), answers.append)
     assert sorted((one.sample, one.tokens, one.stop) for one in answers) == [(0, 3, "end"), (1, 3, "end")]
     sent = next(body for path, body in fakes[0].calls if path == GENERATE)["sampling_params"]
     assert (sent["logprobs"], sent["top_k"], sent["temperature"]) == (None, 20, 0.6)
@@ -147,7 +147,7 @@ def test_what_a_dying_server_lost_the_other_draws(tiny: Path, fakes: list[Fake])
 def test_a_server_that_is_back_with_its_weights_goes_on(tiny: Path, about: dict[str, Any]) -> None:
     fake = Fake(about)
     with serving(fake):
-        fake.weights_digest, port = weights_digest(Model(str(tiny))), int(fake.url.rsplit(":", 1)[1])
+        fake.weights_digest, port = weights_digest(ModelSection(str(tiny))), int(fake.url.rsplit(":", 1)[1])
         engine = opened(tiny, [fake], seconds=30, slots=2)
         fake.pause = 0.2
         found: list[list[Rollout]] = []
@@ -163,7 +163,7 @@ def test_a_server_that_is_back_with_its_weights_goes_on(tiny: Path, about: dict[
 @pytest.mark.parametrize("trouble", ["die", "fail"])
 def test_a_server_that_stays_away_ends_the_call(tiny: Path, fakes: list[Fake], trouble: str) -> None:
     engine = opened(tiny, fakes, seconds=2)
-    engine.answer(asks(1), SHORT, lambda one: None)
+    engine.complete(asks(1), SHORT, lambda one: None)
     fakes[1].troubles |= {GENERATE: trouble, "/health": "fail"}
     fakes[0].pause = 0.5  # so that the other has something to do until then
     expected = rf"{fakes[1].url}: POST {GENERATE}: away \(.*\) for \d+\.\d of at most 2 s; \d+ of 160 rollouts done"
@@ -286,7 +286,7 @@ def test_a_server_that_is_down_is_told_with_the_command_that_starts_it(tiny: Pat
         EngineError, match=rf"rollout.vllm.servers: {fake.url}: GET /version: ConnectError.*start it: "
     ) as caught:
         opened(tiny, [fake])
-    assert "--worker-extension-cls archer.engines.vllm.extension.Extension" in str(caught.value)
+    assert "--worker-extension-cls archer.engines.vllm.extension.WorkerExtension" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -329,8 +329,8 @@ def test_what_is_no_server_s_url_is_refused() -> None:
 
 
 def test_how_weights_travel_is_chosen_by_what_there_is() -> None:
-    def on(*gpus: str) -> list[Server]:
-        return [Server("http://n", 1.0, {"gpu": gpu}) for gpu in gpus]
+    def on(*gpus: str) -> list[ServerControl]:
+        return [ServerControl("http://n", 1.0, {"gpu": gpu}) for gpu in gpus]
 
     assert choose("auto", on("", ""), []) == "reload"
     assert choose("auto", on("G1", ""), ["G0"]) == "reload"
@@ -349,7 +349,7 @@ def test_the_command_line_of_a_server(tiny: Path) -> None:
     assert str(made) == (
         f"VLLM_SERVER_DEV_MODE=1 vllm serve {tiny} --dtype float32 --seed 0 --max-model-len 512 --max-num-seqs 256 "
         "--logprobs-mode processed_logprobs --max-logprobs 1 --generation-config vllm --skip-tokenizer-init "
-        "--gpu-memory-utilization 0.4 --worker-extension-cls archer.engines.vllm.extension.Extension --port 8001 "
+        "--gpu-memory-utilization 0.4 --worker-extension-cls archer.engines.vllm.extension.WorkerExtension --port 8001 "
         '--tokens-only --tensor-parallel-size 4 --weight-transfer-config \'{"backend": "nccl"}\''
     )
     ipc = serve_command(recipe(tiny, []), "ipc")

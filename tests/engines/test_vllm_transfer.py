@@ -15,9 +15,9 @@ import torch
 from helpers.vllm_server import Fake, serving
 
 from archer.engines.base import Weights
-from archer.engines.vllm.control import Server
-from archer.engines.vllm.fleet import Fleet, sendable
-from archer.engines.vllm.transfer import Transfer
+from archer.engines.vllm.control import ServerControl
+from archer.engines.vllm.fleet import ServerFleet, sendable
+from archer.engines.vllm.transfer import WeightTransfer
 from archer.errors import EngineError
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ class Source:
 class Trainer:
     """What vLLM's trainer side does: init when made; start, update and finish for each load."""
 
-    def __init__(self, client: Fleet, source: Source) -> None:
+    def __init__(self, client: ServerFleet, source: Source) -> None:
         self.client, self.source = client, source
         client.init_weight_transfer_engine({"rank_offset": 1, "world_size": client.world + 1})
 
@@ -50,9 +50,9 @@ class Trainer:
         self.client.finish_weight_update()
 
 
-def opened(fakes: list[Fake], seconds: float = 5.0) -> tuple[Transfer, Fleet]:
-    fleet = Fleet([Server(fake.url, seconds, world=2) for fake in fakes])
-    return Transfer(Trainer, fleet, Source(CPU), 2 * seconds), fleet
+def opened(fakes: list[Fake], seconds: float = 5.0) -> tuple[WeightTransfer, ServerFleet]:
+    fleet = ServerFleet([ServerControl(fake.url, seconds, world=2) for fake in fakes])
+    return WeightTransfer(Trainer, fleet, Source(CPU), 2 * seconds), fleet
 
 
 def weights() -> Iterator[tuple[str, torch.Tensor]]:
@@ -101,9 +101,9 @@ def test_a_transfer_that_never_ends_is_left(fakes: list[Fake]) -> None:
             self.client.start_weight_update()
             stop.wait()
 
-    fleet = Fleet([Server(fakes[0].url, 1.0)])
+    fleet = ServerFleet([ServerControl(fakes[0].url, 1.0)])
     with pytest.raises(EngineError, match=rf"weights to {fakes[0].url}: POST /start_weight_update: no end after 1 s"):
-        Transfer(Stuck, fleet, Source(CPU), 1.0).send(weights)
+        WeightTransfer(Stuck, fleet, Source(CPU), 1.0).send(weights)
     stop.set()
 
 
@@ -151,9 +151,9 @@ def test_vllm_s_own_trainer_side_makes_these_calls(fakes: list[Fake]) -> None:
         client.init_weight_transfer_engine({"rank_offset": 1})
         return Broadcastless(client=client, source=source)
 
-    fleet = Fleet([Server(fake.url, 5.0) for fake in fakes])
+    fleet = ServerFleet([ServerControl(fake.url, 5.0) for fake in fakes])
     fleet.label = "run-1"
-    Transfer(connect, fleet, PolicySource(torch.bfloat16, torch.device("cpu")), 10.0).send(weights)
+    WeightTransfer(connect, fleet, PolicySource(torch.bfloat16, torch.device("cpu")), 10.0).send(weights)
     assert sent == [("a.weight", torch.bfloat16, (2, 3)), ("b", torch.bfloat16, (1,))]
     for fake in fakes:
         assert [path for path, _ in fake.calls] == [CALLS[0], "/collective_rpc", *CALLS[1:]]

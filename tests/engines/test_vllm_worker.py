@@ -36,9 +36,9 @@ class Engine:
 
 @pytest.fixture
 def worker() -> Any:
-    from archer.engines.vllm.worker import Worker
+    from archer.engines.vllm.worker import VllmWorker
 
-    made = Worker(Pipe()[0])
+    made = VllmWorker(Pipe()[0])
     made.engine, made.sleeps = Engine(), True
     return made
 

@@ -29,12 +29,12 @@ from archer.evaluation.benchmark import (
     unconfirmed,
 )
 from archer.evaluation.lm_eval import export as exporting
-from archer.evaluation.loaded import located, open_exam, read_data
-from archer.evaluation.pinning import Pinned, pin, rewritten
-from archer.evaluation.validate import Proof, answered, prove
+from archer.evaluation.loaded import load_benchmark, located, read_data
+from archer.evaluation.pinning import PinnedBenchmark, pin, rewritten
+from archer.evaluation.validate import Validation, answered, validate
 from archer.problems.rows import is_local
 from archer.problems.streams import read_problems
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.rewards.grading import Grader
 from archer.sandbox.pool import Pool
 from archer.types import Problem
@@ -108,7 +108,7 @@ def test_suites_expand_in_order_and_once() -> None:
 
 
 BASE = {
-    "name": "b", "title": "t", "data": Source("b", path="org/b", revision="0" * 40), "problems": 1,
+    "name": "b", "title": "t", "data": DataSource("b", path="org/b", revision="0" * 40), "problems": 1,
     "sha256": "a" * 64, "samples": 4, "licence": "l", "source": "s",
 }  # fmt: skip
 
@@ -118,7 +118,7 @@ BASE = {
     [
         ({"sha256": ""}, "sha256: expected 64 hexadecimal digits, found ''"),
         ({"sha256": "abc", "confirm": ("sha256",)}, "found 'abc'"),
-        ({"data": Source("b", path="org/b")}, "no revision; where it is not known yet, name it under confirm"),
+        ({"data": DataSource("b", path="org/b")}, "no revision; where it is not known yet, name it under confirm"),
     ],
 )
 def test_pins_that_pin_nothing(changes: dict[str, object], message: str) -> None:
@@ -131,7 +131,7 @@ def test_pins_that_pin_nothing(changes: dict[str, object], message: str) -> None
 
 @pytest.mark.parametrize("name", FILES)
 def test_real_rows_are_as_pinned(shared: Path, name: str) -> None:
-    exam = open_exam(name, data=where(shared, name))
+    exam = load_benchmark(name, data=where(shared, name))
     assert len(exam.problems) == exam.benchmark.problems
     assert exam.benchmark.sha256 == fingerprint(exam.problems)
     assert exam.notes == tuple(unconfirmed(read_benchmark(name)))
@@ -139,32 +139,32 @@ def test_real_rows_are_as_pinned(shared: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("humaneval", "mbpp")])
 def test_every_gold_of_mathematics_is_graded_right(shared: Path, grader: Grader, name: str) -> None:
-    proof = prove(name, where(shared, name), grader, refuse)
+    proof = validate(name, where(shared, name), grader, refuse)
     assert (proof.graded, proof.faults, proof.unexpected) == (proof.problems, (), [])
 
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])
 def test_every_reference_program_earns_1(shared: Path, grader: Grader, sandbox: Pool, name: str) -> None:
-    proof = prove(name, where(shared, name), grader, lambda: sandbox)
+    proof = validate(name, where(shared, name), grader, lambda: sandbox)
     assert (proof.graded, proof.faults, proof.failing) == (proof.problems, (), ())
 
 
 @pytest.mark.parametrize("name", ["lab-arithmetic", "lab-countdown"])
 def test_the_lab_s_golds(grader: Grader, name: str) -> None:
-    proof = prove(name, None, grader, refuse)
+    proof = validate(name, None, grader, refuse)
     assert (proof.graded, proof.ok) == (96, True)
 
 
 def test_another_copy_of_minerva_is_the_same_rows(shared: Path) -> None:
-    exam = open_exam("minerva", data={"minerva": shared / "data/math/minerva_with_answers.json"})
+    exam = load_benchmark("minerva", data={"minerva": shared / "data/math/minerva_with_answers.json"})
     assert (len(exam.problems), exam.problems[0].id) == (272, "minerva/1")
 
 
 def test_public_tests_alone_are_not_livecodebench(shared: Path, grader: Grader) -> None:
     data = {"lcb-v5": shared / "data/code/livecodebench_v5_public_tests.jsonl"}
     with pytest.raises(DataError, match="lcb-v5: 279 problems come with their public tests only"):
-        open_exam("lcb-v5", data=data)
-    proof = prove("lcb-v5", data, grader, refuse)
+        load_benchmark("lcb-v5", data=data)
+    proof = validate("lcb-v5", data, grader, refuse)
     assert (proof.problems, proof.graded, proof.ok, len(proof.faults)) == (279, 0, False, 1)
     with pytest.raises(DataError, match="public tests only are not this benchmark; not pinned"):
         pin("lcb-v5", data)
@@ -174,9 +174,9 @@ def test_clusters_and_dates(shared: Path) -> None:
     live = located("lcb-v5", {"lcb-v5": shared / "data/code/livecodebench_v5_public_tests.jsonl"})
     first = read_problems(live.data, 0)[0]
     assert (first.id, first.meta["cluster"], first.meta["date"]) == ("lcb-v5/abc365_b", "atcoder/abc365", "2024-08-03")
-    amc = open_exam("amc23", data=where(shared, "amc23")).problems
+    amc = load_benchmark("amc23", data=where(shared, "amc23")).problems
     assert {problem.meta["cluster"] for problem in amc} == {"2023 AMC 12A", "2023 AMC 12B"}
-    aime = open_exam("aime24", data=where(shared, "aime24")).problems
+    aime = load_benchmark("aime24", data=where(shared, "aime24")).problems
     assert {problem.meta["cluster"] for problem in aime} == {""}  # this copy does not say which contest
 
 
@@ -216,25 +216,25 @@ def test_rows_without_a_checksum_are_taken_and_told(tmp_path: Path) -> None:
     rows = [live(f"q{n}", "2025-02-01") for n in range(131)]
     folder = written(tmp_path / "lcb", {"test6.jsonl": rows})
     with pytest.warns(UserWarning, match="lcb-v6: no checksum is pinned"):
-        exam = open_exam("lcb-v6", samples=2, data={"lcb-v6": folder})
+        exam = load_benchmark("lcb-v6", samples=2, data={"lcb-v6": folder})
     assert (len(exam.problems), exam.benchmark.samples, len(exam.notes)) == (131, 2, 1)
     assert exam.benchmark.sha256 == fingerprint(exam.problems)
     with pytest.raises(DataError, match="lcb-v6: 130 problems, its YAML says 131"):
-        open_exam("lcb-v6", data={"lcb-v6": written(tmp_path / "short", {"test6.jsonl": rows[:130]})})
+        load_benchmark("lcb-v6", data={"lcb-v6": written(tmp_path / "short", {"test6.jsonl": rows[:130]})})
 
 
 def test_one_changed_row_is_refused(shared: Path, tmp_path: Path) -> None:
     text = (shared / "data/math/aime24.jsonl").read_text()
     (tmp_path / "aime24.jsonl").write_text(text.replace('"expected_answer": "73"', '"expected_answer": "74"'))
     with pytest.raises(DataError, match="the rows' sha256 is [0-9a-f]{64}, its YAML says d4c712643e72"):
-        open_exam("aime24", data={"aime24": tmp_path / "aime24.jsonl"})
+        load_benchmark("aime24", data={"aime24": tmp_path / "aime24.jsonl"})
     (tmp_path / "aime24.jsonl").write_text(text.replace('"expected_answer": "73"', '"expected_answer": "073"'))
-    assert len(open_exam("aime24", data={"aime24": tmp_path / "aime24.jsonl"}).problems) == 30
+    assert len(load_benchmark("aime24", data={"aime24": tmp_path / "aime24.jsonl"}).problems) == 30
 
 
 def test_the_hub_is_not_read_before_its_pins_are_confirmed() -> None:
     with pytest.raises(DataError, match="run `archer benchmarks pin minerva` first, or name a copy with --data"):
-        open_exam("minerva")
+        load_benchmark("minerva")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,9 @@ def test_every_unconfirmed_pin_is_told(shared: Path) -> None:
     ]
     assert unconfirmed(Benchmark(**{**BASE, "sha256": "", "confirm": ("sha256",)})) == []  # type: ignore[arg-type]
     if read_benchmark("minerva").confirm:
-        assert len(open_exam("minerva", data=where(shared, "minerva")).notes) == len(read_benchmark("minerva").confirm)
+        assert len(load_benchmark("minerva", data=where(shared, "minerva")).notes) == len(
+            read_benchmark("minerva").confirm
+        )
 
 
 def test_a_folder_called_as_the_repository_is_not_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +288,9 @@ def test_a_folder_called_as_the_repository_is_not_the_hub(tmp_path: Path, monkey
         given = located(name, {name: Path(str(read_benchmark(name).data.path))}).data
         assert is_local(given)
         assert len(read_problems(given, 0)) == 1
-    assert is_local(Source("b", path=str(read_benchmark("aime24").data.path)))  # a recipe's own rows, of no revision
+    assert is_local(
+        DataSource("b", path=str(read_benchmark("aime24").data.path))
+    )  # a recipe's own rows, of no revision
 
 
 # ---- golds that fail
@@ -295,14 +299,14 @@ def test_a_folder_called_as_the_repository_is_not_the_hub(tmp_path: Path, monkey
 def test_failing_golds_are_named_and_known_ones_told_with_their_reason() -> None:
     known = {"b/2": "cut off", "b/3": "?"}
     one = Benchmark(**{**BASE, "problems": 3, "known": known})  # type: ignore[arg-type]
-    proof = Proof(one, 3, "", (), 3, (("b/1", "wrong: 'x'"), ("b/2", "unparsed: 'x='")), 0.1)
+    proof = Validation(one, 3, "", (), 3, (("b/1", "wrong: 'x'"), ("b/2", "unparsed: 'x='")), 0.1)
     assert proof.known == [("b/2", "unparsed: 'x='", "cut off")]
     assert proof.unexpected == ["b/1: wrong: 'x'", "b/3: its gold is graded right; take it out of `known`"]
     assert not proof.ok
 
 
 def test_what_there_is_nothing_to_prove_with_is_not_proved() -> None:
-    whole = Proof(Benchmark(**{**BASE, "problems": 3}), 3, "a" * 64, (), 3, (), 0.1)  # type: ignore[arg-type]
+    whole = Validation(Benchmark(**{**BASE, "problems": 3}), 3, "a" * 64, (), 3, (), 0.1)  # type: ignore[arg-type]
     assert (whole.lacking, whole.ok) == ([], True)
     untried = replace(whole, graded=0)
     assert (untried.lacking, untried.ok) == (["no gold was tried: the data set has no reference program"], False)
@@ -388,7 +392,7 @@ def test_pins_are_written_and_all_else_stays(tmp_path: Path, monkeypatch: pytest
     assert text == YAML.replace('sha256: ""', f"sha256: {pinned.sha256}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exam = open_exam("aime24", data=data)
+        exam = load_benchmark("aime24", data=data)
     assert [(problem.id, problem.prompt, problem.gold) for problem in exam.problems] == [
         ("aime24/1", "a", "8"),
         ("aime24/2", "b", "7"),
@@ -398,22 +402,22 @@ def test_pins_are_written_and_all_else_stays(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_confirmed_pin_loses_its_confirm() -> None:
-    text = rewritten(YAML, Pinned("c" * 40, 2, "d" * 64, "", True))
+    text = rewritten(YAML, PinnedBenchmark("c" * 40, 2, "d" * 64, "", True))
     assert text == YAML.replace(
         "  path: org/aime  # not the hub", f"  path: org/aime  # not the hub\n  revision: {'c' * 40}"
     ).replace('sha256: ""', f"sha256: {'d' * 64}").replace("confirm: [revision, sha256]\n", "")
-    again = rewritten(text, Pinned("e" * 40, 2, "f" * 64, "", True))
+    again = rewritten(text, PinnedBenchmark("e" * 40, 2, "f" * 64, "", True))
     assert f"  revision: {'e' * 40}\n" in again
     assert f"sha256: {'f' * 64}  # nobody knows" in again
 
 
 def test_other_rows_of_a_file_are_to_be_confirmed_again() -> None:
     kept = YAML.replace('sha256: ""', f"sha256: {'a' * 64}").replace("confirm: [revision, sha256]\n", "")
-    same = rewritten(kept, Pinned(None, 2, "a" * 64, "a" * 64, False))
+    same = rewritten(kept, PinnedBenchmark(None, 2, "a" * 64, "a" * 64, False))
     assert same == kept  # confirmed it was, and is
-    other = rewritten(kept, Pinned(None, 2, "d" * 64, "a" * 64, False))
+    other = rewritten(kept, PinnedBenchmark(None, 2, "d" * 64, "a" * 64, False))
     assert other == kept.replace("a" * 64, "d" * 64) + "confirm: [sha256]\n"
-    half = rewritten(kept + "confirm: [revision]\n", Pinned(None, 2, "d" * 64, "a" * 64, False))
+    half = rewritten(kept + "confirm: [revision]\n", PinnedBenchmark(None, 2, "d" * 64, "a" * 64, False))
     assert half == kept.replace("a" * 64, "d" * 64) + "confirm: [revision, sha256]\n"
 
 
@@ -422,7 +426,7 @@ def test_other_rows_of_a_file_are_to_be_confirmed_again() -> None:
 )
 def test_confirm_is_taken_out_in_any_layout(layout: str) -> None:
     text = YAML.replace("confirm: [revision, sha256]\n", f"{layout}known: {{}}\n")
-    found = rewritten(text, Pinned("c" * 40, 2, "d" * 64, "", True))
+    found = rewritten(text, PinnedBenchmark("c" * 40, 2, "d" * 64, "", True))
     assert "confirm" not in found
     assert found.endswith("source: s\nknown: {}\n")
 
@@ -431,7 +435,7 @@ def test_a_layout_that_cannot_be_written_is_refused() -> None:
     begin, end = YAML.index("data:"), YAML.index("problems:")
     text = f"{YAML[:begin]}data: {{name: aime24, path: org/aime, format: aime}}\n{YAML[end:]}"
     with pytest.raises(DataError, match="put `path` and `revision` on lines of their own below `data:`"):
-        rewritten(text, Pinned("c" * 40, 2, "d" * 64, "", True))
+        rewritten(text, PinnedBenchmark("c" * 40, 2, "d" * 64, "", True))
 
 
 def test_nothing_is_written_into_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,35 +21,35 @@ from typer.testing import CliRunner
 
 from archer.__main__ import app
 from archer.assembly import Run, preflight
-from archer.engines.base import Answered
-from archer.engines.recall import Recall
-from archer.engines.scripted import Scripted
+from archer.engines.base import OnCompletion
+from archer.engines.recall import StoredGenerator
+from archer.engines.scripted import ScriptedEngine
 from archer.errors import DataError, RunFolderError, UserError
 from archer.evaluation.benchmark import Benchmark
-from archer.evaluation.evaluate import Examinee, Unwatched, evaluate
-from archer.evaluation.loaded import Exam
-from archer.evaluation.model import Exams, examine, first
+from archer.evaluation.evaluate import ModelUnderTest, SilentWatcher, evaluate
+from archer.evaluation.loaded import LoadedBenchmark
+from archer.evaluation.model import EvalRequest, evaluate_model, first_problems
 from archer.evaluation.scorecard import cells, majority, under
-from archer.evaluation.target import Subject
+from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
-from archer.recipe.sections import Model, Recipe, Source, read_recipe
+from archer.recipe.sections import DataSource, ModelSection, Recipe, read_recipe
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_manifest
 from archer.runs.results import read_result, write_result
-from archer.runs.samples import Scratch, Store
+from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.system import write_aside
 from archer.train import train
-from archer.types import Ask, Problem, Result, Sampling
+from archer.types import Problem, Request, Result, Sampling
 
 ROOT = Path(__file__).parents[2]
 PROBLEMS = (
     Problem("q/1", "q", "1+1=", "math", "2", meta={"cluster": "AIME I", "date": "2024-01-31"}),
     Problem("q/2", "q", "2+2=", "math", "4"),
 )
-EXAM = Exam(
-    Benchmark("q", "Q", Source("q"), 2, "0" * 64, 3, "none", "nowhere", Sampling(max_tokens=40)), PROBLEMS
+EXAM = LoadedBenchmark(
+    Benchmark("q", "Q", DataSource("q"), 2, "0" * 64, 3, "none", "nowhere", Sampling(max_tokens=40)), PROBLEMS
 )  # fmt: skip
-WHO = Examinee("model", 5, 0, {"commit": "abc"}, "weights")
+WHO = ModelUnderTest("model", 5, 0, {"commit": "abc"}, "weights")
 
 
 def script(problem: Problem, sample: int) -> str:
@@ -57,21 +57,21 @@ def script(problem: Problem, sample: int) -> str:
     return [f"\\boxed{{{problem.gold}}}", "\\boxed{7}" + " " * 40 * (problem.id == "q/1"), "no idea"][sample]
 
 
-class Recording(Scripted):
+class Recording(ScriptedEngine):
     """A script that remembers what it was asked."""
 
     asked: tuple[tuple[str, tuple[int, ...], int], ...] = ()
 
-    def answer(self, asks: list[Ask], sampling: Sampling, answered: Answered) -> None:
+    def answer(self, asks: list[Request], sampling: Sampling, answered: OnCompletion) -> None:
         self.asked += tuple((ask.problem.id, ask.samples, ask.seed) for ask in asks)
-        super().answer(asks, sampling, answered)
+        super().complete(asks, sampling, answered)
 
 
-def run(engine: Scripted | Recall, path: Path | None = None, exam: Exam = EXAM) -> Result:
+def run(engine: ScriptedEngine | StoredGenerator, path: Path | None = None, exam: LoadedBenchmark = EXAM) -> Result:
     with Grader(1, 5.0) as grader:
         if path is None:
-            return evaluate(engine, grader, exam, WHO, Scratch())
-        with Store(path, {"commit": "abc"}) as store:
+            return evaluate(engine, grader, exam, WHO, UnstoredSamples())
+        with SampleStore(path, {"commit": "abc"}) as store:
             return evaluate(engine, grader, exam, WHO, store)
 
 
@@ -80,7 +80,7 @@ def same(left: Result, right: Result) -> bool:
 
 
 def test_a_result_says_all_that_happened() -> None:
-    result = run(Scripted(script))
+    result = run(ScriptedEngine(script))
     assert result.outcomes == ((True, False, False), (True, False, False))
     assert result.reasons == (("right", "wrong", "no_answer"), ("right", "wrong", "no_answer"))
     assert result.stops == (("end", "length", "end"), ("end", "end", "end"))
@@ -97,11 +97,11 @@ def test_a_result_says_all_that_happened() -> None:
 
 
 def test_long_answers_are_cut() -> None:
-    result = run(Scripted(lambda problem, sample: "\\boxed{" + "9" * 150 + "}"), exam=long_exam())
+    result = run(ScriptedEngine(lambda problem, sample: "\\boxed{" + "9" * 150 + "}"), exam=long_exam())
     assert {len(answer) for row in result.answers for answer in row} == {100}
 
 
-def long_exam() -> Exam:
+def long_exam() -> LoadedBenchmark:
     return replace(EXAM, benchmark=replace(EXAM.benchmark, sampling=Sampling(max_tokens=400)))
 
 
@@ -131,26 +131,26 @@ def test_only_what_the_store_lacks_is_asked_for(tmp_path: Path) -> None:
     ],
 )
 def test_a_stored_sample_is_only_taken_for_itself(tmp_path: Path, change: Callable, drawn: int) -> None:
-    run(Scripted(script), tmp_path / "q.jsonl")
+    run(ScriptedEngine(script), tmp_path / "q.jsonl")
     exam, who = change()
     engine = Recording(script)
-    with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {}) as store:
+    with Grader(1, 5.0) as grader, SampleStore(tmp_path / "q.jsonl", {}) as store:
         evaluate(engine, grader, exam, who, store)
     assert sum(len(samples) for _, samples, _ in engine.asked) == drawn
 
 
 def test_samples_of_another_machine_are_told(tmp_path: Path) -> None:
-    run(Scripted(script), tmp_path / "q.jsonl")
-    with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {"commit": "new"}) as store:
-        result = evaluate(Scripted(script), grader, EXAM, WHO, store)
+    run(ScriptedEngine(script), tmp_path / "q.jsonl")
+    with Grader(1, 5.0) as grader, SampleStore(tmp_path / "q.jsonl", {"commit": "new"}) as store:
+        result = evaluate(ScriptedEngine(script), grader, EXAM, WHO, store)
     assert result.provenance["drawn_by"] == [{"commit": "abc"}]
 
 
 def test_grading_again_draws_nothing(tmp_path: Path) -> None:
-    recall = Recall(lambda problem: problem.prompt, {"name": "scripted"})
+    recall = StoredGenerator(lambda problem: problem.prompt, {"name": "scripted"})
     with pytest.raises(DataError, match=r"--regrade: 6 samples are not in the store \(q/1 and others\)"):
         run(recall, tmp_path / "q.jsonl")
-    whole = run(Scripted(script), tmp_path / "q.jsonl")
+    whole = run(ScriptedEngine(script), tmp_path / "q.jsonl")
     assert same(run(recall, tmp_path / "q.jsonl"), whole)
 
 
@@ -203,7 +203,7 @@ def test_a_killed_evaluation_goes_on_at_the_sample(tmp_path: Path, tiny: Path) -
 
 
 def lines(out: Path) -> list[bytes]:
-    """Complete lines of samples, sittings' lines not counted."""
+    """Complete lines of samples, sessions' lines not counted."""
     whole = [line for path in out.glob("samples/*") for line in path.read_bytes().split(b"\n")[:-1]]
     return [line for line in whole if not line.startswith(b'{"drawn_by"')]
 
@@ -213,88 +213,88 @@ def without_seconds(text: str) -> str:
 
 
 def test_a_verdict_of_an_older_verifier_is_mended_without_the_model(tmp_path: Path, recipe: Recipe) -> None:
-    asked = Exams(recipe, "model", 0, tmp_path)
-    (result,) = examine(asked, Unwatched())
+    asked = EvalRequest(recipe, "model", 0, tmp_path)
+    (result,) = evaluate_model(asked, SilentWatcher())
     old = replace(
         result, outcomes=((True, True), *result.outcomes[1:]), reasons=(("right", "right"), *result.reasons[1:]),
         verifier={"math": {"rules": 1}},
     )  # fmt: skip
     write_result(old, tmp_path / "results" / "lab-arithmetic.json")
 
-    class Listening(Unwatched):
+    class Listening(SilentWatcher):
         heard = ""
 
         def say(self, text: str) -> None:
             self.heard += text
 
     watch = Listening()
-    assert examine(asked, watch) == [old]  # finished before, but whoever asks is told
+    assert evaluate_model(asked, watch) == [old]  # finished before, but whoever asks is told
     assert "graded by {'math': {'rules': 1}}" in watch.heard
     assert "--regrade grades its samples again" in watch.heard
-    (again,) = examine(replace(asked, regrade=True), watch)
+    (again,) = evaluate_model(replace(asked, regrade=True), watch)
     assert same(again, result)
     assert "0 of 192 samples are now right, 2 now wrong" in watch.heard
 
 
 def test_another_evaluation_s_result_is_not_taken(tmp_path: Path, recipe: Recipe) -> None:
-    asked = Exams(recipe, "model", 0, tmp_path, problems=2)
-    (part,) = examine(asked, Unwatched())
+    asked = EvalRequest(recipe, "model", 0, tmp_path, problems=2)
+    (part,) = evaluate_model(asked, SilentWatcher())
     assert (part.benchmark, len(part.problems)) == ("lab-arithmetic-first-2", 2)
     longer = replace(recipe, evaluate=replace(recipe.evaluate, sampling={"max_tokens": 30}))
     with pytest.raises(RunFolderError, match="holds a result with sampling .*max_tokens=24.*choose another --out"):
-        examine(replace(asked, recipe=longer), Unwatched())
+        evaluate_model(replace(asked, recipe=longer), SilentWatcher())
     with pytest.raises(RunFolderError, match="holds a run with algorithm 'model', this one has 'other'"):
-        examine(replace(asked, label="other"), Unwatched())
+        evaluate_model(replace(asked, label="other"), SilentWatcher())
 
 
 def test_a_part_of_a_benchmark_is_another_benchmark() -> None:
-    part = first(EXAM, 1)
+    part = first_problems(EXAM, 1)
     assert (part.benchmark.name, part.benchmark.problems) == ("q-first-1", 1)
     assert part.benchmark.sha256 != EXAM.benchmark.sha256
-    assert first(EXAM, 2) is EXAM
-    assert first(EXAM, 3) is EXAM
+    assert first_problems(EXAM, 2) is EXAM
+    assert first_problems(EXAM, 3) is EXAM
 
 
 def test_a_shared_store_serves_several_runs(tmp_path: Path, recipe: Recipe) -> None:
     store = tmp_path / "store"
-    asked = Exams(recipe, "model", 0, tmp_path / "one", store=store, problems=3)
-    (one,) = examine(asked, Unwatched())
-    (other,) = examine(replace(asked, out=tmp_path / "two", label="again"), Unwatched())
+    asked = EvalRequest(recipe, "model", 0, tmp_path / "one", store=store, problems=3)
+    (one,) = evaluate_model(asked, SilentWatcher())
+    (other,) = evaluate_model(replace(asked, out=tmp_path / "two", label="again"), SilentWatcher())
     assert other == replace(one, label="again", seconds=other.seconds)
     assert len((store / "lab-arithmetic.jsonl").read_text().splitlines()) == 1 + 6
 
 
 def test_more_samples_are_added_to_a_finished_result(tmp_path: Path, recipe: Recipe) -> None:
-    asked = Exams(recipe, "model", 0, tmp_path, problems=3)
-    (two,) = examine(asked, Unwatched())
+    asked = EvalRequest(recipe, "model", 0, tmp_path, problems=3)
+    (two,) = evaluate_model(asked, SilentWatcher())
     more = replace(asked, recipe=replace(recipe, evaluate=replace(recipe.evaluate, samples=4)))
-    (four,) = examine(more, Unwatched())
+    (four,) = evaluate_model(more, SilentWatcher())
     assert (two.samples, four.samples) == (2, 4)
     for name in ("outcomes", "reasons", "stops", "tokens", "answers"):
         assert tuple(row[:2] for row in getattr(four, name)) == getattr(two, name)
     assert len({row["key"] for row in stored(tmp_path)}) == len(stored(tmp_path)) == 12  # 6 of them drawn before
     assert read_result(tmp_path / "results" / "lab-arithmetic-first-3.json") == four
-    assert examine(more, Unwatched()) == [four]
+    assert evaluate_model(more, SilentWatcher()) == [four]
     with pytest.raises(RunFolderError, match="holds a result with samples 4, this one has 2"):
-        examine(asked, Unwatched())
+        evaluate_model(asked, SilentWatcher())
 
 
 def test_regrading_where_there_is_nothing_leaves_nothing(tmp_path: Path, recipe: Recipe) -> None:
-    asked = Exams(recipe, "model", 0, tmp_path / "typo", regrade=True)
+    asked = EvalRequest(recipe, "model", 0, tmp_path / "typo", regrade=True)
     with pytest.raises(
         RunFolderError, match=r"--regrade: .*typo/samples/lab-arithmetic\.jsonl: no such file of samples"
     ):
-        examine(asked, Unwatched())
+        evaluate_model(asked, SilentWatcher())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sample_belongs_to_configuration_and_tokenizer_too(tmp_path: Path, tiny: Path) -> None:
-    whole = files_digests(Model(str(tiny)))
+    whole = files_digests(ModelSection(str(tiny)))
     changed = {}
     for name in ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja", "README.md"):
         shutil.copytree(tiny, folder := tmp_path / name)
         (folder / name).open("a").write(" ")
-        changed[name] = [kind for kind, one in files_digests(Model(str(folder))).items() if one != whole[kind]]
+        changed[name] = [kind for kind, one in files_digests(ModelSection(str(folder))).items() if one != whole[kind]]
     assert changed == {
         "config.json": ["config"], "generation_config.json": ["generation"], "tokenizer_config.json": ["tokenizer"],
         "chat_template.jinja": [], "README.md": [],  # the template shows in the prompts
@@ -305,15 +305,15 @@ def test_samples_drawn_with_another_end_token_are_not_taken(tmp_path: Path, tiny
     shutil.copytree(tiny, folder := tmp_path / "model")
     own = replace(recipe, model=replace(recipe.model, path=str(folder)))
     store = tmp_path / "store"
-    examine(Exams(own, "model", 0, tmp_path / "one", store=store, problems=2), Unwatched())
+    evaluate_model(EvalRequest(own, "model", 0, tmp_path / "one", store=store, problems=2), SilentWatcher())
     config = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": [config["eos_token_id"], 65]}))
     with pytest.raises(RunFolderError, match="holds a result with engine .*generation.*choose another --out"):
-        examine(Exams(own, "model", 0, tmp_path / "one", store=store, problems=2), Unwatched())
-    again = Exams(own, "model", 0, tmp_path / "two", store=store, problems=2)
-    (drawn,) = examine(again, Unwatched())
+        evaluate_model(EvalRequest(own, "model", 0, tmp_path / "one", store=store, problems=2), SilentWatcher())
+    again = EvalRequest(own, "model", 0, tmp_path / "two", store=store, problems=2)
+    (drawn,) = evaluate_model(again, SilentWatcher())
     assert len((store / "lab-arithmetic.jsonl").read_text().splitlines()) == 2 * (1 + 4)
-    assert same(examine(replace(again, regrade=True), Unwatched())[0], drawn)
+    assert same(evaluate_model(replace(again, regrade=True), SilentWatcher())[0], drawn)
 
 
 def test_a_model_of_the_hub_is_fetched_and_found_again_without_it(tmp_path: Path, tiny: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_model_of_the_hub_is_fetched_and_found_again_without_it(tmp_path: Path
         first = run(HF_ENDPOINT=url, HF_HUB_OFFLINE="0")
     assert first.returncode == 0, first.stderr
     result = read_result(tmp_path / "out" / "results" / "lab-arithmetic-first-2.json")
-    assert result.weights == weights_digest(Model(str(tiny)))
+    assert result.weights == weights_digest(ModelSection(str(tiny)))
     again = run("--regrade", HF_HUB_OFFLINE="1")
     assert "graded again: 0 of " in again.stderr
     shutil.rmtree(tmp_path / "cache")
@@ -373,21 +373,21 @@ def hub(folder: Path) -> Iterator[str]:
 
 
 def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Path) -> None:
-    class Listening(Unwatched):
+    class Listening(SilentWatcher):
         heard = ""
 
         def say(self, text: str) -> None:
             self.heard += text
 
-    def served(root: str) -> Subject:
-        return Subject(Scripted(script), "served: m", {"url": "http://u/v1", "model": "m", "root": root})
+    def served(root: str) -> EvalTarget:
+        return EvalTarget(ScriptedEngine(script), "served: m", {"url": "http://u/v1", "model": "m", "root": root})
 
     assert served("/models/m").doubt == ""
-    assert Subject(Scripted(script), "w").doubt == ""
+    assert EvalTarget(ScriptedEngine(script), "w").doubt == ""
     who, watch = replace(WHO, doubt=served("").doubt), Listening()
     for heard in ("", "http://u/v1 does not say which weights 'm' are"):
-        with Grader(1, 5.0) as grader, Store(tmp_path / "q.jsonl", {}) as store:
-            evaluate(Scripted(script), grader, EXAM, who, store, watch)
+        with Grader(1, 5.0) as grader, SampleStore(tmp_path / "q.jsonl", {}) as store:
+            evaluate(ScriptedEngine(script), grader, EXAM, who, store, watch)
         assert watch.heard.startswith(heard)
         assert bool(watch.heard) == bool(heard)
 
@@ -405,7 +405,7 @@ def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Pat
     ],
 )
 def test_a_result_that_is_none_is_named(tmp_path: Path, change: dict | None, message: str) -> None:
-    run(Scripted(script)).write(path := tmp_path / "q.json")
+    run(ScriptedEngine(script)).write(path := tmp_path / "q.json")
     path.write_text(json.dumps(change and {**json.loads(path.read_text()), **change}))
     with pytest.raises(DataError, match=rf"q\.json: not a result of `archer`: {message}") as caught:
         read_result(path)
@@ -471,7 +471,7 @@ def test_rows_of_a_benchmark_not_asked_for_are_refused(tmp_path: Path) -> None:
 
 def test_weights_are_named_by_what_sha256sum_says(tiny: Path) -> None:
     said = subprocess.run(["sha256sum", tiny / "model.safetensors"], capture_output=True, text=True, check=True)
-    assert weights_digest(Model(str(tiny))) == said.stdout.split()[0]
+    assert weights_digest(ModelSection(str(tiny))) == said.stdout.split()[0]
 
 
 def test_a_server_s_answers_are_not_a_training_run_s(recipe: Recipe) -> None:
@@ -511,7 +511,7 @@ def test_real_problems_go_through_every_step(tmp_path: Path, tiny: Path, shared:
 
 
 def test_the_scorecard_by_hand() -> None:
-    result = replace(run(Scripted(script)), seconds=12.34, provenance={"notes": ["no checksum"]})
+    result = replace(run(ScriptedEngine(script)), seconds=12.34, provenance={"notes": ["no checksum"]})
     row = cells(result)
     # 2 of 6 right, one of three samples of both problems; 1 of 6 cut off; 2 of 6 without an answer; 81 tokens
     assert [row[0], row[1], row[3]] == ["q (2 x 3)", "0.333", "1.000"]
@@ -522,11 +522,11 @@ def test_the_scorecard_by_hand() -> None:
 
 
 def test_nothing_is_known_of_the_spread_of_one_problem() -> None:
-    assert cells(run(Scripted(script), exam=replace(EXAM, problems=PROBLEMS[:1])))[2] == "unknown"
+    assert cells(run(ScriptedEngine(script), exam=replace(EXAM, problems=PROBLEMS[:1])))[2] == "unknown"
 
 
 def test_no_majority_where_right_answers_have_no_text() -> None:
-    result = run(Scripted(script))
+    result = run(ScriptedEngine(script))
     assert majority(replace(result, answers=())) == "-"
     assert majority(replace(result, answers=(("", "7", ""), ("4", "7", "")))) == "-"
 

@@ -18,7 +18,7 @@ from archer.errors import DataError
 from archer.evaluation.benchmark import benchmark_names, read_benchmark, read_suites
 from archer.evaluation.lm_eval.export import files, folder, kwargs, task_name
 from archer.evaluation.lm_eval.tasks import documents, graded, scored
-from archer.evaluation.loaded import open_exam
+from archer.evaluation.loaded import load_benchmark
 from archer.evaluation.statistics import avg_at_k, pass_at_k
 from archer.models.loading import model_path
 from archer.rewards.grading import Grader
@@ -59,11 +59,11 @@ def test_a_task_says_all_that_backends_would_fill_in_themselves() -> None:
 
 def test_documents_are_the_problems_without_the_programs_tests() -> None:
     rows = documents("lab-code", version=1, pretrained="x")["test"]
-    exam = open_exam("lab-code")
+    exam = load_benchmark("lab-code")
     assert rows["id"] == [problem.id for problem in exam.problems]
     assert rows["prompt"] == [problem.prompt for problem in exam.problems]
     assert set(rows["target"]) == {""}
-    assert documents("lab-arithmetic")["test"]["target"][0] == open_exam("lab-arithmetic").problems[0].gold
+    assert documents("lab-arithmetic")["test"]["target"][0] == load_benchmark("lab-arithmetic").problems[0].gold
 
 
 def test_all_samples_are_graded_and_averaged(shared: Path) -> None:
@@ -116,8 +116,8 @@ def test_stock_lm_eval_gives_our_numbers_on_real_aime24(shared: Path, tmp_path: 
     (found,) = tmp_path.rglob("results_*.json")
     results = json.loads(found.read_text())["results"]
     exams = {
-        "archer_aime24": open_exam("aime24", data={"aime24": data}),
-        "archer_lab_arithmetic": open_exam("lab-arithmetic"),
+        "archer_aime24": load_benchmark("aime24", data={"aime24": data}),
+        "archer_lab_arithmetic": load_benchmark("lab-arithmetic"),
     }
     for name, exam in exams.items():
         (log,) = tmp_path.rglob(f"samples_{name}_*.jsonl")

@@ -16,22 +16,22 @@ from lm_eval.models.huggingface import HFLM
 from typer.testing import CliRunner
 
 from archer.__main__ import app
-from archer.engines.native import Native
-from archer.engines.scoring import Score, Scorer
+from archer.engines.native import NativeEngine
+from archer.engines.scoring import LikelihoodScore, LikelihoodScorer
 from archer.errors import ArcherError, DataError, RecipeError, UserError
 from archer.evaluation.lm_eval.catalogue import open_catalogue, open_task
-from archer.evaluation.lm_eval.kwargs import Settings, read_settings
+from archer.evaluation.lm_eval.kwargs import GenerationSettings, read_settings
 from archer.evaluation.lm_eval.lm import ArcherLM, number_repeats
-from archer.evaluation.lm_eval.responses import Responses
-from archer.evaluation.lm_eval.run import How, build_lm, run_lm_eval
-from archer.evaluation.lm_eval.texts import Response, settle
-from archer.evaluation.lm_eval.window import Window
-from archer.evaluation.loaded import open_exam
+from archer.evaluation.lm_eval.responses import ResponseCache
+from archer.evaluation.lm_eval.run import LmEvalOptions, build_lm, run_lm_eval
+from archer.evaluation.lm_eval.texts import TextResponse, settle
+from archer.evaluation.lm_eval.window import ContextWindow
+from archer.evaluation.loaded import load_benchmark
 from archer.models.loading import load_model, model_path
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.recipe.sections import read_recipe
 from archer.rewards.grading import Grader
-from archer.types import Ask, Sampling
+from archer.types import Request, Sampling
 
 FACTS = [
     ("The capital of France is", ["Paris", "Rome", "Oslo", "Bern"], 0),
@@ -73,8 +73,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lm(tmp_path: Path) -> ArcherLM:
     recipe = read_recipe("lab")
-    responses = Responses(tmp_path / "responses.sqlite", {"weights": "lab"})
-    return build_lm(recipe, *load_model(recipe.model), responses, How(truncate=True), seed=3)
+    responses = ResponseCache(tmp_path / "responses.sqlite", {"weights": "lab"})
+    return build_lm(recipe, *load_model(recipe.model), responses, LmEvalOptions(truncate=True), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +91,18 @@ def instance(arguments: tuple, document: int = 0, task: str = "t", repeats: int 
 @pytest.mark.parametrize(
     ("kwargs", "expected"),
     [
-        ({}, Settings(Sampling(0.0, 1.0, 0, 256))),
-        ({"do_sample": False, "temperature": 0.7, "until": "\n"}, Settings(Sampling(0.0, 1.0, 0, 256), ("\n",))),
-        ({"temperature": 0.5, "top_p": 0.9, "max_gen_toks": 8}, Settings(Sampling(0.5, 0.9, 0, 8))),
-        ({"do_sample": True, "max_new_tokens": 8, "top_k": -1}, Settings(Sampling(1.0, 1.0, 0, 8))),
-        ({"do_sample": True, "top_k": 5, "until": ["a", ""]}, Settings(Sampling(1.0, 1.0, 5, 256), ("a",))),
-        ({"repetition_penalty": 1.0, "num_beams": 1}, Settings(Sampling(0.0, 1.0, 0, 256))),
+        ({}, GenerationSettings(Sampling(0.0, 1.0, 0, 256))),
+        (
+            {"do_sample": False, "temperature": 0.7, "until": "\n"},
+            GenerationSettings(Sampling(0.0, 1.0, 0, 256), ("\n",)),
+        ),
+        ({"temperature": 0.5, "top_p": 0.9, "max_gen_toks": 8}, GenerationSettings(Sampling(0.5, 0.9, 0, 8))),
+        ({"do_sample": True, "max_new_tokens": 8, "top_k": -1}, GenerationSettings(Sampling(1.0, 1.0, 0, 8))),
+        ({"do_sample": True, "top_k": 5, "until": ["a", ""]}, GenerationSettings(Sampling(1.0, 1.0, 5, 256), ("a",))),
+        ({"repetition_penalty": 1.0, "num_beams": 1}, GenerationSettings(Sampling(0.0, 1.0, 0, 256))),
     ],
 )
-def test_generation_kwargs_become_sampling(kwargs: dict, expected: Settings) -> None:
+def test_generation_kwargs_become_sampling(kwargs: dict, expected: GenerationSettings) -> None:
     assert read_settings("t", kwargs, {}) == expected
 
 
@@ -128,10 +131,10 @@ def test_the_recipe_changes_single_values_of_a_task_s_sampling() -> None:
 
 
 def test_a_prompt_too_long_is_an_error_or_counted() -> None:
-    assert Window(10).fit("a", (1, 2, 3), 7) == (1, 2, 3)
+    assert ContextWindow(10).fit("a", (1, 2, 3), 7) == (1, 2, 3)
     with pytest.raises(DataError, match="a: a prompt of 3 tokens and 8 to follow, the model holds 10"):
-        Window(10).fit("a", (1, 2, 3), 8)
-    window = Window(10, truncate=True)
+        ContextWindow(10).fit("a", (1, 2, 3), 8)
+    window = ContextWindow(10, truncate=True)
     assert window.fit("a", (1, 2, 3), 8) == (2, 3)
     assert window.cut == {"a": 1}
     with pytest.raises(DataError, match="lower max_gen_toks"):
@@ -139,20 +142,20 @@ def test_a_prompt_too_long_is_an_error_or_counted() -> None:
 
 
 def test_a_text_ends_before_the_first_stop_string() -> None:
-    settings = Settings(Sampling(max_tokens=9), ("\n\n", "Q:"))
-    assert settle("4 Q: 5\n\n", "length", 8, settings) == Response("4 ", "until", 8)
-    assert settle("4", "end", 2, settings) == Response("4", "end", 2)
+    settings = GenerationSettings(Sampling(max_tokens=9), ("\n\n", "Q:"))
+    assert settle("4 Q: 5\n\n", "length", 8, settings) == TextResponse("4 ", "until", 8)
+    assert settle("4", "end", 2, settings) == TextResponse("4", "end", 2)
     assert settle("4", "length", 8, settings) is None
-    assert settle("4", "length", 9, settings) == Response("4", "length", 9)
+    assert settle("4", "length", 9, settings) == TextResponse("4", "length", 9)
 
 
 def test_responses_belong_to_weights_and_request(tmp_path: Path) -> None:
-    with Responses(tmp_path / "r.sqlite", {"weights": "a"}) as first:
+    with ResponseCache(tmp_path / "r.sqlite", {"weights": "a"}) as first:
         first.put(["x", 1], "one")
         assert (first.get(["x", 1]), first.get(["x", 2]), first.found) == ("one", None, 1)
-    with Responses(tmp_path / "r.sqlite", {"weights": "b"}) as other:
+    with ResponseCache(tmp_path / "r.sqlite", {"weights": "b"}) as other:
         assert other.get(["x", 1]) is None
-    with Responses(tmp_path / "r.sqlite", {"weights": "a"}) as again:
+    with ResponseCache(tmp_path / "r.sqlite", {"weights": "a"}) as again:
         assert again.get(["x", 1]) == "one"
 
 
@@ -170,8 +173,8 @@ def test_scores_are_transformers_own_whatever_the_batch() -> None:
         logits = model(torch.tensor([[*context, *continuation]])).logits[0].detach().double().log_softmax(-1)
         at = range(len(context) - 1, len(context) + len(continuation) - 1)
         by_hand.append(sum(float(logits[place, token]) for place, token in zip(at, continuation, strict=True)))
-    alone = Scorer(model, tokens=1).score(pairs)
-    together = Scorer(model).score(pairs)
+    alone = LikelihoodScorer(model, tokens=1).score(pairs)
+    together = LikelihoodScorer(model).score(pairs)
     assert [score.logp for score in alone] == pytest.approx(by_hand, abs=1e-5, rel=1e-6)
     assert [score.logp for score in together] == pytest.approx(by_hand, abs=1e-5, rel=1e-6)
     assert [score.greedy for score in alone] == [score.greedy for score in together]
@@ -181,14 +184,14 @@ def test_the_greedy_continuation_is_called_greedy() -> None:
     model, tokenizer = load_model(read_recipe("lab").model)
     context = tuple(tokenizer.encode("12+34="))
     best = int(model(torch.tensor([context])).logits[0, -1].argmax())
-    scores = Scorer(model).score([(context, (best,)), (context, ((best + 1) % 300,))])
+    scores = LikelihoodScorer(model).score([(context, (best,)), (context, ((best + 1) % 300,))])
     assert [score.greedy for score in scores] == [True, False]
-    assert isinstance(scores[0], Score)
+    assert isinstance(scores[0], LikelihoodScore)
 
 
 def test_an_empty_continuation_has_no_score() -> None:
     with pytest.raises(DataError, match="pair 0: nothing to score: 1 and 0 tokens"):
-        Scorer(load_model(read_recipe("lab").model)[0]).score([((1,), ())])
+        LikelihoodScorer(load_model(read_recipe("lab").model)[0]).score([((1,), ())])
 
 
 def test_log_likelihoods_are_those_of_lm_eval_s_own_model(lm: ArcherLM, peer: HFLM) -> None:
@@ -292,10 +295,10 @@ def test_our_benchmark_through_lm_eval_is_our_benchmark(tmp_path: Path) -> None:
     changes = ["evaluate.samples=4", "evaluate.sampling.max_tokens=64"]
     recipe = read_recipe("lab", changes)
     report = run_lm_eval(recipe, ["archer_lab_arithmetic"], tmp_path, limit=3, seed=5)["tasks"]["archer_lab_arithmetic"]
-    exam = open_exam("lab-arithmetic").part(3, 4)
+    exam = load_benchmark("lab-arithmetic").part(3, 4)
     model, tokenizer = load_model(recipe.model)
-    asks = [Ask(problem, tuple(range(4)), 5) for problem in exam.problems]
-    rollouts = Native(model, tokenizer, Prompts(tokenizer), 64).generate(asks, Sampling(max_tokens=64))
+    asks = [Request(problem, tuple(range(4)), 5) for problem in exam.problems]
+    rollouts = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 64).generate(asks, Sampling(max_tokens=64))
     rows = report["samples"]["archer_lab_arithmetic"]
     assert [text for row in rows for text in row["resps"][0]] == [rollout.text for rollout in rollouts]
     with Grader(1, 5.0) as grader:
@@ -308,7 +311,7 @@ def test_our_benchmark_through_lm_eval_is_our_benchmark(tmp_path: Path) -> None:
 
 
 def test_real_aime24_runs_on_our_engine(shared: Path, tmp_path: Path) -> None:
-    how = How(truncate=True, data={"aime24": shared / "data" / "math" / "aime24.jsonl"})
+    how = LmEvalOptions(truncate=True, data={"aime24": shared / "data" / "math" / "aime24.jsonl"})
     recipe = read_recipe("lab", ["evaluate.samples=3", "evaluate.sampling.max_tokens=16"])
     report = run_lm_eval(recipe, ["archer_aime24"], tmp_path, how=how)["tasks"]["archer_aime24"]
     rows = report["samples"]["archer_aime24"]
@@ -317,9 +320,9 @@ def test_real_aime24_runs_on_our_engine(shared: Path, tmp_path: Path) -> None:
     assert 0 < len(report["truncated_prompts"]) < 30  # bytes for tokens: some problems exceed the lab model's 512
     assert report["stops"]["archer_aime24"]["length"] > 0
     assert report["sampling_changes"] == {"max_tokens": 16}
-    assert report["benchmarks"]["archer_aime24"]["sha256"] == open_exam("aime24", data=how.data).benchmark.sha256
+    assert report["benchmarks"]["archer_aime24"]["sha256"] == load_benchmark("aime24", data=how.data).benchmark.sha256
     with pytest.raises(DataError, match=r"the model holds 512; use fewer shots.* \(--truncate\)"):
-        run_lm_eval(recipe, ["archer_aime24"], tmp_path / "strict", how=How(data=how.data))
+        run_lm_eval(recipe, ["archer_aime24"], tmp_path / "strict", how=LmEvalOptions(data=how.data))
 
 
 def test_the_command_prints_lm_eval_s_table(facts: Path, tmp_path: Path) -> None:
@@ -358,7 +361,11 @@ def test_what_cannot_be_had_is_told(tmp_path: Path) -> None:
         open_catalogue(["mmlu"], tmp_path / "missing", {})
     with pytest.raises(UserError, match="--data aime25: none of the tasks is of that benchmark.* archer_aime25"):
         run_lm_eval(
-            read_recipe("lab"), ["archer_lab_arithmetic"], tmp_path, how=How(data={"aime25": tmp_path}), limit=1
+            read_recipe("lab"),
+            ["archer_lab_arithmetic"],
+            tmp_path,
+            how=LmEvalOptions(data={"aime25": tmp_path}),
+            limit=1,
         )
     with pytest.raises(ArcherError, match="a limit of 0 documents; give 1 or more"):
         run_lm_eval(read_recipe("lab"), ["mmlu"], tmp_path, limit=0)

@@ -16,17 +16,17 @@ import torch
 from transformers import AutoTokenizer
 
 from archer.algorithms import ALGORITHMS
-from archer.distributed import Ranks, open_ranks
+from archer.distributed import Ranks, join_ranks
 from archer.errors import RunFolderError, UserError
 from archer.models.loading import load_model
-from archer.recipe.sections import Model, Recipe, Rollouts, Source, Update
+from archer.recipe.sections import DataSource, ModelSection, Recipe, RolloutSection, UpdateSection
 from archer.runs import checkpoints as checkpoint
-from archer.trainer import Policy, open_policy
-from archer.trainer.batch import Group, Response
+from archer.trainer import Policy, open_trainer
+from archer.trainer.batch import Group, TrainSample
 from archer.trainer.state import own_weights
 
 # The clip takes hold in some steps and not in others: AdamW would hide a gradient that is wrong by a factor.
-UPDATE = Update(lr=5e-5, warmup=2, mini_batch=2, tokens=100, weight_decay=0.1, schedule="linear", clip_norm=1.15)
+UPDATE = UpdateSection(lr=5e-5, warmup=2, mini_batch=2, tokens=100, weight_decay=0.1, schedule="linear", clip_norm=1.15)
 NAMES = ("archer", "dapo", "grpo")
 LORA: dict[str, Any] = {"lora": {"rank": 4, "alpha": 8.0}}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -64,22 +64,22 @@ def groups(seed: int, count: int = 5) -> list[Group]:
         tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
         prompt = tuple(range(40, 44 + index % 3))
         old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
-        made.append(Response(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+        made.append(TrainSample(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
     return [tuple(made[start : start + 3]) for start in range(0, 3 * count, 3)]
 
 
 def recipe(model: Path, **update: Any) -> Recipe:
     """The recipe of a policy of these tests."""
     return Recipe(
-        "ranks", 20, (Source("lab-arithmetic"),), {"dapo": {}}, Model(str(model)),
-        Rollouts(prompts=5, max_tokens=64), replace(UPDATE, **update),
+        "ranks", 20, (DataSource("lab-arithmetic"),), {"dapo": {}}, ModelSection(str(model)),
+        RolloutSection(prompts=5, max_tokens=64), replace(UPDATE, **update),
     )  # fmt: skip
 
 
 def opened(model: Path, ranks: Ranks | None = None, **update: Any) -> Policy:
     """A policy over the model in a folder."""
     made = recipe(model, **update)
-    return open_policy(made, load_model(made.model)[0], ranks or Ranks())
+    return open_trainer(made, load_model(made.model)[0], ranks or Ranks())
 
 
 def trained(policy: Policy, name: str, steps: range) -> list[dict[str, float]]:
@@ -145,13 +145,13 @@ def resumed(ranks: Ranks, model: Path, rest: list[str]) -> Any:
         policy = opened(model, ranks, **update)
         policy.keep_reference()
         trained(policy, "archer", range(2))
-        checkpoint.save(folder / name, 2, policy, tokenizer, {"step": 2}, 1, ranks)
-        masters = {key: value.clone() for key, value in own_weights(policy.mechanics)}
+        checkpoint.save_checkpoint(folder / name, 2, policy, tokenizer, {"step": 2}, 1, ranks)
+        masters = {key: value.clone() for key, value in own_weights(policy.backend)}
         metrics = trained(policy, "archer", range(2, 4))
         again = opened(model, ranks, **update)
         again.keep_reference()
-        checkpoint.load(folder / name / "step-000002", again)
-        back = {key: value.clone() for key, value in own_weights(again.mechanics)}
+        checkpoint.load_checkpoint(folder / name / "step-000002", again)
+        back = {key: value.clone() for key, value in own_weights(again.backend)}
         after = trained(again, "archer", range(2, 4))
         found[name] = masters, back, metrics, after, weights(policy), weights(again)
     return found
@@ -163,7 +163,7 @@ def taken_over(ranks: Ranks, model: Path, rest: list[str]) -> Any:
     for stage in map(int, rest[1:]):
         policy = opened(model, ranks, deepspeed={"stage": stage})
         policy.keep_reference()
-        checkpoint.load(Path(rest[0]), policy)
+        checkpoint.load_checkpoint(Path(rest[0]), policy)
         found[stage] = trained(policy, "archer", range(2, 4)), weights(policy)
     return found
 
@@ -180,7 +180,7 @@ def faults(ranks: Ranks, model: Path, stages: list[str]) -> Any:
             found[stage] = ranks.gather("errors", str(error))
     policy = opened(model, ranks, deepspeed={"stage": 3})
     try:
-        checkpoint.save(Path("/proc/archer"), 1, policy, AutoTokenizer.from_pretrained(model), {}, 1, ranks)
+        checkpoint.save_checkpoint(Path("/proc/archer"), 1, policy, AutoTokenizer.from_pretrained(model), {}, 1, ranks)
     except RunFolderError as error:
         found["disk"] = ranks.gather("errors", str(error))
     return found
@@ -194,7 +194,7 @@ TASKS: dict[str, Callable[[Ranks, Path, list[str]], Any]] = {
 
 def main(task: str, model: str, out: str, *rest: str) -> None:
     with ExitStack() as stack:
-        ranks = open_ranks(60.0, stack)
+        ranks = join_ranks(60.0, stack)
         found = TASKS[task](ranks, Path(model), list(rest))
         if ranks.main:
             torch.save(found, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archer.sandbox.base import Executor, Input, Job, Limits, Run, Stdin, in_order
+from archer.sandbox.base import Executor, Input, Limits, ProgramJob, ProgramRun, Stdin, in_order
 
 TIGHT = Limits(cpu_seconds=0.3, wall_seconds=0.8, memory_bytes=256 * 2**20, output_bytes=2**20)
 
@@ -13,9 +13,9 @@ def run(
     given: Input | str = "",
     limits: Limits = TIGHT,
     prelude: str = "",
-) -> Run:
+) -> ProgramRun:
     given = Stdin(given) if isinstance(given, str) else given
-    [(_, outcome)] = executor.execute([Job(program, in_order(given), limits, prelude)])
+    [(_, outcome)] = executor.execute([ProgramJob(program, in_order(given), limits, prelude)])
     return outcome.runs[0]
 
 

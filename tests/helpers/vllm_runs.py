@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel
 
 from archer.engines.vllm import open_vllm
-from archer.engines.vllm.engine import Vllm
+from archer.engines.vllm.engine import VllmEngine
 from archer.models.loading import load_model
 from archer.problems.lab import TASKS
 from archer.recipe.sections import Recipe, read_recipe
 from archer.tools.lab_tokenizer import build_tokenizer
 from archer.tools.pretrain import Pretrain, build_model
-from archer.types import Ask, Rollout, Sampling
+from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(2) for name in TASKS]
 
@@ -33,8 +33,8 @@ def parts(chosen: Recipe) -> tuple[PreTrainedModel, Any]:
     return load_model(chosen.model)
 
 
-def asks(seed: int, samples: int = 4) -> list[Ask]:
-    return [Ask(problem, tuple(range(samples)), seed) for problem in PROBLEMS]
+def asks(seed: int, samples: int = 4) -> list[Request]:
+    return [Request(problem, tuple(range(samples)), seed) for problem in PROBLEMS]
 
 
 def worst(model: PreTrainedModel, rollouts: list[Rollout], temperature: float = 1.0) -> float:
@@ -59,7 +59,7 @@ def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     return other
 
 
-def load(engine: Vllm, version: int, model: PreTrainedModel) -> None:
+def load(engine: VllmEngine, version: int, model: PreTrainedModel) -> None:
     engine.load(version, lambda: iter(model.named_parameters()))
 
 
@@ -75,10 +75,10 @@ def on_rank(model_folder: Path, out: Path) -> None:
     """What each of the two ranks does: load moved weights, draw beside the other, gather."""
     from contextlib import ExitStack
 
-    from archer.distributed import open_ranks
+    from archer.distributed import join_ranks
 
     with ExitStack() as stack:
-        ranks = open_ranks(120.0, stack)
+        ranks = join_ranks(120.0, stack)
         chosen = recipe(model_folder)
         model, tokenizer = parts(chosen)
         engine = open_vllm(chosen, tokenizer, ranks)

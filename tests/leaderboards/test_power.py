@@ -14,7 +14,7 @@ from archer.errors import DataError, UserError
 from archer.evaluation.benchmark import read_benchmark
 from archer.evaluation.difficulty import Difficulty
 from archer.leaderboards import power as module
-from archer.leaderboards.power import Setting, effect, report, setting
+from archer.leaderboards.power import PowerSetting, effect, report, setting
 from archer.runs.results import read_result, write_result
 from archer.system import suite
 from archer.types import Result, Sampling
@@ -33,7 +33,7 @@ def chances(rng: np.random.Generator, studies: int, problems: int, difference: f
     return [left, right + difference * 6 * right * (1 - right)]
 
 
-def power(way: str, setting: Setting, difference: float) -> float:
+def power(way: str, setting: PowerSetting, difference: float) -> float:
     """Return the share of simulated studies in which a t-test finds the difference."""
     rng = np.random.default_rng(1)
     both = chances(rng, 4000, setting.problems, difference)
@@ -47,22 +47,22 @@ def power(way: str, setting: Setting, difference: float) -> float:
 @pytest.mark.parametrize("way", ["paired", "unpaired"])
 @pytest.mark.parametrize(("problems", "samples"), [(60, 8), (200, 4)])
 def test_the_smallest_difference_is_found_in_80_of_100_studies(way: str, problems: int, samples: int) -> None:
-    one = Setting("x", problems, samples, UNIFORM, ALIKE, "")
+    one = PowerSetting("x", problems, samples, UNIFORM, ALIKE, "")
     assert power(way, one, one.smallest(way)) == pytest.approx(0.8, abs=0.04)
 
 
 @pytest.mark.parametrize("way", ["paired", "unpaired"])
 def test_as_many_problems_as_are_said_find_the_difference(way: str) -> None:
-    one = Setting("x", 60, 8, UNIFORM, ALIKE, "")
-    enough = Setting("x", int(one.problems_for(way, 0.06)), 8, UNIFORM, ALIKE, "")
+    one = PowerSetting("x", 60, 8, UNIFORM, ALIKE, "")
+    enough = PowerSetting("x", int(one.problems_for(way, 0.06)), 8, UNIFORM, ALIKE, "")
     assert power(way, enough, 0.06) == pytest.approx(0.8, abs=0.04)
 
 
 def test_as_many_samples_as_are_said_find_the_difference_or_none_do() -> None:
-    one = Setting("x", 200, 1, UNIFORM, ALIKE, "")
+    one = PowerSetting("x", 200, 1, UNIFORM, ALIKE, "")
     samples = int(one.samples_for("paired", 0.07))
     assert samples > 1
-    enough = Setting("x", 200, samples, UNIFORM, ALIKE, "")
+    enough = PowerSetting("x", 200, samples, UNIFORM, ALIKE, "")
     assert power("paired", enough, 0.07) == pytest.approx(0.8, abs=0.04)
     assert one.samples_for("paired", 0.02) == math.inf
     assert one.samples_for("unpaired", 0.07) == math.inf
@@ -70,7 +70,7 @@ def test_as_many_samples_as_are_said_find_the_difference_or_none_do() -> None:
 
 def test_sampling_alone_by_hand() -> None:
     """SD of a difference: sqrt(2 x (1/6) / (16 x 100)) = 0.01443; power 0.8 at 5 %: 1.95996 + 0.84162 of it."""
-    one = Setting("x", 100, 16, UNIFORM, ALIKE, "")
+    one = PowerSetting("x", 100, 16, UNIFORM, ALIKE, "")
     assert one.smallest("same problems") == pytest.approx(0.01443376 * 2.80158, rel=1e-3)
     assert one.problems_for("same problems", one.smallest("same problems")) in (100, 101)
     assert one.samples_for("same problems", one.smallest("same problems")) in (16, 17)
@@ -83,7 +83,7 @@ def test_the_smallest_difference_of_many_problems_by_hand(way: str, size: float)
 
 
 def test_a_large_difference_needs_no_fewer_than_two_problems() -> None:
-    assert Setting("x", 100, 1000, Difficulty(0.5, 0.001), 0.9, "").problems_for("paired", 0.9) == 2
+    assert PowerSetting("x", 100, 1000, Difficulty(0.5, 0.001), 0.9, "").problems_for("paired", 0.9) == 2
 
 
 def test_difficulties_come_from_stored_results_then_from_print() -> None:
@@ -139,7 +139,7 @@ def test_results_all_right_or_all_wrong_tell_nothing(
 
 def test_problems_that_are_solved_always_or_never_need_no_more_samples() -> None:
     """Nothing within a problem: one sample is enough, and on the same problems any difference is seen."""
-    one = Setting("x", 100, 4, Difficulty(0.5, 0.25), 0.0, "")
+    one = PowerSetting("x", 100, 4, Difficulty(0.5, 0.25), 0.0, "")
     assert (one.problems_for("same problems", 0.01), one.samples_for("same problems", 0.01)) == (2, 1)
     assert one.smallest("same problems") == 0
 

@@ -11,12 +11,12 @@ import pytest
 
 from archer.errors import DataError
 from archer.evaluation.difficulty import Difficulty, correlation, from_outcomes, from_printed, gap_variance
-from archer.leaderboards.paper.noise import CORRELATION, Gap, averaged, difficulty, gaps, own_difficulty, spreads
+from archer.leaderboards.paper.noise import CORRELATION, RowGap, averaged, difficulty, gaps, own_difficulty, spreads
 from archer.leaderboards.published import (
-    Column,
-    Mean,
-    Paper,
-    Row,
+    PrintedMean,
+    PublishedColumn,
+    PublishedPaper,
+    PublishedRow,
     odd_counts,
     paper_names,
     read_paper,
@@ -43,7 +43,7 @@ tables:
 """
 
 
-def paper(tmp_path: Path, text: str = GOOD) -> Paper:
+def paper(tmp_path: Path, text: str = GOOD) -> PublishedPaper:
     (tmp_path / "p.yaml").write_text(text)
     return read_paper("p", tmp_path)
 
@@ -92,7 +92,7 @@ def test_unknown_papers_and_tables_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_averages_follow_or_do_not(printed: str, computed: str, follows: bool, reachable: bool) -> None:
-    mean = Mean(Decimal(printed), Decimal(computed))
+    mean = PrintedMean(Decimal(printed), Decimal(computed))
     assert (mean.follows, mean.reachable) == (follows, reachable)
 
 
@@ -203,13 +203,13 @@ def test_a_gap_s_variance_by_hand() -> None:
     [(-0.9, "rerun", False), (2.0, "inside", False), (4.0, "paired", True), (-9.0, "clear", True)],
 )
 def test_a_gap_is_called_by_the_smallest_noise_that_explains_it(value: float, words: str, apart: bool) -> None:
-    gap = Gap(value, unpaired=5.0, paired=3.0, rerun=1.0)
+    gap = RowGap(value, unpaired=5.0, paired=3.0, rerun=1.0)
     assert (gap.words, gap.apart) == (words, apart)
 
 
 def test_the_mean_s_noise_is_that_of_independent_benchmarks() -> None:
-    found = averaged([Gap(2.0, 3.0, 3.0, 0.3), Gap(4.0, 4.0, 4.0, 0.4)])
-    assert found == Gap(3.0, 2.5, 2.5, pytest.approx(0.25))
+    found = averaged([RowGap(2.0, 3.0, 3.0, 0.3), RowGap(4.0, 4.0, 4.0, 0.4)])
+    assert found == RowGap(3.0, 2.5, 2.5, pytest.approx(0.25))
 
 
 def test_archer_and_nemotron_cannot_be_told_apart() -> None:
@@ -228,9 +228,9 @@ def test_archer_and_nemotron_cannot_be_told_apart() -> None:
 
 
 def test_a_cell_without_pass_takes_the_spread_of_the_others() -> None:
-    column = Column("lcb-v5", "LCB v5", 279, 8)
+    column = PublishedColumn("lcb-v5", "LCB v5", 279, 8)
     known = spreads([read_paper("archer-v2")])
-    row = Row("x", "X", {"lcb-v5": "29.4"})
+    row = PublishedRow("x", "X", {"lcb-v5": "29.4"})
     assert own_difficulty(column, row) is None
     found = difficulty(column, row, known)
     assert found is not None

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from archer.errors import DataError, RunFolderError
 from archer.evaluation.statistics import Difference, Interval
-from archer.leaderboards.ranking import Comparison, Cost, Entry, Standings, show, show_difference
+from archer.leaderboards.ranking import BenchmarkEntry, Comparison, Standings, TrainingCost, show, show_difference
 from archer.leaderboards.standings import frame, read_standings, render, write_tables
 from archer.types import Sampling
 
@@ -36,7 +36,7 @@ def find(standings: Standings, row: str, against: str, column: str, metric: str 
 def test_rows_columns_and_counts(standings: Standings) -> None:
     assert standings.rows == ("base", "grpo", "dapo", "archer")
     assert standings.columns == ("lab-sums", "lab-code", "mean")
-    assert standings.benchmarks == (Entry("lab-sums", 4, 4), Entry("lab-code", 4, 4))
+    assert standings.benchmarks == (BenchmarkEntry("lab-sums", 4, 4), BenchmarkEntry("lab-code", 4, 4))
     assert standings.metric_name("pass", "mean") == "pass@4"
 
 
@@ -105,7 +105,7 @@ def test_details_and_costs(standings: Standings) -> None:
     assert (base.length, base.truncated, base.no_answer, base.timeout, base.seconds) == (31, 0.25, 0.25, 0, 5)
     # Of archer's 64 responses, 16 are the last of a problem; 7 problems were solved four times.
     assert standings.details["archer"].no_answer == 9 / 64
-    assert standings.costs["archer"] == Cost(responses=3 * 64, seconds=3 * 3.5)  # not evaluating nor writing
+    assert standings.costs["archer"] == TrainingCost(responses=3 * 64, seconds=3 * 3.5)  # not evaluating nor writing
 
 
 def test_one_seed_says_that_training_noise_is_not_covered(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_csv_is_long_and_complete(standings: Standings, folder: Path) -> None:
 @pytest.mark.parametrize("width", [80, 100])
 @pytest.mark.parametrize("names", [["lab-sums"], [f"a-rather-long-benchmark-{n}" for n in range(5)]])
 def test_the_terminal_tables_fit_without_cutting_a_cell(standings: Standings, names: list[str], width: int) -> None:
-    entries = tuple(Entry(name, 4, 4) for name in names)
+    entries = tuple(BenchmarkEntry(name, 4, 4) for name in names)
     columns = replace(standings, benchmarks=entries).columns
     wider = replace(
         standings,

@@ -18,14 +18,14 @@ from archer.__main__ import app
 from archer.errors import DataError
 from archer.evaluation.benchmark import benchmark_names, read_benchmark
 from archer.evaluation.statistics import Interval
-from archer.leaderboards.layouts import Grid, Page, Terminal, html, latex, markdown
+from archer.leaderboards.layouts import Page, PageTable, TerminalPage, html, latex, markdown
 from archer.leaderboards.paper.collect import collect, sort_out
-from archer.leaderboards.paper.comparison import Line
+from archer.leaderboards.paper.comparison import MeasuredLine
 from archer.leaderboards.paper.export import table_csv
-from archer.leaderboards.paper.noise import Spread
+from archer.leaderboards.paper.noise import BenchmarkSpread
 from archer.leaderboards.paper.pages import page
-from archer.leaderboards.paper.specs import Chapter, Spec, read_spec, spec_names
-from archer.leaderboards.paper.table import Board, assemble, open_board
+from archer.leaderboards.paper.specs import TableChapter, TableSpec, read_spec, spec_names
+from archer.leaderboards.paper.table import ResultTable, assemble, open_table
 from archer.leaderboards.published import read_paper
 from archer.runs.results import write_result
 from archer.types import Json, Result, Sampling
@@ -73,21 +73,21 @@ def put(folder: Path, *results: Result) -> Path:
     return folder
 
 
-def board(tmp_path: Path, *results: Result, any_sampling: bool = False) -> Board:
+def board(tmp_path: Path, *results: Result, any_sampling: bool = False) -> ResultTable:
     """Return the table of PAPER with these results."""
     (tmp_path / "paper.yaml").write_text(PAPER)
     paper = read_paper("paper", tmp_path)
-    spec = Spec("lab", "A table", ())
+    spec = TableSpec("lab", "A table", ())
     (tmp_path / "results").mkdir(exist_ok=True)
     return assemble(
-        spec, [Chapter(paper, paper.table("lab"), True)], [put(tmp_path / "results", *results)], any_sampling
+        spec, [TableChapter(paper, paper.table("lab"), True)], [put(tmp_path / "results", *results)], any_sampling
     )
 
 
 HALF = [16, 0]  # half of the problems always right, the others never
 
 
-def grid(found: Board, title: str) -> Grid:
+def grid(found: ResultTable, title: str) -> PageTable:
     return next(one for one in page(found).grids if one.title.startswith(title))
 
 
@@ -117,13 +117,13 @@ def test_printed_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     ],
 )
 def test_words_beside_print(printed: float | None, rerun: float | None, words: str) -> None:
-    assert Line("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, 1, 30), printed, rerun).words == words
+    assert MeasuredLine("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, 1, 30), printed, rerun).words == words
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "inside, rerun noise"), (4, "inside, beyond rerun noise")])
 def test_the_mean_of_seeds_varies_less_than_the_printed_run(seeds: int, words: str) -> None:
     """2.5 points; 1.96 x 1 x sqrt(1 + 1/1) = 2.77, with four seeds 1.96 x sqrt(1 + 1/4) = 2.19."""
-    assert Line("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, seeds, 30), 47.5, 0.01).words == words
+    assert MeasuredLine("r", "c", "avg@4", Interval(0.5, 0.4, 0.6, seeds, 30), 47.5, 0.01).words == words
 
 
 def test_seeds_of_a_label_combine_and_strangers_have_a_table_of_their_own(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_unconfirmed_pins_are_told_beside_scores(tmp_path: Path) -> None:
     if "aime24" not in unsure:
         pytest.skip("aime24 is confirmed")
     put(tmp_path, made("archer-math-1.5b", "aime24", [64, 32, 0]))
-    notes = page(open_board("paper-math", [tmp_path])).notes
+    notes = page(open_table("paper-math", [tmp_path])).notes
     assert "aime24: sha256 is that of a local copy, not yet compared with the hub" in notes
 
 
@@ -286,9 +286,9 @@ def test_valid_cells_that_no_beta_has_borrow_the_spread_of_the_others(tmp_path: 
         assert cells in text
         (tmp_path / "paper.yaml").write_text(text.replace("samples: 16", "samples: 4"))
         paper = read_paper("paper", tmp_path)
-        chapter = Chapter(paper, paper.table("lab"), False)
-        known = {"lab-code": Spread(0.5, 0.6)}
-        found = page(Board(Spec("lab", "A table", ()), (chapter,), known, {}))
+        chapter = TableChapter(paper, paper.table("lab"), False)
+        known = {"lab-code": BenchmarkSpread(0.5, 0.6)}
+        found = page(ResultTable(TableSpec("lab", "A table", ()), (chapter,), known, {}))
         noise = next(one for one in found.grids if one.title.startswith("Noise: Ours"))
         assert noise.rows[0][1].startswith(f"{float(own.split('/')[0]) - 50:+.1f}"), own
         assert any("no beta distribution has both numbers" in note for note in noise.notes)
@@ -311,7 +311,7 @@ def test_the_csv_holds_every_number(tmp_path: Path) -> None:
 
 SAMPLE = Page(
     "A_title & <b>",
-    (Grid(("", "x_y%"), (("a|b", "1.0\n< 3 $"), ("c *", "2")), "grid #1", ("50% one",), frozenset({(0, 1)})),),
+    (PageTable(("", "x_y%"), (("a|b", "1.0\n< 3 $"), ("c *", "2")), "grid #1", ("50% one",), frozenset({(0, 1)})),),
     ("last",),
 )
 
@@ -341,15 +341,15 @@ def test_html_injects_no_markup() -> None:
 
 def test_a_row_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit under"):
-        Grid(("a", "b"), (("1",),))
+        PageTable(("a", "b"), (("1",),))
 
 
 @pytest.mark.parametrize("name", spec_names())
 @pytest.mark.parametrize("width", [60, 100])
 def test_every_table_fits_a_terminal_without_cutting_a_cell(name: str, width: int) -> None:
-    found = page(open_board(name, []))
+    found = page(open_table(name, []))
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(Terminal(found))
+    console.print(TerminalPage(found))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text

@@ -12,8 +12,8 @@ from helpers.heads import inputs, loss, plain
 from torch import Tensor
 
 from archer.models.heads import dense, log_probs, logits, tiles
-from archer.models.heads.memory import held
-from archer.tools.planning.live import Live
+from archer.models.heads.memory import head_peak_bytes
+from archer.tools.planning.live import LiveBytes
 from archer.tools.planning.metered import Levels, metered
 
 
@@ -167,7 +167,7 @@ def test_logits_for_engines_are_float32(monkeypatch: pytest.MonkeyPatch, dtype: 
 def peak(head: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], tokens: int) -> int:
     """Bytes held at most beside the inputs and the weight's gradient."""
     hidden, weight, target = inputs(tokens, 8, 4096, torch.float32)
-    with Live() as live:
+    with LiveBytes() as live:
         loss(*head(hidden, weight, target)).backward()
     return live.peak - weight.grad.nbytes - weight.nbytes  # a view of the weight counts as the weight
 
@@ -195,5 +195,5 @@ def test_the_plan_s_prediction_holds(dtype: torch.dtype, tokens: int) -> None:
         mark("start")
         loss(*log_probs(hidden, weight, target)).backward()
         mark("end")
-    predicted = held(tokens, 3000, 64, dtype.itemsize, dtype.itemsize, "cpu")
+    predicted = head_peak_bytes(tokens, 3000, 64, dtype.itemsize, dtype.itemsize, "cpu")
     assert levels["end"][1] - levels["start"][0] == pytest.approx(predicted, rel=0.05)

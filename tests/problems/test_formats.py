@@ -16,14 +16,14 @@ from typing import get_args, get_type_hints
 import pytest
 
 from archer.errors import DataError
-from archer.evaluation.reference_programs import Real, judge
+from archer.evaluation.reference_programs import ReferenceProgram, judge_programs
 from archer.problems.formats import FORMATS, REFERENCES, kinds
 from archer.problems.formats.mathematics import minerva_order
 from archer.problems.formats.sealed import unseal
 from archer.problems.rows import read_rows
 from archer.problems.streams import open_source, read_problems, to_problem
 from archer.recipe.config import typed
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.sandbox.pool import Pool
 from archer.types import Problem
 
@@ -266,17 +266,22 @@ def test_evalplus_tests_that_compute_what_they_expect_run_turn_by_turn(sandbox: 
     loop = "    inputs = [[1], [5], [9]]\n    for i, inp in enumerate(inputs):\n        assertion(candidate(*inp), ref_func(*inp), 0)\n"
     test = f"{PLUS}\ndef ref_func(x):\n    return round(x)\n\n\ndef check(candidate):\n{loop}\n"
     row = {**HUMAN, "test": test}
-    problem = to_problem(row, Source("h", path="h", format="humanevalplus", reward="code"), 1)
+    problem = to_problem(row, DataSource("h", path="h", format="humanevalplus", reward="code"), 1)
     assert kinds(problem.gold) == {"check": 3}
     wrong = HUMAN["prompt"] + "    return 5\n"
-    judged = judge(sandbox, [Real(problem, REFERENCES["humanevalplus"](row) or ""), Real(problem, str(wrong))])
+    judged = judge_programs(
+        sandbox,
+        [ReferenceProgram(problem, REFERENCES["humanevalplus"](row) or ""), ReferenceProgram(problem, str(wrong))],
+    )
     assert judged.rounds == (("right", "wrong"),)
 
 
 def test_evalplus_programs_are_judged_without_numpy(sandbox: Pool) -> None:
-    problem = to_problem(MBPP_PLUS, Source("m", path="m", format="mbppplus", reward="code"), 1)
+    problem = to_problem(MBPP_PLUS, DataSource("m", path="m", format="mbppplus", reward="code"), 1)
     programs = ["def inc(n): return n + 1", "def inc(n): return {1: 2, 3: 4}[n]"]  # the second passes what is shown
-    assert judge(sandbox, [Real(problem, program) for program in programs]).rounds == (("right", "error"),)
+    assert judge_programs(sandbox, [ReferenceProgram(problem, program) for program in programs]).rounds == (
+        ("right", "error"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -364,12 +369,12 @@ def test_statements_are_spelt_in_one_way() -> None:
 
 def test_numbers_do_not_depend_on_the_order_of_a_copy(tmp_path: Path) -> None:
     rows = [{"problem": "b", "answer": 1}, {"problem": "a", "answer": 2}]
-    one = read_problems(Source("aime", path=written(tmp_path, *rows), format="aime"), 0)
-    other = read_problems(Source("aime", path=written(tmp_path, *rows[::-1]), format="aime"), 0)
+    one = read_problems(DataSource("aime", path=written(tmp_path, *rows), format="aime"), 0)
+    other = read_problems(DataSource("aime", path=written(tmp_path, *rows[::-1]), format="aime"), 0)
     assert one == other
     assert [(problem.id, problem.prompt) for problem in one] == [("aime/1", "a"), ("aime/2", "b")]
     rows = [{"problem": "x", "solution": "\\boxed{1}", "idx": 10}, {"problem": "y", "solution": "\\boxed{2}", "idx": 9}]
-    found = read_problems(Source("m", path=written(tmp_path, *rows), format="minerva"), 0)
+    found = read_problems(DataSource("m", path=written(tmp_path, *rows), format="minerva"), 0)
     assert [(problem.id, problem.gold) for problem in found] == [("m/1", "2"), ("m/2", "1")]
 
 
@@ -508,7 +513,7 @@ def written(folder: Path, *rows: dict[str, object]) -> str:
 
 
 def test_a_source_with_a_format(tmp_path: Path) -> None:
-    source = Source(
+    source = DataSource(
         "lcb", path=written(tmp_path, LIVE), format="livecodebench", reward="code", instruction="Go. {prompt}"
     )
     problem = open_source(source, seed=0)(0)
@@ -519,7 +524,7 @@ def test_a_source_with_a_format(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_name_are_numbered(tmp_path: Path) -> None:
-    source = Source("cc", path=written(tmp_path, CONTEST, CONTEST), format="codecontests", reward="code")
+    source = DataSource("cc", path=written(tmp_path, CONTEST, CONTEST), format="codecontests", reward="code")
     assert [problem.id for problem in read_problems(source, 2)] == ["cc/1", "cc/2"]
 
 
@@ -528,7 +533,7 @@ def test_dates_are_half_open(tmp_path: Path) -> None:
     path = written(tmp_path, *[{**LIVE, "question_id": day, "contest_date": day} for day in days])
 
     def chosen(since: str, until: str) -> list[str]:
-        source = Source("l", path=path, format="livecodebench", reward="code", since=since, until=until)
+        source = DataSource("l", path=path, format="livecodebench", reward="code", since=since, until=until)
         return [problem.id.removeprefix("l/") for problem in read_problems(source, 9)]
 
     assert chosen("2024-08-01", "2024-09-01") == days[1:3]
@@ -549,29 +554,29 @@ def test_dates_are_half_open(tmp_path: Path) -> None:
 def test_sources_that_contradict_themselves(tmp_path: Path, changes: dict[str, str], message: str) -> None:
     values = {"format": "livecodebench", "reward": "code", **changes}
     with pytest.raises(DataError, match=message):
-        read_problems(Source("lcb", path=written(tmp_path, LIVE), **values), 1)  # type: ignore[arg-type]
+        read_problems(DataSource("lcb", path=written(tmp_path, LIVE), **values), 1)  # type: ignore[arg-type]
 
 
 def test_a_malformed_row_names_file_and_row(tmp_path: Path) -> None:
     path = written(tmp_path, MBPP, {**MBPP, "test_list": ["assert inc(1"]})
     with pytest.raises(DataError, match=r"rows.jsonl: row 2: test_list\[0\]: not Python"):
-        read_problems(Source("m", path=path, split="test", format="mbpp", reward="code"), 9)
+        read_problems(DataSource("m", path=path, split="test", format="mbpp", reward="code"), 9)
 
 
 def test_a_recipe_s_dates_may_be_yaml_s() -> None:
-    source = typed(Source, {"name": "l", "format": "livecodebench", "since": date(2024, 8, 1)}, "r.yaml")
+    source = typed(DataSource, {"name": "l", "format": "livecodebench", "since": date(2024, 8, 1)}, "r.yaml")
     assert source.since == "2024-08-01"
 
 
 def test_the_recipe_knows_every_format() -> None:
-    assert set(get_args(get_type_hints(Source)["format"])) == {"", *FORMATS}
+    assert set(get_args(get_type_hints(DataSource)["format"])) == {"", *FORMATS}
 
 
 # ---- the real files
 
 
 def real(shared: Path, name: str, file: str, **more: str) -> list[Problem]:
-    source = Source(name, path=str(shared / "data/code" / file), format=name, reward="code", **more)  # type: ignore[arg-type]
+    source = DataSource(name, path=str(shared / "data/code" / file), format=name, reward="code", **more)  # type: ignore[arg-type]
     return read_problems(source, 0)
 
 
@@ -607,5 +612,5 @@ def test_livecodebench_s_published_window(shared: Path) -> None:
 
 def test_every_reference_is_there(shared: Path) -> None:
     for name, file in [("humaneval", "humaneval.jsonl"), ("leetcode", "leetcode_200_with_solutions.json")]:
-        rows = read_rows(Source(name, path=str(shared / "data/code" / file)))
+        rows = read_rows(DataSource(name, path=str(shared / "data/code" / file)))
         assert all(REFERENCES[name](row) for row in rows)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from archer.errors import DataError
 from archer.evaluation.benchmark import benchmark_names
-from archer.evaluation.loaded import open_exam
+from archer.evaluation.loaded import load_benchmark
 from archer.problems.lab import TASKS
 from archer.problems.lab.countdown import evaluate, expressions, work
 from archer.rewards import REWARDS
@@ -99,12 +99,12 @@ def test_digits_and_operators_stay_single_tokens() -> None:
 
 @pytest.mark.parametrize("name", [name for name in benchmark_names() if name in TASKS])
 def test_every_benchmark_is_as_pinned(name: str) -> None:
-    exam = open_exam(name)
+    exam = load_benchmark(name)
     assert len({problem.prompt for problem in exam.problems}) == exam.benchmark.problems
 
 
 def test_unknown_benchmark_and_unknown_split() -> None:
     with pytest.raises(DataError, match="did you mean 'lab-code'"):
-        open_exam("lab-cod")
+        load_benchmark("lab-cod")
     with pytest.raises(ValueError, match="unknown split 'tests'"):
         TASKS["lab-code"].problem("tests", 0)

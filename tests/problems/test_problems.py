@@ -10,7 +10,7 @@ import pytest
 from archer.errors import DataError
 from archer.problems.rows import read_rows
 from archer.problems.streams import open_source, open_stream, read_problems
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 
 
 def written(folder: Path, rows: list[dict], name: str = "train.jsonl") -> str:
@@ -21,14 +21,14 @@ def written(folder: Path, rows: list[dict], name: str = "train.jsonl") -> str:
 
 def test_rows_become_problems(tmp_path: Path) -> None:
     path = written(tmp_path, [{"question": "1+1?", "answer": "2"}])
-    source = Source("mine", path=path, prompt="question", instruction="Solve: {prompt} Box the answer.")
+    source = DataSource("mine", path=path, prompt="question", instruction="Solve: {prompt} Box the answer.")
     problem = open_source(source, seed=0)(0)
     assert (problem.id, problem.prompt, problem.gold) == ("mine/1", "Solve: 1+1? Box the answer.", "2")
 
 
 def test_every_epoch_holds_every_row_once_in_a_new_order(tmp_path: Path) -> None:
     path = written(tmp_path, [{"prompt": str(n), "answer": str(n)} for n in range(20)])
-    at = open_source(Source("mine", path=path), seed=3)
+    at = open_source(DataSource("mine", path=path), seed=3)
     first, second = ([at(index + start).gold for index in range(20)] for start in (0, 20))
     assert sorted(first) == sorted(second) == sorted(map(str, range(20)))
     assert first != second
@@ -36,7 +36,7 @@ def test_every_epoch_holds_every_row_once_in_a_new_order(tmp_path: Path) -> None
 
 def test_a_cycle_takes_sources_by_weight(tmp_path: Path) -> None:
     path = written(tmp_path, [{"prompt": "p", "answer": "1"}])
-    stream = open_stream([Source("lab-arithmetic", weight=2), Source("mine", path=path)], seed=0)
+    stream = open_stream([DataSource("lab-arithmetic", weight=2), DataSource("mine", path=path)], seed=0)
     assert [problem.source for problem in stream.take(0, 6)] == [
         "lab-arithmetic",
         "lab-arithmetic",
@@ -49,7 +49,9 @@ def test_a_cycle_takes_sources_by_weight(tmp_path: Path) -> None:
 
 
 def test_seeds_train_on_different_lab_problems() -> None:
-    first, second = ({p.prompt for p in open_stream([Source("lab-arithmetic")], seed).take(0, 50)} for seed in (0, 1))
+    first, second = (
+        {p.prompt for p in open_stream([DataSource("lab-arithmetic")], seed).take(0, 50)} for seed in (0, 1)
+    )
     assert first != second
 
 
@@ -65,20 +67,20 @@ def test_seeds_train_on_different_lab_problems() -> None:
 def test_bad_files(tmp_path: Path, rows: str, name: str, message: str) -> None:
     (tmp_path / name).write_text(rows)
     with pytest.raises(DataError, match=message):
-        open_source(Source("mine", path=str(tmp_path / name)), seed=0)
+        open_source(DataSource("mine", path=str(tmp_path / name)), seed=0)
 
 
 def test_a_missing_file_and_an_unknown_task() -> None:
     with pytest.raises(DataError, match="no such file"):
-        open_source(Source("mine", path="nowhere.jsonl"), seed=0)
+        open_source(DataSource("mine", path="nowhere.jsonl"), seed=0)
     with pytest.raises(DataError, match="did you mean 'lab-code'"):
-        open_source(Source("lab-cod"), seed=0)
+        open_source(DataSource("lab-cod"), seed=0)
 
 
 @pytest.mark.parametrize("split", ["train", "test", "validation", "prompt"])
 def test_a_file_of_mbpp_gives_the_split_asked_for(shared: Path, split: str) -> None:
     path = str(shared / "data/code/mbpp.jsonl")
-    found = read_problems(Source("mbpp", path=path, split=split, format="mbpp", reward="code"), 0)
+    found = read_problems(DataSource("mbpp", path=path, split=split, format="mbpp", reward="code"), 0)
     first = {"prompt": (1, 10), "test": (11, 500), "validation": (511, 90), "train": (601, 374)}[split]
     assert (found[0].id, len(found)) == (f"mbpp/{first[0]}", first[1])
 
@@ -89,19 +91,19 @@ def test_rows_of_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
     written(folder, [{"prompt": "b", "answer": "1"}], "2.jsonl")
     (folder / "1.json").write_text('[{"prompt": "a\u2028", "answer": "2"}]', encoding="utf-8")
     (folder / "readme.md").write_text("words")
-    found = read_problems(Source("mine", path=str(folder)), 0)
+    found = read_problems(DataSource("mine", path=str(folder)), 0)
     assert [(problem.id, problem.prompt) for problem in found] == [("mine/1", "a\u2028"), ("mine/2", "b")]
     (folder / "1.json").unlink()
     (folder / "2.jsonl").unlink()
     with pytest.raises(DataError, match="no .json or .jsonl file in this folder"):
-        read_problems(Source("mine", path=str(folder)), 0)
+        read_problems(DataSource("mine", path=str(folder)), 0)
 
 
 def test_only_the_rows_asked_for_are_kept(tmp_path: Path) -> None:
     written(tmp_path, [{"prompt": str(n), "answer": "1"} for n in range(3)])
     with (tmp_path / "train.jsonl").open("a") as lines:
         lines.write('{"prompt"')
-    rows = read_rows(Source("mine", path=str(tmp_path / "train.jsonl")))
+    rows = read_rows(DataSource("mine", path=str(tmp_path / "train.jsonl")))
     assert [next(rows)["prompt"] for _ in range(3)] == ["0", "1", "2"]  # read line by line
     with pytest.raises(DataError, match="line 4: not JSON"):
         next(rows)

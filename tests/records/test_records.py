@@ -16,7 +16,7 @@ from archer.leaderboards.paper.maintain import verify, write_all
 from archer.leaderboards.paper.specs import spec_names
 from archer.models.loading import load_model, model_path
 from archer.problems.lab import TASKS
-from archer.recipe.sections import Model, read_recipe
+from archer.recipe.sections import ModelSection, read_recipe
 from archer.runs.results import read_result
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ RECORD = BOARDS / "lab"
 
 
 def test_the_embedded_model_loads_like_any_other() -> None:
-    model, tokenizer = load_model(Model("lab"))
+    model, tokenizer = load_model(ModelSection("lab"))
     assert 250_000 < sum(weight.numel() for weight in model.parameters()) < 1_500_000
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.eos_token_id == tokenizer.eos_token_id

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from archer.errors import DataError, SandboxError, UserError
-from archer.rewards.code import PRELUDE, Code, draw_tests, last_program, same_output, same_value
-from archer.sandbox.base import Call, Expression, Input, Job, Limits, Outcome, Run, Stdin
-from archer.sandbox.bubblewrap import Bubblewrap
+from archer.rewards.code import PRELUDE, CodeReward, draw_tests, last_program, same_output, same_value
+from archer.sandbox.base import Call, Expression, Input, Limits, Outcome, ProgramJob, ProgramRun, Stdin
+from archer.sandbox.bubblewrap import BubblewrapExecutor
 from archer.types import Problem, Verdict
 
 ADD = {
@@ -31,7 +31,7 @@ def problem(gold: object) -> Problem:
     return Problem("p7", "lab", "Write it.", "code", gold)
 
 
-def asked(job: Job, *runs: Run) -> tuple[list[Input], object]:
+def asked(job: ProgramJob, *runs: ProgramRun) -> tuple[list[Input], object]:
     """What a job's script asks for when it is given these runs, and what it returns."""
     script, inputs = job.script(), []
     try:
@@ -43,8 +43,8 @@ def asked(job: Job, *runs: Run) -> tuple[list[Input], object]:
     return inputs, "unfinished"
 
 
-def ran(value: object = None, stdout: str = "", status: str = "ok") -> Run:
-    return Run(status, 0, stdout, "", value, 0.001)  # type: ignore[arg-type]
+def ran(value: object = None, stdout: str = "", status: str = "ok") -> ProgramRun:
+    return ProgramRun(status, 0, stdout, "", value, 0.001)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_same_output(found, expected, same) -> None:
     assert same_output(found, expected) is same
 
 
-def job(gold: object, program: str = "pass", reward: Code | None = None) -> Job:
-    made = (reward or Code()).job(problem(gold), f"```python\n{program}\n```")
-    assert isinstance(made, Job)
+def job(gold: object, program: str = "pass", reward: CodeReward | None = None) -> ProgramJob:
+    made = (reward or CodeReward()).job(problem(gold), f"```python\n{program}\n```")
+    assert isinstance(made, ProgramJob)
     return made
 
 
@@ -159,7 +159,7 @@ def test_a_script_stops_at_the_first_test_not_passed() -> None:
 
 
 def test_a_script_can_run_every_test_and_says_the_same() -> None:
-    every = Code(stop_at_first=False)
+    every = CodeReward(stop_at_first=False)
     calls = [Call("add", (1, 2)), Call("add", (5, 5))]
     assert asked(job(ADD, reward=every), ran(status="memory"), ran(11)) == (calls, "memory")
     assert asked(job(ADD, reward=every), ran(4), ran(10)) == (calls, "wrong")
@@ -186,7 +186,7 @@ def test_a_job_is_a_value_and_holds_the_prefix_in_the_same_file() -> None:
 
 
 def test_no_program_is_no_answer() -> None:
-    assert Code().job(problem(ADD), "It is 3.") == Verdict(0.0, False, "no_answer")
+    assert CodeReward().job(problem(ADD), "It is 3.") == Verdict(0.0, False, "no_answer")
 
 
 @pytest.mark.parametrize(
@@ -204,12 +204,12 @@ def test_no_program_is_no_answer() -> None:
     ],
 )
 def test_judge(runs, verdict) -> None:
-    assert Code().judge(problem(ADD), Outcome((), asked(job(ADD), *runs)[1])) == verdict
+    assert CodeReward().judge(problem(ADD), Outcome((), asked(job(ADD), *runs)[1])) == verdict
 
 
 def test_an_outcome_without_a_verdict_is_ours() -> None:
     with pytest.raises(SandboxError, match="problem p7: its tests ended without a verdict, with None"):
-        Code().judge(problem(ADD), Outcome((ran(3),)))
+        CodeReward().judge(problem(ADD), Outcome((ran(3),)))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_an_outcome_without_a_verdict_is_ours() -> None:
 )
 def test_malformed_gold(gold, message) -> None:
     with pytest.raises(DataError, match=message):
-        Code().job(problem(gold), "```python\n1\n```")
+        CodeReward().job(problem(gold), "```python\n1\n```")
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_malformed_gold(gold, message) -> None:
 def test_end_to_end(gold, program, reason) -> None:
     if shutil.which("bwrap") is None and not os.environ.get("CI"):
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    reward = Code(limits=Limits(cpu_seconds=0.5))
-    with Bubblewrap(1) as sandbox:
+    reward = CodeReward(limits=Limits(cpu_seconds=0.5))
+    with BubblewrapExecutor(1) as sandbox:
         [(_, outcome)] = sandbox.execute([job(gold, program, reward)])
     assert reward.judge(problem(gold), outcome).reason == reason
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from archer.errors import DataError
-from archer.rewards.countdown import Countdown
+from archer.rewards.countdown import CountdownReward
 from archer.types import Json, Problem
 
 GOLD = {"numbers": [3, 5, 2], "target": 13}
 
 
 def reason(text: str, gold: Json = GOLD) -> str:
-    return Countdown()(Problem("p", "s", "", "countdown", gold), text).reason
+    return CountdownReward()(Problem("p", "s", "", "countdown", gold), text).reason
 
 
 @pytest.mark.parametrize(

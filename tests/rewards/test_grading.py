@@ -19,8 +19,8 @@ import pytest
 import archer.rewards.grading
 from archer.errors import DataError, EngineError, GraderError, MissingError, SandboxError, UserError
 from archer.rewards.grading import Grader
-from archer.rewards.math import Math
-from archer.sandbox.base import Job, Limits, Outcome, Run, Stdin
+from archer.rewards.math import MathReward
+from archer.sandbox.base import Limits, Outcome, ProgramJob, ProgramRun, Stdin
 from archer.types import Json, Problem, Rollout, Verdict
 
 BOMB = r"\boxed{\binom{10^{9}}{5 \cdot 10^{8}}}"  # the parser itself works it out
@@ -81,7 +81,7 @@ def test_works_from_threads_an_event_loop_and_under_an_alarm(grader: Grader) -> 
 
 
 @dataclass(frozen=True)
-class Counted(Math):
+class Counted(MathReward):
     """Math that writes down every answer it judges."""
 
     seen: list[str] = field(default_factory=list, compare=False)
@@ -109,7 +109,7 @@ def test_plain_answers_start_no_worker() -> None:
 
 
 @dataclass(frozen=True)
-class Faulty(Math):
+class Faulty(MathReward):
     def judge(self, gold: Json, answer: str | None) -> Verdict:
         raise KeyError(answer)
 
@@ -144,8 +144,8 @@ class Echo:
 
     rules: ClassVar[int] = 1
 
-    def job(self, problem: Problem, text: str) -> Job | Verdict:
-        return Job(text, (Stdin(""),), Limits()) if text else Verdict(0.0, False, "no_answer")
+    def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
+        return ProgramJob(text, (Stdin(""),), Limits()) if text else Verdict(0.0, False, "no_answer")
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
         right = outcome.runs[0].stdout == problem.gold
@@ -160,11 +160,11 @@ class Printer:
     batches: list[list[str]] = field(default_factory=list)
     lost: int = 0
 
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+    def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
         programs = [job.program for job in jobs]
         self.batches.append(programs)
         for index in reversed(range(self.lost, len(programs))):
-            yield index, Outcome((Run("ok", 0, programs[index], "", None, 0.0),))
+            yield index, Outcome((ProgramRun("ok", 0, programs[index], "", None, 0.0),))
 
     def close(self) -> None:
         pass

@@ -10,12 +10,12 @@ import pytest
 
 from archer.errors import DataError, UserError
 from archer.rewards import find_reward
-from archer.rewards.math import Math, boxed, plain_equal, plain_number
+from archer.rewards.math import MathReward, boxed, plain_equal, plain_number
 from archer.rewards.mathematics.equality import Scale
 from archer.rewards.mathematics.matching import Matcher
 from archer.types import Json, Problem
 
-MATH = Math()
+MATH = MathReward()
 
 
 def reason(gold: Json, text: str) -> str:
@@ -154,7 +154,7 @@ def test_gold_list_asks_for_every_member(gold: list[str], answer: str, expected:
 
 
 def test_verdict_is_priced_by_the_hyperparameters() -> None:
-    verdict = Math(right=1.0, wrong=-1.0).judge("5", "6")
+    verdict = MathReward(right=1.0, wrong=-1.0).judge("5", "6")
     assert (verdict.reward, verdict.correct, verdict.answer) == (-1.0, False, "6")
     assert reason("5", "no box") == "no_answer"
     assert reason("5", r"\boxed{5}") == "right"

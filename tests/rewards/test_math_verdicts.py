@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from archer.rewards.math import Math, boxed, plain_equal
+from archer.rewards.math import MathReward, boxed, plain_equal
 from archer.rewards.mathematics.equality import Scale
 from archer.rewards.mathematics.matching import Matcher
 from archer.types import Json, Problem
@@ -20,7 +20,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark data in
 
 
 def reason(gold: Json, text: str) -> str:
-    return Math()(Problem("p", "s", "", "math", gold), text).reason
+    return MathReward()(Problem("p", "s", "", "math", gold), text).reason
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def test_math_verify_s_own_pairs() -> None:
     ]
     missed = set()
     for pair in pairs:
-        judge = Math(
+        judge = MathReward(
             find=("box", *(pair["match_types"] or ("latex", "expr"))),
             decimals=pair.get("precision", 6),
             same_names=pair.get("strict", True),

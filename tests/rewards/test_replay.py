@@ -10,11 +10,11 @@ import pytest
 
 from archer.errors import DataError, SandboxError
 from archer.rewards import replay as module
-from archer.rewards.code import Code
+from archer.rewards.code import CodeReward
 from archer.rewards.golds import kinds
 from archer.rewards.replay import replay
-from archer.sandbox.base import Call, Expression, Job, Run, Script, Trusted
-from archer.sandbox.bubblewrap import Bubblewrap
+from archer.sandbox.base import Call, Expression, ProgramJob, ProgramRun, Script, Trusted
+from archer.sandbox.bubblewrap import BubblewrapExecutor
 from archer.types import Problem
 
 # The loop draws; double is the data set's helper, and the check calls the function by its name too.
@@ -33,18 +33,18 @@ def check(candidate):
 GOLD = {"function": "twice", "tests": [{"check": CHECK}]}
 
 
-def ran(value: object = None, status: str = "ok", detail: str = "") -> Run:
-    return Run(status, 0, "", "", value, 0.001, detail)  # type: ignore[arg-type]
+def ran(value: object = None, status: str = "ok", detail: str = "") -> ProgramRun:
+    return ProgramRun(status, 0, "", "", value, 0.001, detail)  # type: ignore[arg-type]
 
 
 def verdict(program: str, gold: dict[str, object]) -> tuple[str, int]:
     """The reason, and the number of runs it took."""
     if shutil.which("bwrap") is None and not os.environ.get("CI"):
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    problem, reward = Problem("p7", "lab", "Write it.", "code", gold), Code()
-    with Bubblewrap(1) as sandbox:
+    problem, reward = Problem("p7", "lab", "Write it.", "code", gold), CodeReward()
+    with BubblewrapExecutor(1) as sandbox:
         job = reward.job(problem, f"```python\n{program}\n```")
-        assert isinstance(job, Job)
+        assert isinstance(job, ProgramJob)
         [(_, outcome)] = sandbox.execute([replace(job, keep_runs=True)])
     return reward.judge(problem, outcome).reason, len(outcome.runs)
 
@@ -87,7 +87,7 @@ def test_setup_is_there_for_every_call() -> None:
         (ran({"x" * 10_001: 1}), "output"),
     ],
 )
-def test_a_run_that_fails_or_replies_too_much_ends_the_check(reply: Run, reason: str | None) -> None:
+def test_a_run_that_fails_or_replies_too_much_ends_the_check(reply: ProgramRun, reason: str | None) -> None:
     script = started()
     script.send(ran(["need", [5], {}]))
     if reason is None:
@@ -118,7 +118,7 @@ def test_a_reply_nested_deeply_is_too_much() -> None:
         (ran("passed"), SandboxError, "harness returned 'passed'"),
     ],
 )
-def test_a_check_that_fails_by_itself_scores_nothing(run: Run, error: type[Exception], message: str) -> None:
+def test_a_check_that_fails_by_itself_scores_nothing(run: ProgramRun, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         started().send(run)
 
@@ -139,7 +139,7 @@ def test_checks_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ("run", "reason"),
     [(ran(status="error", detail="the result cannot be read"), "error"), (ran(status="cpu_timeout"), "cpu_timeout")],
 )
-def test_a_reply_that_breaks_a_check_is_the_program_s_doing(run: Run, reason: str) -> None:
+def test_a_reply_that_breaks_a_check_is_the_program_s_doing(run: ProgramRun, reason: str) -> None:
     script = started()
     script.send(ran(["need", [5], {}]))
     script.send(ran((10, "even")))

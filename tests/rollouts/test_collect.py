@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 
 from archer.algorithms import ALGORITHMS, Algorithm
-from archer.engines.scripted import Scripted
+from archer.engines.scripted import ScriptedEngine
 from archer.errors import UserError
 from archer.problems.streams import open_stream
-from archer.recipe.sections import Rollouts, Source
+from archer.recipe.sections import DataSource, RolloutSection
 from archer.rewards.grading import Grader
-from archer.rollouts.collect import Clock, Harvest, Sampler, describe, pack
-from archer.rollouts.dynamic_sampling import Queue
+from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, assign_advantages, rollout_metrics
+from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.types import Problem
 
-ROLLOUT = Rollouts(prompts=4, group=2, max_tokens=100)
+ROLLOUT = RolloutSection(prompts=4, group=2, max_tokens=100)
 
 
 def mixed(problem: Problem, sample: int) -> str:
@@ -25,27 +25,29 @@ def mixed(problem: Problem, sample: int) -> str:
     return f"\\boxed{{{problem.gold if sample == 0 and index % 3 == 0 else 0}}}"
 
 
-def harvest(groups: str, answer=mixed, position: int = 0, **changes: object) -> Harvest:
+def harvest(groups: str, answer=mixed, position: int = 0, **changes: object) -> RolloutBatch:
     algorithm = replace(ALGORITHMS["dapo"], groups=groups, **changes)
-    stream = open_stream([Source("lab-arithmetic")], seed=0)
+    stream = open_stream([DataSource("lab-arithmetic")], seed=0)
     with Grader(1, 5.0) as grader:
-        return Sampler(Scripted(answer), grader, stream, ROLLOUT, algorithm, seed=0).harvest(Queue(position), Clock())
+        return StepSampler(ScriptedEngine(answer), grader, stream, ROLLOUT, algorithm, seed=0).collect(
+            StreamCursor(position), StepClock()
+        )
 
 
-def indices(found: Harvest) -> list[int]:
+def indices(found: RolloutBatch) -> list[int]:
     return [int(group[0][0].problem.id.rsplit("/", 1)[1]) for group in found.groups]
 
 
 def test_all_keeps_every_group() -> None:
     found = harvest("all")
     assert indices(found) == [0, 1, 2, 3]
-    assert (found.queue, found.asked, found.with_signal) == (Queue(4), 4, 2)
+    assert (found.cursor, found.asked, found.with_signal) == (StreamCursor(4), 4, 2)
 
 
 def test_drop_leaves_out_groups_without_signal_and_does_not_refill() -> None:
     found = harvest("drop")
     assert indices(found) == [0, 3]
-    assert found.queue == Queue(4)
+    assert found.cursor == StreamCursor(4)
 
 
 def test_refill_fills_the_batch_and_counts_what_it_took() -> None:
@@ -53,7 +55,7 @@ def test_refill_fills_the_batch_and_counts_what_it_took() -> None:
     assert indices(found) == [0, 3, 6, 9]
     # 4 asked, 1 and 2 without signal; for them 4 and 5, also without; for them 6 and 7; for 7 8, for 8 9.
     assert [r.problem.id for r, _ in found.sampled[::2]] == [f"lab-arithmetic/train/{index}" for index in range(10)]
-    assert (found.queue, found.asked, found.with_signal) == (Queue(10), 10, 4)
+    assert (found.cursor, found.asked, found.with_signal) == (StreamCursor(10), 10, 4)
 
 
 def test_refill_goes_on_from_where_the_stream_stood() -> None:
@@ -69,12 +71,12 @@ def test_a_refill_without_end_is_an_error_that_says_what_to_do() -> None:
 
 def packed(algorithm: Algorithm, texts: list[str]) -> list:
     """The responses of one group whose samples say ``texts``."""
-    stream = open_stream([Source("lab-arithmetic")], seed=0)
+    stream = open_stream([DataSource("lab-arithmetic")], seed=0)
     rollout = replace(ROLLOUT, prompts=1, group=len(texts))
-    script = Scripted(lambda problem, sample: texts[sample].replace("GOLD", problem.gold))
+    script = ScriptedEngine(lambda problem, sample: texts[sample].replace("GOLD", problem.gold))
     with Grader(1, 5.0) as grader:
-        found = Sampler(script, grader, stream, rollout, algorithm, seed=0).harvest(Queue(), Clock())
-    return list(pack(found.groups, algorithm, rollout.max_tokens)[0])
+        found = StepSampler(script, grader, stream, rollout, algorithm, seed=0).collect(StreamCursor(), StepClock())
+    return list(assign_advantages(found.groups, algorithm, rollout.max_tokens)[0])
 
 
 def test_advantages_of_one_right_of_four_by_hand() -> None:
@@ -94,11 +96,11 @@ def test_overlong_shaping_lowers_the_reward_inside_the_buffer() -> None:
 def test_overlong_filtering_keeps_cut_responses_out_of_the_loss() -> None:
     algorithm = replace(ALGORITHMS["grpo"], overlong_filter=True)
     responses = packed(algorithm, ["\\boxed{GOLD}", "x" * 150])
-    assert [one.used for one in responses] == [True, False]
+    assert [one.in_loss for one in responses] == [True, False]
 
 
 def test_metrics_describe_everything_sampled() -> None:
-    metrics = describe(harvest("drop"), 0)
+    metrics = rollout_metrics(harvest("drop"), 0)
     assert metrics["reward"] == pytest.approx(2 / 8)
     assert metrics["verdict/right"] == pytest.approx(2 / 8)
     assert metrics["signal"] == pytest.approx(2 / 4)
@@ -113,10 +115,12 @@ def test_the_tests_of_a_program_are_drawn_once_for_its_group() -> None:
         return "no program"
 
     for position in (0, 4):
-        stream = open_stream([Source("lab-code")], seed=0)
+        stream = open_stream([DataSource("lab-code")], seed=0)
         with Grader(1, 5.0) as grader:
-            sampler = Sampler(Scripted(remember), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0, tests=2)
-            sampler.harvest(Queue(position), Clock())
+            sampler = StepSampler(
+                ScriptedEngine(remember), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0, tests=2
+            )
+            sampler.collect(StreamCursor(position), StepClock())
     draws = [drawn[0] for drawn in seen.values()]
     assert all(drawn == [drawn[0]] * 2 for drawn in seen.values())  # both samples of a group
     assert all(len(draw) == 2 and set(draw) <= {3, 7, 13, 26} for draw in draws)
@@ -132,7 +136,9 @@ def test_programs_start_while_others_are_sampled() -> None:
             begun.put = lambda rollout: started.append(rollout.problem.id)  # type: ignore[method-assign]
             return begun
 
-    stream = open_stream([Source("lab-arithmetic")], seed=0)
+    stream = open_stream([DataSource("lab-arithmetic")], seed=0)
     with Watching(1, 5.0) as grader:
-        Sampler(Scripted(mixed), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0).harvest(Queue(), Clock())
+        StepSampler(ScriptedEngine(mixed), grader, stream, ROLLOUT, ALGORITHMS["grpo"], seed=0).collect(
+            StreamCursor(), StepClock()
+        )
     assert started == [f"lab-arithmetic/train/{n}" for n in range(4) for _ in range(2)]

@@ -9,16 +9,16 @@ import pytest
 
 from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks
-from archer.engines.base import Finished, More
-from archer.engines.scripted import Scripted
+from archer.engines.base import MoreRequests, OnRollout
+from archer.engines.scripted import ScriptedEngine
 from archer.problems.streams import open_stream
-from archer.recipe.sections import Rollouts, Source
+from archer.recipe.sections import DataSource, RolloutSection
 from archer.rewards.grading import Grader
-from archer.rollouts.collect import Clock, Harvest, Sampler
-from archer.rollouts.dynamic_sampling import Cut, Lane, Queue, Share
-from archer.types import Ask, Problem, Rollout, Sampling
+from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler
+from archer.rollouts.dynamic_sampling import GradedGroup, GroupSampler, RankQuota, StreamCursor
+from archer.types import Problem, Request, Rollout, Sampling
 
-ROLLOUT = Rollouts(prompts=4, group=2, max_tokens=100)
+ROLLOUT = RolloutSection(prompts=4, group=2, max_tokens=100)
 
 
 def third(problem: Problem, sample: int) -> str:
@@ -27,11 +27,15 @@ def third(problem: Problem, sample: int) -> str:
     return f"\\boxed{{{problem.gold if sample == 0 and index % 3 == 0 else 0}}}"
 
 
-class Backwards(Scripted):
+class Backwards(ScriptedEngine):
     """Ends its newest rollout first, and asks for more after each."""
 
     def generate(
-        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = lambda rollout: None, more: More = None
+        self,
+        asks: Sequence[Request],
+        sampling: Sampling,
+        finished: OnRollout = lambda rollout: None,
+        more: MoreRequests = None,
     ) -> list[Rollout]:
         waiting, done = [], []
         rows = [(ask, sample) for ask in asks for sample in ask.samples]
@@ -45,55 +49,61 @@ class Backwards(Scripted):
         return done
 
 
-def sampler(engine: Scripted, grader: Grader, rank: int = 0, world: int = 1) -> Sampler:
-    stream = open_stream([Source("lab-arithmetic")], seed=0)
+def sampler(engine: ScriptedEngine, grader: Grader, rank: int = 0, world: int = 1) -> StepSampler:
+    stream = open_stream([DataSource("lab-arithmetic")], seed=0)
     algorithm = replace(ALGORITHMS["dapo"], groups="refill")
-    return Sampler(engine, grader, stream, ROLLOUT, algorithm, seed=0, ranks=Ranks(rank, world))
+    return StepSampler(engine, grader, stream, ROLLOUT, algorithm, seed=0, ranks=Ranks(rank, world))
 
 
-def names(harvest: Harvest) -> list[tuple[str, int, str]]:
+def names(harvest: RolloutBatch) -> list[tuple[str, int, str]]:
     return [(rollout.problem.id, rollout.sample, rollout.text) for rollout, _ in harvest.sampled]
 
 
 def test_the_order_in_which_rollouts_end_decides_nothing() -> None:
     with Grader(1, 5.0) as grader:
-        found = [sampler(engine(third), grader).harvest(Queue(), Clock()) for engine in (Scripted, Backwards)]
+        found = [
+            sampler(engine(third), grader).collect(StreamCursor(), StepClock())
+            for engine in (ScriptedEngine, Backwards)
+        ]
     assert names(found[0]) == names(found[1])
-    assert [one.queue for one in found] == [Queue(10), Queue(10)]
+    assert [one.cursor for one in found] == [StreamCursor(10), StreamCursor(10)]
 
 
 def test_two_ranks_lose_no_problem_and_repeat_none() -> None:
     with Grader(1, 5.0) as grader:
-        lanes = [sampler(Scripted(third), grader, rank, 2) for rank in (0, 1)]
-        cuts = [lane.sample(Queue(), Clock()) for lane in lanes]
+        lanes = [sampler(ScriptedEngine(third), grader, rank, 2) for rank in (0, 1)]
+        cuts = [lane.sample(StreamCursor(), StepClock()) for lane in lanes]
         # Of 0 2 4 6 ... the first two with signal are 0 and 6, of 1 3 5 ... they are 3 and 9.
         assert [[cut.place for cut in part] for part in cuts] == [[0, 2, 4, 6], [1, 3, 5, 7, 9]]
-        found = lanes[0].merge(Queue(), sorted(cuts[0] + cuts[1], key=lambda cut: cut.place))
+        found = lanes[0].merge(StreamCursor(), sorted(cuts[0] + cuts[1], key=lambda cut: cut.place))
     assert [group[0][0].problem.id.rsplit("/")[-1] for group in found.groups] == ["0", "3", "6", "9"]
-    assert found.queue == Queue(10, (8,))  # nobody asked for 8: it comes first in the next step
-    assert [found.queue.at(place) for place in range(3)] == [8, 10, 11]
+    assert found.cursor == StreamCursor(10, (8,))  # nobody asked for 8: it comes first in the next step
+    assert [found.cursor.at(place) for place in range(3)] == [8, 10, 11]
 
 
 def test_a_queue_goes_on_behind_what_was_asked() -> None:
-    queue = Queue(10, (3, 8))
-    assert queue.after([0, 1, 2]) == Queue(11)
-    assert queue.after([1, 3]) == Queue(12, (3, 10))
+    queue = StreamCursor(10, (3, 8))
+    assert queue.after([0, 1, 2]) == StreamCursor(11)
+    assert queue.after([1, 3]) == StreamCursor(12, (3, 10))
     assert queue.after([]) == queue
 
 
 def test_a_group_travels_as_plain_values() -> None:
     with Grader(1, 5.0) as grader:
-        one = sampler(Scripted(third), grader)
-        cut = one.sample(Queue(), Clock())[0]
-        again = Cut(cut.place, tuple([list(values) for values in cut.samples]))  # as JSON gives it back
-        problem = one.problem(Queue(), 0)
+        one = sampler(ScriptedEngine(third), grader)
+        cut = one.sample(StreamCursor(), StepClock())[0]
+        again = GradedGroup(cut.place, tuple([list(values) for values in cut.samples]))  # as JSON gives it back
+        problem = one.problem(StreamCursor(), 0)
         assert again.graded(problem) == cut.graded(problem)
         assert cut.graded(problem)[0][1].correct
 
 
 def test_what_grading_raises_reaches_the_loop() -> None:
-    problem = replace(open_stream([Source("lab-arithmetic")], seed=0).take(0, 1)[0], gold=None)
-    with Grader(1, 5.0) as grader, Lane(Share(1, 1), lambda place: Ask(problem, (0, 1), 0), grader) as lane:
-        Scripted(lambda *_: "\\boxed{1}").generate(lane.first(), Sampling(), lane.finished, lane.more)
+    problem = replace(open_stream([DataSource("lab-arithmetic")], seed=0).take(0, 1)[0], gold=None)
+    with (
+        Grader(1, 5.0) as grader,
+        GroupSampler(RankQuota(1, 1), lambda place: Request(problem, (0, 1), 0), grader) as lane,
+    ):
+        ScriptedEngine(lambda *_: "\\boxed{1}").generate(lane.first(), Sampling(), lane.finished, lane.more)
         with pytest.raises(Exception, match="lab-arithmetic"):
-            lane.cuts()
+            lane.graded_groups()

@@ -21,8 +21,8 @@ STATE = {"step": 2, "queue": [7, [1, 2]], "ahead": None}
 
 
 def saved(policy: Policy, tiny: Path, folder: Path, step: int = 2, keep: int = 2) -> Path:
-    checkpoint.save(folder, step, policy, AutoTokenizer.from_pretrained(tiny), STATE, keep, Ranks())
-    return checkpoint.found(folder)[-1]
+    checkpoint.save_checkpoint(folder, step, policy, AutoTokenizer.from_pretrained(tiny), STATE, keep, Ranks())
+    return checkpoint.complete_checkpoints(folder)[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +35,7 @@ def test_a_policy_goes_on_bitwise(tiny: Path, tmp_path: Path, name: str, update:
     expected = trained(unbroken, name, range(2, 4))
     resumed = opened(tiny, **update)
     resumed.keep_reference()
-    assert checkpoint.load(path, resumed) == STATE
+    assert checkpoint.load_checkpoint(path, resumed) == STATE
     assert resumed.version == 2
     assert trained(resumed, name, range(2, 4)) == expected
     left, right = weights(unbroken), weights(resumed)
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_a_hugging_face_model(tiny: Path, tmp_path: Path) -> Non
 def test_a_checkpoint_before_the_first_step_has_no_optimizer_state(tiny: Path, tmp_path: Path) -> None:
     path = saved(opened(tiny), tiny, tmp_path)
     resumed = opened(tiny)
-    checkpoint.load(path, resumed)
+    checkpoint.load_checkpoint(path, resumed)
     expected = opened(tiny)
     assert trained(resumed, "dapo", range(1)) == trained(expected, "dapo", range(1))
 
@@ -70,7 +70,7 @@ def test_optimizer_state_in_several_files_is_the_same(
     path = saved(policy, tiny, tmp_path)
     assert len(list((path / "optimizer").iterdir())) > 3
     resumed = opened(tiny)
-    checkpoint.load(path, resumed)
+    checkpoint.load_checkpoint(path, resumed)
     assert trained(resumed, "dapo", range(1, 2)) == trained(policy, "dapo", range(1, 2))
 
 
@@ -93,7 +93,7 @@ def test_every_file_cut_short_or_gone_is_an_error(tiny: Path, tmp_path: Path) ->
             with pytest.raises(
                 RunFolderError, match="damaged checkpoint .*; delete it to go on from an older one"
             ) as e:
-                checkpoint.load(broken, opened(tiny))
+                checkpoint.load_checkpoint(broken, opened(tiny))
             assert name in str(e.value)
             shutil.rmtree(broken)
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_model_is_refused(tiny: Path, tmp_path: Path) ->
     path = saved(opened(tiny), tiny, tmp_path)
     other = opened(Path("lab"))
     with pytest.raises(RunFolderError, match="weights do not fit the model|where the model has"):
-        checkpoint.load(path, other)
+        checkpoint.load_checkpoint(path, other)
 
 
 def test_what_a_killed_save_left_is_cleared_and_the_older_one_stays(tiny: Path, tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_what_a_killed_save_left_is_cleared_and_the_older_one_stays(tiny: Path, 
     left = tmp_path / ".step-000002.tmp"
     shutil.copytree(first, left)
     (left / "trainer.json").unlink()  # killed before the rename
-    assert checkpoint.found(tmp_path) == [first]
-    checkpoint.load(first, opened(tiny))
+    assert checkpoint.complete_checkpoints(tmp_path) == [first]
+    checkpoint.load_checkpoint(first, opened(tiny))
     assert saved(policy, tiny, tmp_path, step=3, keep=1) == tmp_path / "step-000003"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000003"]
 
@@ -139,7 +139,7 @@ def test_a_longer_run_s_checkpoint_makes_way(tiny: Path, tmp_path: Path) -> None
     trained(policy, "dapo", range(1))
     again = saved(policy, tiny, tmp_path)
     resumed = opened(tiny)
-    checkpoint.load(again, resumed)
+    checkpoint.load_checkpoint(again, resumed)
     assert resumed.version == 1
 
 
@@ -160,7 +160,7 @@ def test_experts_held_in_one_tensor_are_stored_apart_and_come_back(tiny: Path, t
     assert on_disk.keys() == whole.keys()
     assert all(torch.equal(on_disk[name], whole[name]) for name in whole)
     resumed = opened(base)
-    checkpoint.load(path, resumed)
+    checkpoint.load_checkpoint(path, resumed)
     assert trained(resumed, "dapo", range(1, 2)) == trained(policy, "dapo", range(1, 2))
     assert all(
         torch.equal(one, other) for one, other in zip(weights(policy).values(), weights(resumed).values(), strict=True)

@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from archer.engines.base import Answer, sample_seed
+from archer.engines.base import Completion, sample_seed
 from archer.errors import DataError, EngineError, RunFolderError
-from archer.runs.samples import Kept, Store, key, seconds
+from archer.runs.samples import SampleStore, StoredSample, sample_key, seconds
 from archer.types import Problem, Sampling
 
 PROBLEM = Problem("p/1", "p", "1+1=", "math", "2")
-ANSWER = Answer(PROBLEM, 0, 17, "two: \\boxed{2}\n\u2028\U0001d54f", 5, "end")
+ANSWER = Completion(PROBLEM, 0, 17, "two: \\boxed{2}\n\u2028\U0001d54f", 5, "end")
 MADE = {"commit": "abc"}
 
 
-def filled(path: Path, count: int) -> list[Kept]:
-    with Store(path, MADE) as store:
+def filled(path: Path, count: int) -> list[StoredSample]:
+    with SampleStore(path, MADE) as store:
         return [store.put(f"key{index}", replace(ANSWER, sample=index)) for index in range(count)]
 
 
 def test_what_is_put_is_recalled_by_the_next_process(tmp_path: Path) -> None:
     put = filled(tmp_path / "a.jsonl", 3)
-    with Store(tmp_path / "a.jsonl", MADE) as store:
-        assert store.recall({"key0", "key2", "other"}) == {"key0": put[0], "key2": put[2]}
+    with SampleStore(tmp_path / "a.jsonl", MADE) as store:
+        assert store.get({"key0", "key2", "other"}) == {"key0": put[0], "key2": put[2]}
     assert put[0].text == ANSWER.text  # whatever characters a server may send
-    assert (put[0].problem, put[0].seed, put[0].tokens, put[0].stop, put[0].sitting) == ("p/1", 17, 5, "end", 1)
+    assert (put[0].problem, put[0].seed, put[0].tokens, put[0].stop, put[0].session) == ("p/1", 17, 5, "end", 1)
 
 
 @pytest.mark.parametrize("cut", [1, 40, 10_000])
@@ -38,18 +38,18 @@ def test_a_last_line_cut_short_is_forgotten(tmp_path: Path, cut: int) -> None:
     whole = path.read_bytes().split(b"\n")
     long = json.dumps({**json.loads(whole[3]), "text": "x" * 100_000}).encode()
     path.write_bytes(b"\n".join([*whole[:3], long[: len(long) - cut]]))
-    with Store(path, MADE) as store:
-        assert sorted(store.recall({"key0", "key1", "key2"})) == ["key0", "key1"]
+    with SampleStore(path, MADE) as store:
+        assert sorted(store.get({"key0", "key1", "key2"})) == ["key0", "key1"]
         again = store.put("key2", ANSWER)
-        assert store.recall({"key2"}) == {"key2": again}
+        assert store.get({"key2"}) == {"key2": again}
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
 def test_a_file_of_nothing_but_a_cut_line_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"drawn_by": {"com')
-    with Store(path, MADE) as store:
-        assert store.recall({"key0"}) == {}
+    with SampleStore(path, MADE) as store:
+        assert store.get({"key0"}) == {}
     assert path.read_bytes() == b""
 
 
@@ -68,8 +68,8 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str, why: str) -> None:
     filled(path, 2)
     first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([first, line, *rest]) + "\n")
-    with Store(path, MADE) as store, pytest.raises(DataError, match=rf"a\.jsonl: line 2: not a sample: .*{why}"):
-        store.recall({"key0"})
+    with SampleStore(path, MADE) as store, pytest.raises(DataError, match=rf"a\.jsonl: line 2: not a sample: .*{why}"):
+        store.get({"key0"})
 
 
 @pytest.mark.parametrize(
@@ -79,44 +79,47 @@ def test_a_file_of_the_user_s_is_refused_and_left_as_it_is(tmp_path: Path, text:
     path = tmp_path / "aime24.jsonl"  # the name that a benchmark's own rows have too
     path.write_text(text)
     with pytest.raises(RunFolderError, match=r"aime24\.jsonl: not a store of samples, and left as it is: .*--store"):
-        Store(path, MADE)
+        SampleStore(path, MADE)
     assert path.read_text() == text
 
 
 @pytest.mark.parametrize("tokens", [None, True, "7", 7.5])
 def test_what_could_not_be_read_again_is_not_kept(tmp_path: Path, tokens: object) -> None:
     path = tmp_path / "a.jsonl"
-    with Store(path, MADE) as store:
+    with SampleStore(path, MADE) as store:
         with pytest.raises(EngineError, match="problem p/1, sample 0: not an answer: .*tokens"):
             store.put("key0", replace(ANSWER, tokens=tokens))
         kept = store.put("key1", ANSWER)
-        assert store.recall({"key0", "key1"}) == {"key1": kept}
+        assert store.get({"key0", "key1"}) == {"key1": kept}
 
 
 def test_two_writers_of_one_store_are_refused(tmp_path: Path) -> None:
-    with Store(tmp_path / "a.jsonl", MADE), pytest.raises(RunFolderError, match="another process adds samples to it"):
-        Store(tmp_path / "a.jsonl", MADE)
+    with (
+        SampleStore(tmp_path / "a.jsonl", MADE),
+        pytest.raises(RunFolderError, match="another process adds samples to it"),
+    ):
+        SampleStore(tmp_path / "a.jsonl", MADE)
     filled(tmp_path / "a.jsonl", 1)
 
 
 def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="cannot be written: .*choose another --store"):
-        Store(tmp_path / "file" / "a.jsonl", MADE)
+        SampleStore(tmp_path / "file" / "a.jsonl", MADE)
 
 
-def test_seconds_are_those_of_every_sitting() -> None:
-    kept = [Kept("k", "p", 0, 0, "", 1, "end", at, sitting) for at, sitting in ((2.0, 1), (5.0, 1), (3.0, 3))]
+def test_seconds_are_those_of_every_session() -> None:
+    kept = [StoredSample("k", "p", 0, 0, "", 1, "end", at, session) for at, session in ((2.0, 1), (5.0, 1), (3.0, 3))]
     assert seconds(kept) == 8.0
 
 
 def test_other_origins_are_told_and_the_present_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     old = filled(path, 1)
-    with Store(path, {"commit": "new"}) as store:
-        store.recall(())
+    with SampleStore(path, {"commit": "new"}) as store:
+        store.get(())
         new = store.put("key9", ANSWER)
-        assert new.sitting == 2
+        assert new.session == 2
         assert store.origins([new]) == []
         assert store.origins([new, *old]) == [MADE]
 
@@ -131,8 +134,8 @@ def test_a_key_changes_with_all_that_is_drawn_from() -> None:
         (*whole[:4], 6, 0),
         (*whole[:5], 1),
     ]
-    assert len({key(*parts) for parts in [whole, *others]}) == 7
-    assert key(*whole) == key(*whole)
+    assert len({sample_key(*parts) for parts in [whole, *others]}) == 7
+    assert sample_key(*whole) == sample_key(*whole)
 
 
 def test_eight_samples_have_eight_seeds_and_always_the_same() -> None:

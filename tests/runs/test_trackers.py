@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archer.errors import MissingError
-from archer.runs.trackers import check_sinks, open_sinks
+from archer.runs.trackers import check_trackers, open_trackers
 
 MANIFEST = {"algorithm": "archer", "seed": 3, "recipe_digest": "abc"}
 
@@ -16,7 +16,7 @@ MANIFEST = {"algorithm": "archer", "seed": 3, "recipe_digest": "abc"}
 def test_tensorboard_holds_what_was_logged(tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with ExitStack() as stack:
-        (sink,) = open_sinks(["tensorboard"], tmp_path, MANIFEST, stack)
+        (sink,) = open_trackers(["tensorboard"], tmp_path, MANIFEST, stack)
         for step in range(3):
             sink.log(step, {"reward": 0.25 * step, "entropy": 1.0})
     found = events.EventAccumulator(str(tmp_path / "tensorboard"))
@@ -29,7 +29,7 @@ def test_wandb_writes_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     with ExitStack() as stack:
-        (sink,) = open_sinks(["wandb"], tmp_path, MANIFEST, stack)
+        (sink,) = open_trackers(["wandb"], tmp_path, MANIFEST, stack)
         sink.log(0, {"reward": 0.25})
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
@@ -37,4 +37,4 @@ def test_wandb_writes_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_sink_without_its_package_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archer.runs.trackers.find_spec", lambda name: None)
     with pytest.raises(MissingError, match="log: wandb needs `pip install 'archer-rlvr"):
-        check_sinks(["wandb"])
+        check_trackers(["wandb"])

@@ -19,20 +19,32 @@ from helpers.programs import BENIGN, HOSTILE, TIGHT, run
 
 from archer.errors import DataError, MissingError, SandboxError, UserError
 from archer.sandbox import Sandbox, open_executor
-from archer.sandbox.base import Call, Expression, Input, Job, Limits, Outcome, Run, Script, Stdin, Trusted, in_order
-from archer.sandbox.child import Child
+from archer.sandbox.base import (
+    Call,
+    Expression,
+    Input,
+    Limits,
+    Outcome,
+    ProgramJob,
+    ProgramRun,
+    Script,
+    Stdin,
+    Trusted,
+    in_order,
+)
+from archer.sandbox.child import ChildLink
 from archer.sandbox.gate import Gate
-from archer.sandbox.guest import Guest, Link, Lost
+from archer.sandbox.guest import Guest, GuestLost, Link
 from archer.sandbox.limits import default_limits, load_limits
 from archer.sandbox.pool import Pool
-from archer.sandbox.process import Process
+from archer.sandbox.process import ProcessExecutor
 
 ONCE = in_order(Stdin(""))
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[Process]:
-    with Process(1, unisolated=True) as executor:
+def process() -> Iterator[ProcessExecutor]:
+    with ProcessExecutor(1, unisolated=True) as executor:
         yield executor
 
 
@@ -47,10 +59,10 @@ def numbers_until_two() -> Script:
 
 
 def test_a_script_decides_how_far_a_job_goes(sandbox) -> None:
-    [(_, outcome)] = sandbox.execute([Job("print(input())", numbers_until_two, TIGHT)])
+    [(_, outcome)] = sandbox.execute([ProgramJob("print(input())", numbers_until_two, TIGHT)])
     assert [result.stdout for result in outcome.runs] == ["0\n", "1\n", "2\n"]
     assert list(sandbox.execute([])) == []
-    assert [outcome.runs for _, outcome in sandbox.execute([Job("", in_order(), TIGHT)])] == [()]
+    assert [outcome.runs for _, outcome in sandbox.execute([ProgramJob("", in_order(), TIGHT)])] == [()]
 
 
 def broken() -> Script:
@@ -60,17 +72,17 @@ def broken() -> Script:
 
 def test_a_script_that_raises_reaches_the_caller(sandbox) -> None:
     with pytest.raises(ValueError, match="mine"):
-        list(sandbox.execute([Job("", broken, TIGHT)]))
+        list(sandbox.execute([ProgramJob("", broken, TIGHT)]))
     assert run(sandbox, "print(1)").stdout == "1\n"
 
 
 def test_jobs_are_drawn_as_results_are_taken(sandbox) -> None:
     drawn = []
 
-    def endless() -> Iterator[Job]:
+    def endless() -> Iterator[ProgramJob]:
         while True:
             drawn.append(1)
-            yield Job("print(1)", ONCE, TIGHT)
+            yield ProgramJob("print(1)", ONCE, TIGHT)
 
     results = sandbox.execute(endless())
     for _ in range(10):
@@ -83,7 +95,7 @@ def test_several_threads_share_the_workers(sandbox) -> None:
     found: dict[int, list[str]] = {}
 
     def ask(thread: int) -> None:
-        jobs = [Job(f"print({thread} * 100 + {index})", ONCE, TIGHT) for index in range(12)]
+        jobs = [ProgramJob(f"print({thread} * 100 + {index})", ONCE, TIGHT) for index in range(12)]
         found[thread] = [outcome.runs[0].stdout for _, outcome in sorted(sandbox.execute(jobs))]
 
     threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(4)]
@@ -127,13 +139,13 @@ print(b'%d' in found)
 """
 
 
-def sees(sandbox: Pool, number: int, before: Job) -> set[bool]:
+def sees(sandbox: Pool, number: int, before: ProgramJob) -> set[bool]:
     """Whether programs find secret-<number> in their memory after ``before`` ran in the same sandbox."""
     found = set()
     for _ in range(4):
         outcomes = list(sandbox.execute([before] * 2))
         assert all(outcome.runs[0].status == "ok" for _, outcome in outcomes)
-        for _, outcome in sandbox.execute([Job(LOOK % number, ONCE, default_limits())] * 2):
+        for _, outcome in sandbox.execute([ProgramJob(LOOK % number, ONCE, default_limits())] * 2):
             [result] = outcome.runs
             found.add({"True\n": True, "False\n": False}[result.stdout])
     return found
@@ -150,7 +162,7 @@ def sees(sandbox: Pool, number: int, before: Job) -> set[bool]:
     ids=["trusted", "program", "output", "call"],
 )
 def test_nothing_of_other_jobs_is_in_a_program_s_memory(sandbox, program: str, given: Input) -> None:
-    assert sees(sandbox, 4711, Job(program, in_order(given), default_limits())) == {False}
+    assert sees(sandbox, 4711, ProgramJob(program, in_order(given), default_limits())) == {False}
 
 
 def test_what_a_program_holds_itself_is_found(process) -> None:
@@ -236,7 +248,7 @@ def test_load_fails_no_correct_program(sandbox) -> None:
     ]
     try:
         limits = Limits(cpu_seconds=2.0, wall_seconds=0.8)
-        statuses = [outcome.runs[0].status for _, outcome in sandbox.execute([Job(work, ONCE, limits)] * 6)]
+        statuses = [outcome.runs[0].status for _, outcome in sandbox.execute([ProgramJob(work, ONCE, limits)] * 6)]
     finally:
         for one in busy:
             one.kill()
@@ -250,7 +262,7 @@ def test_load_fails_no_correct_program(sandbox) -> None:
 def kill_inside(guest: Guest) -> None:
     """Kill a guest's sandbox from outside, as a crash would."""
     link: Link = guest.link
-    if isinstance(link, Child):
+    if isinstance(link, ChildLink):
         os.kill(link.pid, signal.SIGKILL)
     else:
         link._client.api.kill(link.id)  # type: ignore[attr-defined]
@@ -258,7 +270,7 @@ def kill_inside(guest: Guest) -> None:
 
 def test_killed_worker_is_replaced_and_nothing_lost(sandbox) -> None:
     program = "import time\ntime.sleep(0.05)\nprint(input())"
-    jobs = [Job(program, in_order(Stdin(str(index))), TIGHT) for index in range(16)]
+    jobs = [ProgramJob(program, in_order(Stdin(str(index))), TIGHT) for index in range(16)]
     results = sandbox.execute(jobs)
     found = [next(results)]
     for guest in sandbox.guests:
@@ -272,7 +284,9 @@ def test_nothing_remains_after_close(isolating: Sandbox) -> None:
     executor = open_executor(isolating)
     assert isinstance(executor, Pool)
     daemon = "import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(61.5)"
-    jobs = [Job(daemon, ONCE, TIGHT)] * 4 + [Job("import time\ntime.sleep(62.5)", ONCE, default_limits())] * 2
+    jobs = [ProgramJob(daemon, ONCE, TIGHT)] * 4 + [
+        ProgramJob("import time\ntime.sleep(62.5)", ONCE, default_limits())
+    ] * 2
     results = executor.execute(jobs)
     next(results)
     links = [guest.link for guest in executor.guests]
@@ -289,7 +303,7 @@ def test_nothing_remains_after_close(isolating: Sandbox) -> None:
 
 
 def remains(link: Link, sandbox: Sandbox) -> bool:
-    if isinstance(link, Child):
+    if isinstance(link, ChildLink):
         return Path(f"/proc/{link.pid}").exists()
     from archer.sandbox.docker import connect
 
@@ -378,7 +392,7 @@ class Played(Starved):
         }, b"1\n" * (status == "ok")  # fmt: skip
 
 
-def play(*starts: Played | Exception) -> Run:
+def play(*starts: Played | Exception) -> ProgramRun:
     """Run a program in a pool whose sandboxes start as told, one after another."""
     left = list(starts)
 
@@ -397,7 +411,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archer.sandbox.pool.PAUSES", (0.0, 0.0, 0.0))
 
 
-OK, LOST, BUSY = ("ok", 0), Lost("died"), Lost("engine busy")
+OK, LOST, BUSY = ("ok", 0), GuestLost("died"), GuestLost("engine busy")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -460,13 +474,13 @@ class Mute:
 
 
 def test_a_guest_that_is_not_isolated_is_refused() -> None:
-    with pytest.raises(Lost, match="is not process 1 of its sandbox, or its system calls are not filtered"):
+    with pytest.raises(GuestLost, match="is not process 1 of its sandbox, or its system calls are not filtered"):
         Guest(Mute())  # type: ignore[arg-type]
     assert Guest(Mute(), isolating=False).python == "3.11.2"  # type: ignore[arg-type]
 
 
 def test_runs_need_not_be_kept(sandbox) -> None:
-    job = Job("print(input())", numbers_until_two, TIGHT, keep_runs=False)
+    job = ProgramJob("print(input())", numbers_until_two, TIGHT, keep_runs=False)
     assert [outcome for _, outcome in sandbox.execute([job])] == [Outcome((), None)]
 
 
@@ -508,7 +522,7 @@ class Relay:
             one.close()
 
 
-JOBS = [Job("import time\ntime.sleep(0.05)\nprint(input())", in_order(Stdin(str(n))), TIGHT) for n in range(24)]
+JOBS = [ProgramJob("import time\ntime.sleep(0.05)\nprint(input())", in_order(Stdin(str(n))), TIGHT) for n in range(24)]
 
 
 @pytest.mark.docker
@@ -541,9 +555,9 @@ def test_the_last_engine_that_goes_away_is_our_error(docker_engine, tmp_path) ->
 
 @pytest.mark.docker
 def test_containers_are_hardened(docker_engine) -> None:
-    from archer.sandbox.docker import Docker
+    from archer.sandbox.docker import DockerExecutor
 
-    with Docker(1, (docker_engine,)) as executor:
+    with DockerExecutor(1, (docker_engine,)) as executor:
         [guest] = wait_for_guests(executor)
         seen = guest.link._client.api.inspect_container(guest.link.id)
     host = seen["HostConfig"]
@@ -565,21 +579,21 @@ def wait_for_guests(executor: Pool) -> tuple[Guest, ...]:
 
 @pytest.mark.docker
 def test_limits_above_the_containers_are_refused(docker_engine) -> None:
-    from archer.sandbox.docker import Docker
+    from archer.sandbox.docker import DockerExecutor
 
     message = r"a job's limit of processes 200 is above its containers' 16; raise it in sandbox/limits.yaml"
-    with Docker(1, (docker_engine,)) as executor, pytest.raises(UserError, match=message):
+    with DockerExecutor(1, (docker_engine,)) as executor, pytest.raises(UserError, match=message):
         run(executor, "print(1)", limits=Limits(processes=200))
 
 
 @pytest.mark.docker
 def test_missing_engines_and_images_say_what_to_do(docker_engine, tmp_path) -> None:
-    from archer.sandbox.docker import Docker
+    from archer.sandbox.docker import DockerExecutor
 
     with pytest.raises(MissingError, match=r"engine unix:///nowhere.* does not answer .*apt-get install docker.io"):
         open_executor(Sandbox("docker", 1, ("unix:///nowhere/docker.sock",)))
     with pytest.raises(MissingError, match=r"no image 'archer-nothing'; build it with `archer sandbox image`"):
-        Docker(1, (docker_engine,), image="archer-nothing")
+        DockerExecutor(1, (docker_engine,), image="archer-nothing")
     from archer.sandbox.image import build_image
 
     with pytest.raises(UserError, match=r"has no usr/bin/python3; make it with `debootstrap"):

@@ -8,9 +8,9 @@ import pytest
 from helpers.programs import TIGHT, run
 
 from archer.sandbox import Sandbox
-from archer.sandbox.base import Call, Input, Job, Script, Stdin, in_order
+from archer.sandbox.base import Call, Input, ProgramJob, Script, Stdin, in_order
 from archer.sandbox.limits import default_limits
-from archer.tools.attacks.attack import Report, drill
+from archer.tools.attacks.attack import AttackReport, run_attacks
 from archer.tools.attacks.corpus import read_attacks, read_honest
 
 pytestmark = pytest.mark.sandbox
@@ -20,30 +20,30 @@ pytestmark = pytest.mark.sandbox
 
 
 @pytest.fixture(scope="module")
-def report(isolating: Sandbox) -> Report:
+def report(isolating: Sandbox) -> AttackReport:
     """Every attack and every honest program, once."""
-    return drill(isolating)
+    return run_attacks(isolating)
 
 
-def test_all_attacks_and_honest_programs_ran(report: Report) -> None:
+def test_all_attacks_and_honest_programs_ran(report: AttackReport) -> None:
     assert [row.attacks for row in report.rows] == [len(one.attacks) for one in read_attacks()]
     assert report.honest == len(read_honest())
 
 
-def test_no_attack_scores(report: Report) -> None:
+def test_no_attack_scores(report: AttackReport) -> None:
     assert [name for row in report.rows for name in row.rewarded] == []
 
 
-def test_no_attack_has_an_effect(report: Report) -> None:
+def test_no_attack_has_an_effect(report: AttackReport) -> None:
     assert [effect for row in report.rows for effect in row.effects] == []
     assert report.host == []
 
 
-def test_attacks_end_as_expected(report: Report) -> None:
+def test_attacks_end_as_expected(report: AttackReport) -> None:
     assert [reason for row in report.rows for reason in row.unexpected] == []
 
 
-def test_honest_programs_are_right(report: Report) -> None:
+def test_honest_programs_are_right(report: AttackReport) -> None:
     assert report.rejected == []
     assert report.ok
 
@@ -68,7 +68,7 @@ def test_nothing_is_left_for_the_next_program(sandbox, leave: str) -> None:
         "sum(p.isdigit() for p in os.listdir('/proc')))"  # the server, the watcher and the program itself
     )
     once = in_order(Stdin(""))
-    outcomes = dict(sandbox.execute([Job(leave, once, TIGHT)] * 4 + [Job(look, once, TIGHT)] * 4))
+    outcomes = dict(sandbox.execute([ProgramJob(leave, once, TIGHT)] * 4 + [ProgramJob(look, once, TIGHT)] * 4))
     assert [outcomes[index].runs[0].status for index in range(8)] == ["ok"] * 8, outcomes
     assert {outcomes[index].runs[0].stdout for index in range(4, 8)} == {"[] [] 1 3\n"}
 
@@ -163,7 +163,7 @@ def test_frames_do_not_hold_what_is_expected(sandbox) -> None:
             result = yield Call("f", (1,))
             found.append((result.value, result.value == expected))
 
-    list(sandbox.execute([Job(SEARCH, script, default_limits())]))
+    list(sandbox.execute([ProgramJob(SEARCH, script, default_limits())]))
     assert found == [(0, False), (0, False)]
 
 
@@ -197,5 +197,5 @@ def test_an_error_that_is_no_text_can_be_shown(sandbox) -> None:
 
 
 def test_sets_iterate_alike_everywhere(sandbox) -> None:
-    jobs = [Job("print(list({'a', 'b', 'c', 'd', 'e', 'f'}))", in_order(Stdin("")), TIGHT)] * 6
+    jobs = [ProgramJob("print(list({'a', 'b', 'c', 'd', 'e', 'f'}))", in_order(Stdin("")), TIGHT)] * 6
     assert len({outcome.runs[0].stdout for _, outcome in sandbox.execute(jobs)}) == 1

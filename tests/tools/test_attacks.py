@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from archer.commands.sandbox import app
 from archer.errors import DataError, RecipeError, UserError
 from archer.sandbox import EXECUTORS, Sandbox
-from archer.sandbox.base import Call, Input, Job, Outcome, Run, Stdin
+from archer.sandbox.base import Call, Input, Outcome, ProgramJob, ProgramRun, Stdin
 from archer.tools.attacks import attack
 from archer.tools.attacks import decoys as bait
-from archer.tools.attacks.attack import Report, Row, drill, render
+from archer.tools.attacks.attack import AttackReport, AttackRow, render, run_attacks
 from archer.tools.attacks.corpus import REASONS, TASKS, Attack, AttackClass, check_entries, read_attacks, read_honest
 from archer.tools.attacks.probe import CANARY, difference
 
@@ -119,12 +119,12 @@ class Leaky:
 
     name, python = "leaky", "3.11"
 
-    def __init__(self, act: Callable[[Input, str], Run]) -> None:
+    def __init__(self, act: Callable[[Input, str], ProgramRun]) -> None:
         self.act, self.seen, self.world = act, False, '{"files": []}'
 
-    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Outcome]]:
+    def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
         for index, job in enumerate(jobs):
-            script, runs = job.script(), list[Run]()
+            script, runs = job.script(), list[ProgramRun]()
             try:
                 given = next(script)
                 while True:
@@ -133,7 +133,7 @@ class Leaky:
             except StopIteration as end:
                 yield index, Outcome(tuple(runs), end.value)
 
-    def run(self, job: Job, given: Input) -> Run:
+    def run(self, job: ProgramJob, given: Input) -> ProgramRun:
         if job.program == CANARY:
             return said(self.world)
         if "hostile" not in job.program:
@@ -145,11 +145,11 @@ class Leaky:
         pass
 
 
-def said(stdout: str = "", value: object = None, status: str = "ok", seconds: float = 0.0) -> Run:
-    return Run(status, 0, stdout, "", value, seconds)  # type: ignore[arg-type]
+def said(stdout: str = "", value: object = None, status: str = "ok", seconds: float = 0.0) -> ProgramRun:
+    return ProgramRun(status, 0, stdout, "", value, seconds)  # type: ignore[arg-type]
 
 
-def answer(given: Input, more: str = "") -> Run:
+def answer(given: Input, more: str = "") -> ProgramRun:
     if isinstance(given, Call):
         return said(value=sum(given.arguments))
     assert isinstance(given, Stdin)
@@ -157,15 +157,15 @@ def answer(given: Input, more: str = "") -> Run:
 
 
 @pytest.fixture
-def played(monkeypatch) -> Callable[..., Report]:
+def played(monkeypatch) -> Callable[..., AttackReport]:
     """Run a drill of one attack against a sandbox that does what the test says."""
 
-    def play(act: Callable[[Input, str], Run], program: str = "", kind: type[Leaky] = Leaky) -> Report:
+    def play(act: Callable[[Input, str], ProgramRun], program: str = "", kind: type[Leaky] = Leaky) -> AttackReport:
         one = Attack("probe", f"hostile {program}", ("wrong",))
         monkeypatch.setattr(attack, "read_attacks", lambda: (AttackClass("a class", (one,)),))
         monkeypatch.setattr(attack, "read_honest", lambda: ())
         monkeypatch.setitem(EXECUTORS, "leaky", lambda sandbox, workers: kind(act))  # type: ignore[call-overload]
-        return drill(Sandbox("leaky", 1), seed=1)
+        return run_attacks(Sandbox("leaky", 1), seed=1)
 
     return play
 
@@ -173,7 +173,7 @@ def played(monkeypatch) -> Callable[..., Report]:
 def test_a_sandbox_that_holds(played) -> None:
     report = played(lambda given, program: said("0\n"))
     assert report.ok
-    assert report.rows == [Row("a class", attacks=1)]
+    assert report.rows == [AttackRow("a class", attacks=1)]
 
 
 def test_a_reward_is_seen(played) -> None:
@@ -244,7 +244,7 @@ def test_the_host_s_settings_can_be_looked_at() -> None:
 class Stateful(Leaky):
     """The next program finds what an attack left, or is no longer judged right."""
 
-    def run(self, job: Job, given: Input) -> Run:
+    def run(self, job: ProgramJob, given: Input) -> ProgramRun:
         found = super().run(job, given)
         return said('{"files": ["state"]}') if self.seen and job.program == CANARY else found
 
@@ -257,7 +257,7 @@ def test_what_is_left_for_the_next_program_is_seen(played) -> None:
 
 
 class Spoilt(Leaky):
-    def run(self, job: Job, given: Input) -> Run:
+    def run(self, job: ProgramJob, given: Input) -> ProgramRun:
         return super().run(job, given) if job.program == CANARY or "hostile" in job.program else said("0\n")
 
 
@@ -272,7 +272,7 @@ def test_what_remains_on_the_host_is_seen(played) -> None:
     os.close(opened[0])
     assert "descriptors and sandboxes were" in report.host[0]
 
-    def start(given: Input, program: str) -> Run:
+    def start(given: Input, program: str) -> ProgramRun:
         children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", program]))
         return said()
 
@@ -296,17 +296,20 @@ def test_worlds_that_cannot_be_read_differ() -> None:
 def test_a_machine_without_isolation_is_never_attacked(monkeypatch) -> None:
     monkeypatch.setitem(EXECUTORS, "process", lambda sandbox, workers: pytest.fail("it was opened"))  # type: ignore[call-overload]
     with pytest.raises(UserError, match="`process` isolates nothing"):
-        drill(Sandbox("process", 1, unisolated=True))
+        run_attacks(Sandbox("process", 1, unisolated=True))
 
 
 def test_an_unknown_class_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"--only 'networks': no class .*; known: leave before the tests; "):
-        drill(Sandbox("bubblewrap", 1), "networks")
+        run_attacks(Sandbox("bubblewrap", 1), "networks")
 
 
-REPORT = Report(
+REPORT = AttackReport(
     "bubblewrap",
-    [Row("network", 20), Row("files", 30, rewarded=["a"], effects=["b: the file exists"], unexpected=["c: memory"])],
+    [
+        AttackRow("network", 20),
+        AttackRow("files", 30, rewarded=["a"], effects=["b: the file exists"], unexpected=["c: memory"]),
+    ],
     honest=66,
     rejected=["d: error: NameError"],
     host=["the process 7 remains"],
@@ -331,5 +334,7 @@ def test_a_report_as_text() -> None:
 def test_the_command_fails_where_the_sandbox_does(monkeypatch) -> None:
     monkeypatch.setattr(attack, "drill", lambda sandbox, only: REPORT)
     assert CliRunner().invoke(app, ["attack"]).exit_code == 1
-    monkeypatch.setattr(attack, "drill", lambda sandbox, only: Report("bubblewrap", [Row("network", 20)], honest=66))
+    monkeypatch.setattr(
+        attack, "drill", lambda sandbox, only: AttackReport("bubblewrap", [AttackRow("network", 20)], honest=66)
+    )
     assert CliRunner().invoke(app, ["attack"]).exit_code == 0

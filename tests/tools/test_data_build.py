@@ -17,20 +17,20 @@ from typer.testing import CliRunner
 from archer.__main__ import app
 from archer.errors import DataError, EngineError, RecipeError, RunFolderError
 from archer.evaluation.benchmark import read_benchmark
-from archer.evaluation.evaluate import Unwatched
+from archer.evaluation.evaluate import SilentWatcher
 from archer.evaluation.loaded import located
 from archer.problems.lab import TASKS
 from archer.problems.streams import open_source
-from archer.recipe.sections import Source
-from archer.rewards.math import Math
-from archer.runs.samples import Kept
+from archer.recipe.sections import DataSource
+from archer.rewards.math import MathReward
+from archer.runs.samples import StoredSample
 from archer.tools.data import steps
 from archer.tools.data import work as working
-from archer.tools.data.build import Build, build
+from archer.tools.data.build import DataBuild, build
 from archer.tools.data.origins import placed
 from archer.tools.data.pipeline import Pipeline, pipeline_names, read_pipeline
 from archer.tools.data.table import closing, table
-from archer.tools.data.work import Work
+from archer.tools.data.work import BuildFolder
 from archer.tools.overlap import statements
 
 
@@ -77,7 +77,7 @@ def ask(problem: str, answer: object = "1") -> dict:
     return {"problem": problem, "answer": answer}
 
 
-def three_steps(folder: Path) -> Build:
+def three_steps(folder: Path) -> DataBuild:
     known = statements(located("lab-code"))[0].prompt  # fifteen words
     rows = [
         [ask(words(0)), ask(words(100)), ask(f"Say: {known}"), {"problem": "no answer"}, ask(words(300))],
@@ -86,12 +86,12 @@ def three_steps(folder: Path) -> Build:
     pipeline = mine(
         folder, "{duplicates: {n: 5, share: 0.5}, benchmarks: {names: [lab-code]}}", rows, "{prompt} Box it."
     )
-    return Build(pipeline, folder / "out")
+    return DataBuild(pipeline, folder / "out")
 
 
-def run(asked: Build) -> dict:
-    with Work(asked.out, lambda text: None) as work:
-        return build(asked, work, Unwatched())
+def run(asked: DataBuild) -> dict:
+    with BuildFolder(asked.out, lambda text: None) as work:
+        return build(asked, work, SilentWatcher())
 
 
 def test_every_row_is_written_or_counted_with_its_reason(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_every_row_is_written_or_counted_with_its_reason(tmp_path: Path) -> None
 def test_the_rows_are_a_recipe_s_source(tmp_path: Path) -> None:
     asked = three_steps(tmp_path)
     run(asked)
-    at = open_source(Source("mine", path=str(asked.rows), reward="math"), seed=0)
+    at = open_source(DataSource("mine", path=str(asked.rows), reward="math"), seed=0)
     assert {at(place).prompt for place in range(4)} == {f"{words(n)} Box it." for n in (0, 100, 300, 400)}
 
 
@@ -131,7 +131,7 @@ def test_the_table_adds_up(tmp_path: Path) -> None:
     assert "NOT" not in closing(manifest, "mine.jsonl")
 
 
-def in_child(asked: Build, moment: int) -> int:
+def in_child(asked: DataBuild, moment: int) -> int:
     """Build in a process that is killed at its ``moment``-th line or file; return its exit status."""
     child = os.fork()
     if child:
@@ -149,7 +149,7 @@ def in_child(asked: Build, moment: int) -> int:
 
     status = 1
     try:
-        working.Lines.write = counted(working.Lines.write)
+        working.LineWriter.write = counted(working.LineWriter.write)
         Path.replace = counted(Path.replace)
         os.fsync = counted(os.fsync)
         run(asked)
@@ -164,10 +164,10 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(
     known = statements(located("lab-code"))  # made once: every child would take its time for it
     monkeypatch.setattr(steps, "statements", lambda benchmark: known)
     asked = three_steps(tmp_path)
-    whole = Build(asked.pipeline, tmp_path / "whole")
+    whole = DataBuild(asked.pipeline, tmp_path / "whole")
     run(whole)
     for moment in range(1, 100):
-        again = Build(asked.pipeline, tmp_path / f"killed-{moment}")
+        again = DataBuild(asked.pipeline, tmp_path / f"killed-{moment}")
         first = in_child(again, moment)
         if first == 0:
             break
@@ -185,7 +185,7 @@ def test_finished_stages_are_not_done_again(tmp_path: Path, monkeypatch: pytest.
     run(asked)
     assert (asked.out / "timings.jsonl").read_text() == before
     changed = read_pipeline(str(tmp_path / "mine.yaml"), ["steps.duplicates.share=0.99"])
-    run(Build(replace(changed, sources=asked.pipeline.sources), asked.out))
+    run(DataBuild(replace(changed, sources=asked.pipeline.sources), asked.out))
     again = (asked.out / "timings.jsonl").read_text().removeprefix(before)
     assert [json.loads(line)["stage"] for line in again.splitlines()] == ["01-duplicates", "02-benchmarks", "write"]
 
@@ -199,7 +199,7 @@ def test_another_file_is_read_again(tmp_path: Path) -> None:
 
 def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
     asked = three_steps(tmp_path)
-    with Work(asked.out, lambda text: None), pytest.raises(RunFolderError, match="another process builds in it"):
+    with BuildFolder(asked.out, lambda text: None), pytest.raises(RunFolderError, match="another process builds in it"):
         run(asked)
 
 
@@ -214,7 +214,7 @@ def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
     ],
 )
 def test_a_source_of_another_shape(tmp_path: Path, rows: list, message: str) -> None:
-    asked = Build(mine(tmp_path, "{duplicates: {}}", [rows, [ask("1+1?")]]), tmp_path / "out")
+    asked = DataBuild(mine(tmp_path, "{duplicates: {}}", [rows, [ask("1+1?")]]), tmp_path / "out")
     with pytest.raises(DataError, match=message):
         run(asked)
 
@@ -222,7 +222,7 @@ def test_a_source_of_another_shape(tmp_path: Path, rows: list, message: str) -> 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     rows = [[ask(words(0))], [ask(words(1))]]
     steps = "{duplicates: {n: 5}, strong: {kind: sampled, model: m, drop: [all_wrong]}}"
-    manifest = run(Build(mine(tmp_path, steps, rows), tmp_path / "out", skip=("two", "duplicates")))
+    manifest = run(DataBuild(mine(tmp_path, steps, rows), tmp_path / "out", skip=("two", "duplicates")))
     assert manifest["not_done"] == {
         "two": "source skipped", "duplicates": "skipped", "strong": "no --filter strong=MODEL",
     }  # fmt: skip
@@ -255,11 +255,11 @@ def test_the_shipped_pipelines_are_the_paper_s() -> None:
     code, text = read_pipeline("paper-code"), read_pipeline("paper-math")
     assert list(code.steps) == ["tests", "strong", "duplicates", "benchmarks", "base", "length"]
     assert list(text.steps) == ["duplicates", "strong", "base", "benchmarks", "length"]
-    assert code.step("tests") == steps.Tests(least=5)
+    assert code.step("tests") == steps.EnoughTests(least=5)
     for found in (code, text):
         strong, base = found.step("strong"), found.step("base")
-        assert isinstance(strong, steps.Sampled)
-        assert isinstance(base, steps.Sampled)
+        assert isinstance(strong, steps.DropBySamples)
+        assert isinstance(base, steps.DropBySamples)
         assert (strong.model, strong.samples, strong.drop) == ("Qwen/Qwen3-30B-A3B", 8, ("all_wrong",))
         assert (base.samples, base.drop) == (8, ("all_wrong", "all_right"))
         assert base.model == "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
@@ -271,26 +271,26 @@ def test_the_shipped_pipelines_are_the_paper_s() -> None:
 # ---- asking a model
 
 
-class Stopping(Unwatched):
+class Stopping(SilentWatcher):
     """A watch that stops the build after some samples."""
 
     def __init__(self, after: int) -> None:
         self.left, self.fresh = after, 0
 
-    def see(self, kept: Kept) -> None:
+    def see(self, kept: StoredSample) -> None:
         self.left, self.fresh = self.left - 1, self.fresh + 1
         if self.left == 0:
             raise KeyboardInterrupt
 
 
-def lab_build(folder: Path, out: str) -> Build:
+def lab_build(folder: Path, out: str) -> DataBuild:
     rows = [ask(one.prompt, one.gold) for one in (TASKS["lab-arithmetic"].problem("train", n) for n in range(6))]
     rows.append(ask("1+1", "3"))  # wrong in every sample
     rows.append(ask("9" * 600, "1"))  # longer than the model's context
     sampling = "sampling: {max_tokens: 48, temperature: 0.7}"
     steps = f"{{strong: {{kind: sampled, model: m, samples: 4, drop: [all_wrong], {sampling}}}}}"
     pipeline = mine(folder, steps, [rows, [ask("1+2", "x")]])
-    return Build(pipeline, folder / out, filters={"strong": "lab"}, skip=("two",))
+    return DataBuild(pipeline, folder / out, filters={"strong": "lab"}, skip=("two",))
 
 
 def test_a_model_s_samples_decide_and_a_kill_loses_none_of_them(
@@ -309,7 +309,7 @@ def test_a_model_s_samples_decide_and_a_kill_loses_none_of_them(
     right = dict.fromkeys((f"one/{n}" for n in range(1, 8)), 0)
     for sample in stored:
         if "problem" in sample:
-            reward = Math()
+            reward = MathReward()
             right[sample["problem"]] += reward.judge(golds[sample["problem"]], reward.extract(sample["text"])).correct
     assert report["right"] == {str(n): list(right.values()).count(n) for n in range(5)}
     assert report["dropped"]["prompt too long"] == 1
@@ -321,10 +321,10 @@ def test_a_model_s_samples_decide_and_a_kill_loses_none_of_them(
 
     again = lab_build(tmp_path, "again")
     watch = Stopping(17)
-    with pytest.raises(KeyboardInterrupt), Work(again.out, lambda text: None) as work:
+    with pytest.raises(KeyboardInterrupt), BuildFolder(again.out, lambda text: None) as work:
         build(again, work, watch)
     rest = Stopping(-1)
-    with Work(again.out, lambda text: None) as work:
+    with BuildFolder(again.out, lambda text: None) as work:
         build(again, work, rest)
     assert (watch.fresh, rest.fresh) == (17, 28 - 17)
     for name in ("mine.jsonl", "manifest.json"):
@@ -364,7 +364,7 @@ def test_a_server_answers_in_place_of_a_model(tmp_path: Path) -> None:
     url = f"http://localhost:{server.server_port}/v1"
     rows = [[ask("1+1?", "2"), ask("1+2?", "3"), ask("4-2?", "2.0")], [ask("9-7?", "2")]]
     steps = "{base: {kind: sampled, model: m, samples: 2, drop: [all_right]}}"
-    asked = Build(mine(tmp_path, steps, rows), tmp_path / "out", filters={"base": "two"}, servers={"base": url})
+    asked = DataBuild(mine(tmp_path, steps, rows), tmp_path / "out", filters={"base": "two"}, servers={"base": url})
     report = run(asked)["steps"]["base"]
     server.shutdown()
     server.server_close()
@@ -390,7 +390,7 @@ def test_programs_of_a_model_are_run(tmp_path: Path) -> None:
     )
     found = read_pipeline(str(path))
     source = placed(found.sources[0], str(write_rows(tmp_path / "a.jsonl", rows)))
-    manifest = run(Build(replace(found, sources=(source,)), tmp_path / "out", filters={"base": "lab"}))
+    manifest = run(DataBuild(replace(found, sources=(source,)), tmp_path / "out", filters={"base": "lab"}))
     report = manifest["steps"]["base"]
     assert "NO ROWS are left" in closing(manifest, "out/programs.jsonl")
     assert report["dropped"] == {"none of 2 right": 4}  # functions of x, where the tests want a program that prints
@@ -399,7 +399,7 @@ def test_programs_of_a_model_are_run(tmp_path: Path) -> None:
 
 def test_prompts_of_too_many_tokens_are_dropped(tmp_path: Path) -> None:
     rows = [[ask("12345"), ask("123456")], [ask("1" * 50)]]  # a digit is a token; the template adds two
-    asked = Build(mine(tmp_path, "{length: {tokens: 7}}", rows), tmp_path / "out", filters={"length": "lab"})
+    asked = DataBuild(mine(tmp_path, "{length: {tokens: 7}}", rows), tmp_path / "out", filters={"length": "lab"})
     report = run(asked)["steps"]["length"]
     assert report["dropped"] == {"prompt of more than 7 tokens": 2}
     assert report["from"]["model"] == "lab"
@@ -454,7 +454,7 @@ def test_mathematics_of_real_files(shared: Path, tmp_path: Path) -> None:
     sources = tuple(placed(one, str(files[one.name])) if files[one.name] else one for one in found.sources)
     where = {"aime24": data / "aime24.jsonl", "aime25": data / "aime25.jsonl"}
     pipeline = replace(found, sources=sources)
-    manifest = run(Build(pipeline, tmp_path, where, skip=("skywork", "dapo")))
+    manifest = run(DataBuild(pipeline, tmp_path, where, skip=("skywork", "dapo")))
     source = manifest["sources"]["deepscaler"]
     assert (source["rows"], source["dropped"]) == (7474, {"malformed row": 4})  # two without an answer, two empty
     assert manifest["steps"]["benchmarks"]["problems"] == {"aime24": 30, "aime25": 30}
@@ -465,12 +465,12 @@ def test_a_benchmark_among_the_rows_is_taken_out(shared: Path, tmp_path: Path) -
     path = shared / "data" / "math" / "aime24.jsonl"
     rows = [ask(row["problem"], row["expected_answer"]) for row in map(json.loads, path.read_text().splitlines())]
     pipeline = mine(tmp_path, "{benchmarks: {names: [aime24]}}", [rows, [ask(words(0))]])
-    manifest = run(Build(pipeline, tmp_path / "out", {"aime24": path}))
+    manifest = run(DataBuild(pipeline, tmp_path / "out", {"aime24": path}))
     assert manifest["steps"]["benchmarks"]["dropped"] == {"in aime24": 30}
     part = tmp_path / "part.jsonl"
     part.write_text("".join(path.read_text().splitlines(keepends=True)[:29]))
     with pytest.raises(DataError, match="aime24: 29 problems, its YAML says 30"):
-        run(Build(pipeline, tmp_path / "other", {"aime24": part}))
+        run(DataBuild(pipeline, tmp_path / "other", {"aime24": part}))
 
 
 def test_programs_of_real_files(shared: Path, tmp_path: Path) -> None:
@@ -479,9 +479,9 @@ def test_programs_of_real_files(shared: Path, tmp_path: Path) -> None:
     sources = (placed(found.sources[0], str(data / "code_contests_165.json")), *found.sources[1:])
     where = {"lcb-v5": data / "livecodebench_v5_public_tests.jsonl"}
     rest = tuple(one.name for one in sources[1:])
-    manifest = run(Build(replace(found, sources=sources), tmp_path, where, skip=rest))
+    manifest = run(DataBuild(replace(found, sources=sources), tmp_path, where, skip=rest))
     source, few = manifest["sources"]["codecontests"], manifest["steps"]["tests"]
     assert (source["rows"], source["tests"], source["dropped"]) == (165, [1837, 1529], {})
     assert few["dropped"] == {"fewer than 5 tests": 111}
-    at = open_source(Source("code", str(tmp_path / "paper-code.jsonl"), reward="code"), seed=0)
+    at = open_source(DataSource("code", str(tmp_path / "paper-code.jsonl"), reward="code"), seed=0)
     assert all(len(at(place).gold["tests"]) >= 5 for place in range(manifest["rows"]))

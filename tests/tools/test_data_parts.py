@@ -10,11 +10,11 @@ import pytest
 from archer.errors import DataError
 from archer.problems.json_stream import elements
 from archer.problems.streams import open_source
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.tools.data.candidate import Candidate, problems
 from archer.tools.data.duplicates import Duplicates
 from archer.tools.data.examples import Example, contradicted, examples, shown, without
-from archer.tools.data.parts import Parts, Unfit, read_tests
+from archer.tools.data.parts import ParsedRow, UnfitRow, read_tests
 from archer.tools.data.shapes import SHAPES
 
 STATEMENT = """Add two numbers.
@@ -85,7 +85,7 @@ def test_a_broken_list_names_the_row(
 def test_lines_under_the_name_of_a_list(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "answer": "1"}, {"prompt": "b", "answer": "2"}]
     path = write_rows(tmp_path / "a.json", rows)
-    at = open_source(Source("mine", path=str(path)), seed=0)
+    at = open_source(DataSource("mine", path=str(path)), seed=0)
     assert sorted(at(place).prompt for place in (0, 1)) == ["a", "b"]
 
 
@@ -127,7 +127,7 @@ LOOP = "def check(candidate):\n    for k in range(3):\n        assert candidate(
 )
 def test_the_released_rows_are_a_source(tmp_path: Path, row: dict, gold: dict) -> None:
     (tmp_path / "train.json").write_text(json.dumps([row]))
-    problem = open_source(Source("code", str(tmp_path / "train.json"), format="archer", reward="code"), seed=0)(0)
+    problem = open_source(DataSource("code", str(tmp_path / "train.json"), format="archer", reward="code"), seed=0)(0)
     assert (problem.id, problem.prompt, problem.gold) == ("code/1", row["prompt"][-1]["content"], gold)
     assert problem.meta == {"data_source": "code", "index": 7}
 
@@ -136,7 +136,7 @@ def test_a_system_message_stays_one(tmp_path: Path) -> None:
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add."}]
     row = released({"inputs": ["1"], "outputs": ["2"]})
     path = write_rows(tmp_path / "a.jsonl", [{**row, "prompt": chat}])
-    problem = open_source(Source("code", str(path), format="archer", reward="code"), seed=0)(0)
+    problem = open_source(DataSource("code", str(path), format="archer", reward="code"), seed=0)(0)
     assert (problem.system, problem.prompt) == ("Be brief.", "Add.")
 
 
@@ -156,16 +156,16 @@ def test_a_system_message_stays_one(tmp_path: Path) -> None:
 def test_a_released_row_that_is_not_as_described(tmp_path: Path, row: dict, message: str) -> None:
     path = write_rows(tmp_path / "a.jsonl", [row])
     with pytest.raises(DataError, match=message):
-        open_source(Source("code", str(path), format="archer", reward="code"), seed=0)
+        open_source(DataSource("code", str(path), format="archer", reward="code"), seed=0)
 
 
 @pytest.mark.sandbox
 def test_released_checks_judge_programs(sandbox: object, tmp_path: Path) -> None:
-    from archer.engines.base import Answer
+    from archer.engines.base import Completion
     from archer.rewards.grading import Grader
 
     path = write_rows(tmp_path / "a.jsonl", [released({"functional": LOOP}), released({"functional": CHECK}, CALLED)])
-    at = open_source(Source("code", str(path), format="archer", reward="code"), seed=0)
+    at = open_source(DataSource("code", str(path), format="archer", reward="code"), seed=0)
     loop, calls = sorted((at(0), at(1)), key=lambda problem: problem.id)
 
     def text(body: str) -> str:
@@ -178,7 +178,7 @@ def test_released_checks_judge_programs(sandbox: object, tmp_path: Path) -> None
         (calls, "def find(self, nums, k): return k"),
     ]
     with Grader(1, 5.0, sandbox) as grader:  # type: ignore[arg-type]
-        found = grader([Answer(one, n, n, text(body), 1, "end") for n, (one, body) in enumerate(answers)])
+        found = grader([Completion(one, n, n, text(body), 1, "end") for n, (one, body) in enumerate(answers)])
     assert [verdict.correct for verdict in found] == [True, False, True, False]
 
 
@@ -280,37 +280,37 @@ WRAPPED = (
     [
         (
             "codecontests", CONTEST,
-            Parts("Print.", {"tests": [{"stdin": "1", "expected": "2"}, {"stdin": "3", "expected": "4"}]},
+            ParsedRow("Print.", {"tests": [{"stdin": "1", "expected": "2"}, {"stdin": "3", "expected": "4"}]},
                   examples=(Example("1", "2"),)),
         ),
-        ("codecontests", {"problem": "Print.", "tests": {"inputs": ["1\n"], "outputs": ["2\n"]}}, Parts("Print.", PRINT)),
+        ("codecontests", {"problem": "Print.", "tests": {"inputs": ["1\n"], "outputs": ["2\n"]}}, ParsedRow("Print.", PRINT)),
         (
             "codecontests", {**CONTEST, "public_tests": [], "private_tests": [{"input": "3", "output": "4"}]},
-            Parts("Print.", {"tests": [{"stdin": "3", "expected": "4"}]}),
+            ParsedRow("Print.", {"tests": [{"stdin": "3", "expected": "4"}]}),
         ),
-        ("codecontests", {**CONTEST, "description": "<image>"}, Unfit("statement with an image")),
-        ("codecontests", {**CONTEST, "input_file": "a.txt"}, Unfit("reads or writes a file", "'a.txt', ''")),
+        ("codecontests", {**CONTEST, "description": "<image>"}, UnfitRow("statement with an image")),
+        ("codecontests", {**CONTEST, "input_file": "a.txt"}, UnfitRow("reads or writes a file", "'a.txt', ''")),
         (
             "codeforces", FORCES,
-            Parts("A. Add\n\nAdd one.\n\nInput\n\nA number.\n\nOutput\n\nOne more.\n\nExamples\n\nInput\n\n1\n\nOutput\n\n2",
+            ParsedRow("A. Add\n\nAdd one.\n\nInput\n\nA number.\n\nOutput\n\nOne more.\n\nExamples\n\nInput\n\n1\n\nOutput\n\n2",
                   {"tests": [{"stdin": "1\n", "expected": "2\n"}, {"stdin": "3", "expected": "4"}]},
                   examples=(Example("1\n", "2\n"),)),
         ),
-        ("codeforces", {**FORCES, "generated_checker": "..."}, Unfit("several right outputs: needs its checker")),
-        ("codeforces", {**FORCES, "interaction_format": "Ask."}, Unfit("interactive")),
-        ("codeforces", {**FORCES, "official_tests": []}, Unfit("no tests")),
-        ("archer", released({"inputs": ["1\n"], "outputs": ["2\n"]}), Parts("Add.", PRINT, prompt="Add.")),
-        ("problem-answer", {"problem": "1+1?", "answer": "$2$"}, Parts("1+1?", "2")),
+        ("codeforces", {**FORCES, "generated_checker": "..."}, UnfitRow("several right outputs: needs its checker")),
+        ("codeforces", {**FORCES, "interaction_format": "Ask."}, UnfitRow("interactive")),
+        ("codeforces", {**FORCES, "official_tests": []}, UnfitRow("no tests")),
+        ("archer", released({"inputs": ["1\n"], "outputs": ["2\n"]}), ParsedRow("Add.", PRINT, prompt="Add.")),
+        ("problem-answer", {"problem": "1+1?", "answer": "$2$"}, ParsedRow("1+1?", "2")),
         (
             "skywork",
             released(["2"], "1+1?\n\nLet's think step by step and output the final answer within \\boxed{}."),
-            Parts("1+1?", "2"),
+            ParsedRow("1+1?", "2"),
         ),
-        ("skywork", released(["2", "3"], "1+1?"), Unfit("several answers", "['2', '3']")),
-        ("dapo", {**released(0, WRAPPED), "reward_model": {"ground_truth": "2"}}, Parts("What is 1+1?", "2")),
+        ("skywork", released(["2", "3"], "1+1?"), UnfitRow("several answers", "['2', '3']")),
+        ("dapo", {**released(0, WRAPPED), "reward_model": {"ground_truth": "2"}}, ParsedRow("What is 1+1?", "2")),
     ],
 )  # fmt: skip
-def test_shapes(shape: str, row: dict, parts: Parts | Unfit) -> None:
+def test_shapes(shape: str, row: dict, parts: ParsedRow | UnfitRow) -> None:
     assert SHAPES[shape](row) == parts
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from archer.__main__ import app
 from archer.errors import DataError
-from archer.tools.overlap import Overlap, Row, compare, read_training, words_of, write
+from archer.tools.overlap import Overlap, TrainingRow, compare, read_training, words_of, write
 from archer.types import Problem
 
 TWENTY = [
@@ -38,8 +38,8 @@ def problem(number: int, prompt: str, gold: object = "7") -> Problem:
     return Problem(f"b/{number}", "b", prompt, "math", gold)
 
 
-def row(number: int, text: str, answer: str = "") -> Row:
-    return Row(number, words_of(text), answer)
+def row(number: int, text: str, answer: str = "") -> TrainingRow:
+    return TrainingRow(number, words_of(text), answer)
 
 
 def test_words_are_what_lies_between_anything_else() -> None:
@@ -119,15 +119,15 @@ def test_training_rows_of_several_shapes(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
     assert read_training(path) == [
-        Row(1, ("a", "b"), "1", "train.jsonl"),
-        Row(2, ("c", "d"), "2", "train.jsonl"),
-        Row(3, ("e",), "3", "train.jsonl"),
-        Row(4, ("f",), "", "train.jsonl"),
+        TrainingRow(1, ("a", "b"), "1", "train.jsonl"),
+        TrainingRow(2, ("c", "d"), "2", "train.jsonl"),
+        TrainingRow(3, ("e",), "3", "train.jsonl"),
+        TrainingRow(4, ("f",), "", "train.jsonl"),
     ]
     path.write_text('{"body": "x"}\n')
     with pytest.raises(DataError, match="train.jsonl: row 1: expected a column 'problem' or .*name its column"):
         read_training(path)
-    assert read_training(path, text="body") == [Row(1, ("x",), "", "train.jsonl")]
+    assert read_training(path, text="body") == [TrainingRow(1, ("x",), "", "train.jsonl")]
     for bad, message in [("[1]", "row 1: expected columns and values"), ('{"prompt": ["x"]}', "or a chat's messages")]:
         path.write_text(bad)
         with pytest.raises(DataError, match=message):

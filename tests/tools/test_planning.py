@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config, Qw
 
 from archer.errors import ModelError, UserError
 from archer.models.loading import load_config
-from archer.recipe.options import Lora
-from archer.recipe.sections import Model, find_recipe, read_recipe
-from archer.tools.planning.activations import Arithmetic, anew, saved, saved_by
-from archer.tools.planning.launch import Asked, server_commands, slurm, train_commands
-from archer.tools.planning.live import Live
+from archer.recipe.options import LoraSection
+from archer.recipe.sections import ModelSection, find_recipe, read_recipe
+from archer.tools.planning.activations import PassDtypes, anew, saved, saved_by
+from archer.tools.planning.launch import PlanRequest, server_commands, slurm, train_commands
+from archer.tools.planning.live import LiveBytes
 from archer.tools.planning.memory import GIB, PHASES, Cluster
 from archer.tools.planning.page import show
-from archer.tools.planning.plan import Plan, changed, make_plan
+from archer.tools.planning.plan import TrainingPlan, changed, make_plan
 from archer.tools.planning.remedy import more_machines, remedy
 from archer.tools.planning.shape import find_model, read_shape
 
@@ -31,11 +31,11 @@ RECIPES = sorted(path.stem for path in find_recipe("lab").parent.glob("*.yaml"))
 R1, P = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 1_777_088_000
 
 
-def plan_of(name: str, *changes: str, algorithm: str = "archer", cluster: Cluster = PAPER) -> Plan:
+def plan_of(name: str, *changes: str, algorithm: str = "archer", cluster: Cluster = PAPER) -> TrainingPlan:
     return make_plan(read_recipe(name, changes), algorithm, cluster)
 
 
-def parts(plan: Plan, phase: str) -> dict[str, float]:
+def parts(plan: TrainingPlan, phase: str) -> dict[str, float]:
     return {part.name: getattr(part, phase) for part in plan.memory.parts}
 
 
@@ -49,24 +49,24 @@ def parts(plan: Plan, phase: str) -> dict[str, float]:
     ],
 )
 def test_counts_are_those_of_the_public_models(path: str, parameters: int, active: int) -> None:
-    named, source = find_model(Model(path))
+    named, source = find_model(ModelSection(path))
     shape = read_shape(load_config(named), source)
     assert (shape.parameters, shape.active) == (parameters, active)
     assert source == "a copy in tools/planning/configs, for planning only"
 
 
 def test_an_adapter_counts_rank_times_inputs_and_outputs() -> None:
-    config = load_config(find_model(Model(R1))[0])
+    config = load_config(find_model(ModelSection(R1))[0])
     # a layer: q and o 2 x 3072, k and v 2 x 1792, gate, up and down 3 x 10496
-    assert read_shape(config, "", Lora(rank=16)).adapter == 16 * 28 * (6144 + 3584 + 31488)
-    assert read_shape(config, "", Lora(rank=8, targets=("q_proj",))).adapter == 8 * 28 * 3072
+    assert read_shape(config, "", LoraSection(rank=16)).adapter == 16 * 28 * (6144 + 3584 + 31488)
+    assert read_shape(config, "", LoraSection(rank=8, targets=("q_proj",))).adapter == 8 * 28 * 3072
     with pytest.raises(ModelError, match="no linear layer's name ends so"):
-        read_shape(config, "", Lora(targets=("query",)))
+        read_shape(config, "", LoraSection(targets=("query",)))
 
 
 @pytest.mark.parametrize("kind", [Qwen2Config, Qwen3Config])
-@pytest.mark.parametrize("how", [Arithmetic(False, False), Arithmetic(False, True), Arithmetic(True, False)])
-def test_what_a_pass_keeps_is_counted_to_the_byte(kind: type[PretrainedConfig], how: Arithmetic) -> None:
+@pytest.mark.parametrize("how", [PassDtypes(False, False), PassDtypes(False, True), PassDtypes(True, False)])
+def test_what_a_pass_keeps_is_counted_to_the_byte(kind: type[PretrainedConfig], how: PassDtypes) -> None:
     config = kind(
         hidden_size=96, intermediate_size=256, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2,
         vocab_size=500,
@@ -83,11 +83,11 @@ def test_a_layer_computed_anew_is_counted_to_the_byte() -> None:
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
     model.gradient_checkpointing_enable()
-    with Live() as live:
+    with LiveBytes() as live:
         total = model.base_model(input_ids=torch.zeros((1, 256), dtype=torch.long), use_cache=False)[0].sum()
         before = live.peak = live.bytes
         total.backward()
-    assert anew(config, Arithmetic(False, False), 256) == live.peak - before > 256 * 6 * 1024 * 4
+    assert anew(config, PassDtypes(False, False), 256) == live.peak - before > 256 * 6 * 1024 * 4
 
 
 def test_the_state_of_each_stage_by_hand() -> None:
@@ -147,10 +147,10 @@ def test_every_shipped_recipe_has_a_plan(name: str, capsys: pytest.CaptureFixtur
         for phase in PHASES:
             assert plan.memory.total(phase) == sum(parts(plan, phase).values())
             assert 0 < plan.memory.total(phase) < 80 * GIB
-        commands = train_commands(plan, Asked(name))
+        commands = train_commands(plan, PlanRequest(name))
         assert len(commands) == cluster.nodes
         assert all(f" train {name} --algorithm {algorithm} --seed 0" in command for command in commands)
-        show(plan, Asked(name))
+        show(plan, PlanRequest(name))
         said = capsys.readouterr().out
         assert f"{plan.shape.parameters:,}" in said
         assert "It fits" in said
@@ -163,7 +163,7 @@ def test_the_work_of_the_paper_s_recipe() -> None:
 
 
 def test_the_slurm_script_is_a_shell_script() -> None:
-    script = slurm(plan_of("archer-math-1.5b"), Asked("archer-math-1.5b", ("data=[{name: it's}]",)))
+    script = slurm(plan_of("archer-math-1.5b"), PlanRequest("archer-math-1.5b", ("data=[{name: it's}]",)))
     assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
     words = ["#SBATCH --nodes=2", "#SBATCH --gpus-per-node=8", "--nproc-per-node 8", "$SLURM_NODEID", "sbatch"]
     assert [word in script for word in words] == [True, True, True, True, False]

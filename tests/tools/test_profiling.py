@@ -16,20 +16,20 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from archer.models.heads import log_probs
 from archer.models.loading import load_model
-from archer.recipe.sections import Model, read_recipe
-from archer.system import Tally, Work, listen, span
+from archer.recipe.sections import ModelSection, read_recipe
+from archer.system import PassWork, WorkCounter, listen, region
 from archer.tools.profiling.costs import costs_of
 from archer.tools.profiling.page import sentence, words
 from archer.tools.profiling.rates import measure_rates
-from archer.tools.profiling.roofline import Costs, Need, Rates, backward, decode, forward, optimizer
-from archer.tools.profiling.split import Row, Split, split_of
-from archer.tools.profiling.trace import CALLS, Trace
-from archer.tools.profiling.watch import Seen, Stopwatch, Stretch, spans_of
+from archer.tools.profiling.roofline import MachineRates, ModelCosts, WorkNeed, backward, decode, forward, optimizer
+from archer.tools.profiling.split import SplitRow, StepSplit, split_of
+from archer.tools.profiling.trace import CALLS, StepTrace
+from archer.tools.profiling.watch import ProfiledSteps, Stopwatch, TimedRegion, spans_of
 from archer.train import Run, train
 
-COSTS = Costs(layers=10, attention=2, head=6, cache=4, trained=16, width=2, activations=3.0)
-WORK = Work(calls=2, tokens=5, pairs=7, rows=3)
-RATES = Rates(flops=100.0, bytes=50.0, operator=0.1)
+COSTS = ModelCosts(layers=10, attention=2, head=6, cache=4, trained=16, width=2, activations=3.0)
+WORK = PassWork(calls=2, tokens=5, pairs=7, rows=3)
+RATES = MachineRates(flops=100.0, bytes=50.0, operator=0.1)
 CPU = torch.device("cpu")
 
 
@@ -58,13 +58,13 @@ def silence() -> Iterator[None]:
         (optimizer(replace(COSTS, share=2), 3), 0, 0, 768),
     ],
 )
-def test_needs_by_hand(need: Need, flops: float, again: float, moved: float) -> None:
+def test_needs_by_hand(need: WorkNeed, flops: float, again: float, moved: float) -> None:
     assert (need.flops, need.again, need.bytes) == (flops, again, moved)
 
 
 def test_the_roofline_is_the_larger_of_two() -> None:
-    assert (RATES.least(Need(400.0, 0.0, 50.0)), RATES.bound(Need(400.0, 0.0, 50.0))) == (4.0, "flops")
-    assert (RATES.least(Need(100.0, 0.0, 150.0)), RATES.bound(Need(100.0, 0.0, 150.0))) == (3.0, "bytes")
+    assert (RATES.least(WorkNeed(400.0, 0.0, 50.0)), RATES.bound(WorkNeed(400.0, 0.0, 50.0))) == (4.0, "flops")
+    assert (RATES.least(WorkNeed(100.0, 0.0, 150.0)), RATES.bound(WorkNeed(100.0, 0.0, 150.0))) == (3.0, "bytes")
 
 
 def test_costs_of_the_lab_model() -> None:
@@ -76,7 +76,7 @@ def test_costs_of_the_lab_model() -> None:
 
 
 def test_the_formula_counts_what_torch_counts() -> None:
-    model, _ = load_model(Model("lab"))
+    model, _ = load_model(ModelSection("lab"))
     costs = costs_of(read_recipe("lab", []))
     id_BT = torch.randint(5, 300, (3, 32), generator=torch.Generator().manual_seed(0))
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -95,7 +95,7 @@ def test_the_formula_counts_what_torch_counts() -> None:
         logp_N, _ = log_probs(hidden_NH, model.get_output_embeddings().weight, id_BT.flatten())
         passed = counter.get_total_flops()
         logp_N.sum().backward()
-    work = Work(calls=1, tokens=96, pairs=3 * 32 * 32, rows=96)  # torch counts every pair, seen or not
+    work = PassWork(calls=1, tokens=96, pairs=3 * 32 * 32, rows=96)  # torch counts every pair, seen or not
     assert forward(costs, work).flops == pytest.approx(passed, rel=0.01)
     # A fused attention makes its scores again in the backward pass: that is in torch's count, not in what is needed.
     assert backward(costs, work).flops == pytest.approx(counter.get_total_flops() - passed, rel=0.03)
@@ -111,22 +111,25 @@ def test_rates_are_those_of_a_machine_and_move_no_random_state() -> None:
 
 
 def test_parts_within_parts_and_the_work_done_in_them() -> None:
-    tally = Tally()
+    tally = WorkCounter()
     tally["decode"].add(100, 100, 100)  # before anybody looked
     watch = Stopwatch(CPU, [tally])
     listen(watch)
     for _ in range(2):
         watch.begin()
-        with span("generate"):
+        with region("generate"):
             for rows in (4, 3):
-                with span("decode"):
+                with region("decode"):
                     tally["decode"].add(rows, 10 * rows, rows)
-        with span("update"):
+        with region("update"):
             tally["update"].add(20, 50, 15)
         watch.end()
     calls = {path: stretch.calls for path, stretch in watch.seen.parts.items()}
     assert calls == {("generate", "decode"): 4, ("generate",): 2, ("update",): 2}
-    assert watch.seen.work == {("generate", "decode"): Work(4, 14, 140, 14), ("update", "update"): Work(2, 40, 100, 30)}
+    assert watch.seen.work == {
+        ("generate", "decode"): PassWork(4, 14, 140, 14),
+        ("update", "update"): PassWork(2, 40, 100, 30),
+    }
     assert all(len(stretch.each) == 2 for stretch in watch.seen.parts.values())
     assert sum(watch.seen.parts["generate",].each) == pytest.approx(watch.seen.parts["generate",].seconds)
 
@@ -136,11 +139,11 @@ def test_what_another_thread_does_is_no_part_of_the_step() -> None:
     listen(watch)
 
     def sample() -> None:
-        with span("generate"), span("decode"):
+        with region("generate"), region("decode"):
             pass
 
     watch.begin()
-    with span("update"):
+    with region("update"):
         thread = threading.Thread(target=sample)
         thread.start()
         thread.join()
@@ -168,14 +171,14 @@ def test_methods_are_stretches_while_somebody_looks() -> None:
 
 
 def test_a_split_is_of_an_average_step() -> None:
-    seen = Seen(steps=2, seconds=[3.0, 5.0])
+    seen = ProfiledSteps(steps=2, seconds=[3.0, 5.0])
     seen.parts |= {
-        ("update", "forward"): Stretch(2.0, 4, [0.5, 1.5]),
-        ("update", "backward"): Stretch(3.0, 4, [1.0, 2.0]),
-        ("update",): Stretch(6.0, 2, [2.0, 4.0]),
-        ("write",): Stretch(1.0, 2, [0.5, 0.5]),
+        ("update", "forward"): TimedRegion(2.0, 4, [0.5, 1.5]),
+        ("update", "backward"): TimedRegion(3.0, 4, [1.0, 2.0]),
+        ("update",): TimedRegion(6.0, 2, [2.0, 4.0]),
+        ("write",): TimedRegion(1.0, 2, [0.5, 0.5]),
     }
-    seen.work["update", "update"] = Work(4, 10, 14, 6)
+    seen.work["update", "update"] = PassWork(4, 10, 14, 6)
     split = split_of(seen, RATES, COSTS, {})
     assert [row.path for row in split.rows] == [
         ("update",), ("update", "forward"), ("update", "backward"), ("update", "the rest"), ("write",),
@@ -183,38 +186,41 @@ def test_a_split_is_of_an_average_step() -> None:
     ]  # fmt: skip
     assert [row.seconds for row in split.rows] == [3.0, 1.0, 1.5, 0.5, 0.5, 0.5]
     assert split.rows[0].work == split.rows[1].work == WORK
-    assert split.rows[1].need == Need(192.0, 0.0, 94.0)
-    assert split.rows[0].need == Need(192.0 + 384.0, 0.0, 94.0 + 350.0)
+    assert split.rows[1].need == WorkNeed(192.0, 0.0, 94.0)
+    assert split.rows[0].need == WorkNeed(192.0 + 384.0, 0.0, 94.0 + 350.0)
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (Row(("update", "forward"), 2.0, need=Need(192.0, 0.0, 94.0), operators=5.0), "Update/forward takes 20%, 1.0x the 1.9200 s that arithmetic allows: it is bound by arithmetic."),
-        (Row(("generate", "decode"), 9.0, 10.0, need=Need(100.0, 0.0, 150.0), operators=6.0), "Generate/decode takes 90%, 3.0x the 3.0000 s that memory bandwidth allows: launching 6 operators a call, 6.000 s if they did nothing, bounds it; fewer and larger ones help, a faster device does not."),
-        (Row(("reward",), 5.0, each=(1.0, 9.0)), "Reward takes 50% (unevenly: 1.000 to 9.000 s); no work of the model is counted there."),
+        (SplitRow(("update", "forward"), 2.0, need=WorkNeed(192.0, 0.0, 94.0), operators=5.0), "Update/forward takes 20%, 1.0x the 1.9200 s that arithmetic allows: it is bound by arithmetic."),
+        (SplitRow(("generate", "decode"), 9.0, 10.0, need=WorkNeed(100.0, 0.0, 150.0), operators=6.0), "Generate/decode takes 90%, 3.0x the 3.0000 s that memory bandwidth allows: launching 6 operators a call, 6.000 s if they did nothing, bounds it; fewer and larger ones help, a faster device does not."),
+        (SplitRow(("reward",), 5.0, each=(1.0, 9.0)), "Reward takes 50% (unevenly: 1.000 to 9.000 s); no work of the model is counted there."),
     ],
 )  # fmt: skip
-def test_words(row: Row, said: str) -> None:
-    assert sentence(row, Split((row,), 10.0, RATES)) == said
+def test_words(row: SplitRow, said: str) -> None:
+    assert sentence(row, StepSplit((row,), 10.0, RATES)) == said
 
 
 def test_words_end_with_the_distance_of_the_whole_step() -> None:
-    rows = (Row(("a",), 6.0, need=Need(200.0, 0.0, 0.0), operators=1.0), Row(("b",), 4.0, need=Need(0.0, 0.0, 25.0)))
-    assert words(Split(rows, 10.0, RATES)).endswith(
+    rows = (
+        SplitRow(("a",), 6.0, need=WorkNeed(200.0, 0.0, 0.0), operators=1.0),
+        SplitRow(("b",), 4.0, need=WorkNeed(0.0, 0.0, 25.0)),
+    )
+    assert words(StepSplit(rows, 10.0, RATES)).endswith(
         "All parts' work needs 2.500 s by the roofline: the step stands 4.0x from it."
     )
 
 
 def test_a_trace_knows_operators_by_part_and_stays_small() -> None:
     one = torch.ones(8, 8)
-    trace = Trace(CPU)
+    trace = StepTrace(CPU)
     listen(trace)
-    with span("generate"):
+    with region("generate"):
         for _ in range(CALLS + 50):
-            with span("decode"):
+            with region("decode"):
                 one + one
-    with span("update"), span("forward"):
+    with region("update"), region("forward"):
         torch.nn.functional.linear(one, one)  # one operator that calls others
         one * one
     listen(None)

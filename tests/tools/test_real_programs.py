@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archer.errors import DataError
-from archer.evaluation.reference_programs import Real, judge, labelled, references
+from archer.evaluation.reference_programs import ReferenceProgram, judge_programs, labelled, references
 from archer.sandbox.pool import Pool
 from archer.types import Problem
 
@@ -21,22 +21,24 @@ from archer.types import Problem
     ],
 )
 def test_every_reference_solution_earns_1(sandbox: Pool, shared: Path, form: str, file: str, programs: int) -> None:
-    judged = judge(sandbox, references(form, shared / "data/code" / file))
+    judged = judge_programs(sandbox, references(form, shared / "data/code" / file))
     assert (len(judged.rounds[0]), judged.failed) == (programs, [])
 
 
 def test_programs_that_pass_private_tests_pass_the_public_ones(sandbox: Pool, shared: Path) -> None:
     problems = shared / "data/code/livecodebench_v5_public_tests.jsonl"
     programs, unknown = labelled("livecodebench", problems, shared / "data/verdicts/livecodebench_o1_mini.jsonl")
-    judged = judge(sandbox, programs)
+    judged = judge_programs(sandbox, programs)
     assert (len(judged.rounds[0]), judged.failed, unknown) == (602, [], [])
 
 
 def test_failures_and_changing_verdicts_are_told(sandbox: Pool) -> None:
     problem = Problem("p/1", "p", "", "code", {"tests": [{"stdin": "1", "expected": "2"}]})
     flip = "import os\nprint(2 if os.urandom(1)[0] % 2 else 3)"
-    judged = judge(
-        sandbox, [Real(problem, program) for program in ("print(2)", "1 / 0", "print('x')", flip)], rounds=12
+    judged = judge_programs(
+        sandbox,
+        [ReferenceProgram(problem, program) for program in ("print(2)", "1 / 0", "print('x')", flip)],
+        rounds=12,
     )
     assert [(real.program, reason, detail) for real, reason, detail in judged.failed][:2] == [
         ("1 / 0", "error", "ZeroDivisionError: division by zero"),

@@ -108,7 +108,7 @@ def test_two_ranks_go_on_bitwise_and_one_process_goes_on_alike(tiny: Path, tmp_p
         if not update.get("bf16"):
             alone = opened(tiny, **{key: value for key, value in update.items() if key != "deepspeed"})
             alone.keep_reference()
-            assert checkpoint.load(path, alone) == {"step": 2}
+            assert checkpoint.load_checkpoint(path, alone) == {"step": 2}
             assert alike(trained(alone, "archer", range(2, 4)), metrics), name
             assert largest(weights(alone), whole) < SAME, name
 
@@ -120,7 +120,7 @@ def test_two_ranks_go_on_from_one_process(tiny: Path, tmp_path: Path) -> None:
     alone = opened(tiny)
     alone.keep_reference()
     trained(alone, "archer", range(2))
-    checkpoint.save(tmp_path, 2, alone, AutoTokenizer.from_pretrained(tiny), {"step": 2}, 1, Ranks())
+    checkpoint.save_checkpoint(tmp_path, 2, alone, AutoTokenizer.from_pretrained(tiny), {"step": 2}, 1, Ranks())
     metrics = trained(alone, "archer", range(2, 4))
     found = on_two_ranks("taken_over", tiny, tmp_path, tmp_path / "step-000002", *STAGES)
     for stage in STAGES:

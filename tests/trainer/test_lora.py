@@ -13,17 +13,17 @@ from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks
 from archer.errors import RecipeError
 from archer.models.loading import load_model
-from archer.recipe.sections import Model
+from archer.recipe.sections import ModelSection
 from archer.runs import checkpoints as checkpoint
-from archer.trainer import open_policy
-from archer.trainer.torch_backend import OneProcess
+from archer.trainer import open_trainer
+from archer.trainer.torch_backend import TorchBackend
 
 GRPO = ALGORITHMS["grpo"]
 LORA = {"lora": {"rank": 4, "alpha": 8.0}, "lr": 1e-2}
 
 
 def parameters(policy: object) -> dict[str, torch.Tensor]:
-    model = policy.mechanics.model  # type: ignore[attr-defined]
+    model = policy.backend.model  # type: ignore[attr-defined]
     return {name: one.detach().clone() for name, one in model.named_parameters()}
 
 
@@ -46,18 +46,18 @@ def test_merged_weights_are_w_plus_alpha_over_rank_b_a(tiny: Path) -> None:
     by_hand = raw[f"{place}.base_layer.weight"] + 2.0 * high @ low
     torch.testing.assert_close(whole[f"{place}.weight"], by_hand)
     assert float((by_hand - raw[f"{place}.base_layer.weight"]).abs().max()) > 1e-3
-    plain, _ = load_model(Model(str(tiny)))
+    plain, _ = load_model(ModelSection(str(tiny)))
     assert whole.keys() == dict(plain.named_parameters()).keys()
 
 
 def test_the_merged_model_says_what_the_policy_says(tiny: Path, tmp_path: Path) -> None:
     policy = opened(tiny, **LORA)
     trained(policy, "dapo", range(2))
-    checkpoint.save(tmp_path, 2, policy, AutoTokenizer.from_pretrained(tiny), {}, 1, Ranks())
+    checkpoint.save_checkpoint(tmp_path, 2, policy, AutoTokenizer.from_pretrained(tiny), {}, 1, Ranks())
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "step-000002")
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
-        torch.testing.assert_close(merged(ids).logits, policy.mechanics.model(ids).logits, atol=1e-4, rtol=1e-4)  # type: ignore[attr-defined]
+        torch.testing.assert_close(merged(ids).logits, policy.backend.model(ids).logits, atol=1e-4, rtol=1e-4)  # type: ignore[attr-defined]
 
 
 def test_the_reference_is_the_base_model_without_a_copy(tiny: Path) -> None:
@@ -68,8 +68,8 @@ def test_the_reference_is_the_base_model_without_a_copy(tiny: Path) -> None:
     base.keep_reference()
     for ours, theirs in zip(policy.add_reference(groups(0), GRPO), base.add_reference(groups(0), GRPO), strict=True):
         assert all(torch.equal(one.ref_logp_T, other.ref_logp_T) for one, other in zip(ours, theirs, strict=True))
-    mechanics = policy.mechanics  # type: ignore[attr-defined]
-    assert isinstance(mechanics, OneProcess)
+    mechanics = policy.backend  # type: ignore[attr-defined]
+    assert isinstance(mechanics, TorchBackend)
     assert mechanics.frozen is mechanics.scorer
     assert [one.requires_grad for name, one in mechanics.model.named_parameters() if ".lora_" in name] == [True] * 28
 
@@ -79,11 +79,11 @@ def test_an_adapter_goes_on_bitwise(tiny: Path, tmp_path: Path, name: str) -> No
     unbroken = opened(tiny, **LORA)
     unbroken.keep_reference()
     trained(unbroken, name, range(2))
-    checkpoint.save(tmp_path, 2, unbroken, AutoTokenizer.from_pretrained(tiny), {}, 1, Ranks())
+    checkpoint.save_checkpoint(tmp_path, 2, unbroken, AutoTokenizer.from_pretrained(tiny), {}, 1, Ranks())
     expected = trained(unbroken, name, range(2, 4))
     resumed = opened(tiny, **LORA)
     resumed.keep_reference()
-    checkpoint.load(tmp_path / "step-000002", resumed)
+    checkpoint.load_checkpoint(tmp_path / "step-000002", resumed)
     assert trained(resumed, name, range(2, 4)) == expected
     left, right = parameters(unbroken), parameters(resumed)
     assert all(torch.equal(left[key], right[key]) for key in left)
@@ -92,7 +92,7 @@ def test_an_adapter_goes_on_bitwise(tiny: Path, tmp_path: Path, name: str) -> No
 def test_first_weights_come_from_the_seed(tiny: Path) -> None:
     def low(seed: int) -> torch.Tensor:
         made = recipe(tiny, **LORA)
-        policy = open_policy(made, load_model(made.model)[0], Ranks(), seed)
+        policy = open_trainer(made, load_model(made.model)[0], Ranks(), seed)
         return parameters(policy)["model.layers.0.mlp.up_proj.lora_A.default.weight"]
 
     torch.manual_seed(1)

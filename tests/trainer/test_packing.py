@@ -11,17 +11,17 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from archer.models.loading import load_model
-from archer.recipe.sections import Model
-from archer.trainer.attention import Shared
-from archer.trainer.batch import Response
+from archer.recipe.sections import ModelSection
+from archer.trainer.attention import PackedAttention
+from archer.trainer.batch import TrainSample
 from archer.trainer.flex import BLOCK, block_mask, columns
-from archer.trainer.packing import Layout, packed, pieces
-from archer.trainer.scoring import Scorer, inputs, shares_prompts
+from archer.trainer.packing import PackedLayout, packed, pieces
+from archer.trainer.scoring import TokenScorer, inputs, shares_prompts
 
 RAGGED = [(7, [1, 5, 40, 3]), (130, [60, 90, 200]), (3, [1]), (300, [7, 9, 150, 33]), (2, [1, 1])]
 
 
-def responses(shape: list[tuple[int, list[int]]]) -> list[Response]:
+def responses(shape: list[tuple[int, list[int]]]) -> list[TrainSample]:
     """Families of random tokens: prompt lengths, and those of their responses."""
     made = torch.Generator().manual_seed(0)
 
@@ -31,18 +31,18 @@ def responses(shape: list[tuple[int, list[int]]]) -> list[Response]:
     found = []
     for prompt, lengths in shape:
         shared = tokens(prompt)
-        found += [Response(shared, tokens(n), 1.0, torch.zeros(n), torch.zeros(n)) for n in lengths]
+        found += [TrainSample(shared, tokens(n), 1.0, torch.zeros(n), torch.zeros(n)) for n in lengths]
     return found
 
 
-def laid_out(shape: list[tuple[int, list[int]]]) -> Layout:
+def laid_out(shape: list[tuple[int, list[int]]]) -> PackedLayout:
     """Where they lie in one row."""
     layout = packed(responses(shape)).layout
     assert layout is not None
     return layout
 
 
-def seen(layout: Layout) -> torch.Tensor:
+def seen(layout: PackedLayout) -> torch.Tensor:
     """Which key each query may see, from the definition, (N, N)."""
     allowed = torch.zeros(len(layout), len(layout), dtype=torch.bool)
     for start, stop in layout.segments:
@@ -54,7 +54,7 @@ def seen(layout: Layout) -> torch.Tensor:
 
 def test_a_row_holds_the_prompt_once_and_no_last_token() -> None:
     nothing = torch.zeros(1)
-    made = [Response((1, 2), tokens, 0.0, nothing, nothing) for tokens in [(3, 4, 5), (6,), (7, 8)]]
+    made = [TrainSample((1, 2), tokens, 0.0, nothing, nothing) for tokens in [(3, 4, 5), (6,), (7, 8)]]
     row = packed(made)
     assert row.id_BT.tolist() == [[1, 2, 3, 4, 7]]
     assert row.position_BT.tolist() == [[0, 1, 2, 3, 2]]
@@ -82,7 +82,7 @@ def test_shared_attention_and_its_gradients_are_those_of_a_mask(dtype: torch.dty
     assert int(allowed.sum()) == layout.pairs
     torch.manual_seed(1)
     ours = [torch.randn(len(layout), 3, 16, dtype=dtype, requires_grad=True) for _ in range(3)]
-    out = Shared.apply(*ours, layout, 0.25)
+    out = PackedAttention.apply(*ours, layout, 0.25)
     dense = (column.transpose(0, 1)[None] for column in ours)
     expected = scaled_dot_product_attention(*dense, attn_mask=allowed, scale=0.25)[0].transpose(0, 1)
     torch.testing.assert_close(out, expected, atol=bound, rtol=0)
@@ -139,7 +139,7 @@ def test_packed_and_padded_rows_give_the_same_scores_and_gradients(
     config.num_hidden_layers, config.intermediate_size, config.initializer_range = 2, 48, 0.3
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
-    scorer = Scorer(model.train(checkpointing), temperature=0.8)
+    scorer = TokenScorer(model.train(checkpointing), temperature=0.8)
     if checkpointing:
         model.gradient_checkpointing_enable()
     assert shares_prompts(scorer)
@@ -154,7 +154,7 @@ def test_packed_and_padded_rows_give_the_same_scores_and_gradients(
 
 
 def test_only_the_wanted_tokens_are_scored(tiny: Path) -> None:
-    scorer = Scorer(load_model(Model(str(tiny)))[0], 1.0)
+    scorer = TokenScorer(load_model(ModelSection(str(tiny)))[0], 1.0)
     shares_prompts(scorer)
     made = inputs(responses([(4, [3, 5])]), True)
     wanted_N = torch.tensor([True, False, True, False, False, True, True, False])
@@ -165,9 +165,9 @@ def test_only_the_wanted_tokens_are_scored(tiny: Path) -> None:
 def test_a_model_that_sees_more_than_packed_rows_say_trains_on_padded_ones(
     tiny: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model, _ = load_model(Model(str(tiny)))
+    model, _ = load_model(ModelSection(str(tiny)))
     layer = model.model.layers[0]
     layer.self_attn.register_forward_hook(lambda module, args, out: (out[0].cumsum(1), out[1]))  # not by attention
-    assert not shares_prompts(Scorer(model, 1.0))
+    assert not shares_prompts(TokenScorer(model, 1.0))
     assert "trains on padded rows, prompts repeated: log-probs of packed rows differ by" in caplog.text
     assert model.config._attn_implementation == "sdpa"

@@ -12,17 +12,17 @@ from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks
 from archer.errors import ModelError, RecipeError
 from archer.models.loading import load_model
-from archer.recipe.sections import Model, Recipe, Source, Update
-from archer.system import Work
-from archer.trainer import open_policy
+from archer.recipe.sections import DataSource, ModelSection, Recipe, UpdateSection
+from archer.system import PassWork
+from archer.trainer import open_trainer
 from archer.trainer.balance import rounds, shares
-from archer.trainer.batch import Group, Response, micro_batches, mini_batches
+from archer.trainer.batch import Group, TrainSample, micro_batches, mini_batches
 from archer.trainer.scoring import check_head
-from archer.trainer.torch_backend import OneProcess
-from archer.trainer.trainer import Learner, lr_factor
+from archer.trainer.torch_backend import TorchBackend
+from archer.trainer.trainer import Trainer, lr_factor
 
 GRPO = ALGORITHMS["grpo"]
-UPDATE = Update(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
+UPDATE = UpdateSection(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
 
 
 def groups(seed: int = 0) -> list[Group]:
@@ -34,17 +34,17 @@ def groups(seed: int = 0) -> list[Group]:
         tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
         prompt = tuple(range(40, 44 + index % 3))
         old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
-        made.append(Response(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+        made.append(TrainSample(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
     return [tuple(made[start : start + 3]) for start in range(0, 12, 3)]
 
 
-def policy_of(model: torch.nn.Module, update: Update) -> Learner:
+def policy_of(model: torch.nn.Module, update: UpdateSection) -> Trainer:
     """The policy in one process."""
-    return Learner(OneProcess(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
+    return Trainer(TorchBackend(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
 
 
-def trained(tiny: Path, name: str, update: Update, batch: list[Group]) -> tuple[dict, dict]:
-    model, _ = load_model(Model(str(tiny)))
+def trained(tiny: Path, name: str, update: UpdateSection, batch: list[Group]) -> tuple[dict, dict]:
+    model, _ = load_model(ModelSection(str(tiny)))
     # In float64: AdamW divides by the gradient's size, so float32's noise around zero gradients would be moved by lr.
     policy = policy_of(model.double(), update)
     if ALGORITHMS[name].objective.needs_reference:
@@ -75,7 +75,7 @@ def test_order_of_responses_in_a_mini_batch_changes_nothing(tiny: Path) -> None:
 
 def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None:
     batch = groups()
-    model, _ = load_model(Model(str(tiny)))
+    model, _ = load_model(ModelSection(str(tiny)))
     policy = policy_of(model, UPDATE)
     policy.keep_reference()
     before = [one.ref_logp_T.sum() for group in policy.add_reference(batch, GRPO) for one in group]
@@ -94,7 +94,7 @@ def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None
 
 def test_filtered_responses_do_not_train(tiny: Path) -> None:
     batch = groups()
-    without = [tuple(replace(one, used=index > 0) for index, one in enumerate(group)) for group in batch]
+    without = [tuple(replace(one, in_loss=index > 0) for index, one in enumerate(group)) for group in batch]
     other = [
         tuple(replace(one, advantage=9.0) if index == 0 else one for index, one in enumerate(group))
         for group in without
@@ -125,7 +125,7 @@ def test_shares_hold_every_response_once_and_balance_tokens() -> None:
 
 
 def test_every_rank_runs_as_many_micro_batches() -> None:
-    made = [Response((1,), (2,) * (length - 1), 0.0, torch.zeros(1), torch.zeros(1)) for length in [30, 8, 8, 8, 6]]
+    made = [TrainSample((1,), (2,) * (length - 1), 0.0, torch.zeros(1), torch.zeros(1)) for length in [30, 8, 8, 8, 6]]
     first, second = (rounds(made, 16, rank, 2, sharing=False) for rank in (0, 1))
     assert (first, second) == ([[0], []], [[4, 1], [2, 3]])
     assert rounds(made, 16, 0, 1, sharing=False) == [[4, 1], [2, 3], [0]]
@@ -137,7 +137,7 @@ def test_a_correction_weighs_the_advantage_of_each_token(tiny: Path) -> None:
     batch = groups()
     zero = [tuple(replace(one, correction_T=torch.zeros(len(one.tokens))) for one in group) for group in batch]
     one = [tuple(replace(one, correction_T=torch.ones(len(one.tokens))) for one in group) for group in batch]
-    before = dict(load_model(Model(str(tiny)))[0].double().state_dict())
+    before = dict(load_model(ModelSection(str(tiny)))[0].double().state_dict())
     still, _ = trained(tiny, "dapo", UPDATE, zero)
     same, _ = trained(tiny, "dapo", UPDATE, one)
     plain, _ = trained(tiny, "dapo", UPDATE, batch)
@@ -147,7 +147,7 @@ def test_a_correction_weighs_the_advantage_of_each_token(tiny: Path) -> None:
 
 
 def test_scores_are_the_policy_s_own_and_the_engine_s_are_kept(tiny: Path) -> None:
-    policy = policy_of(load_model(Model(str(tiny)))[0], UPDATE)
+    policy = policy_of(load_model(ModelSection(str(tiny)))[0], UPDATE)
     policy.keep_reference()
     batch = groups()
     scored, referred = policy.score(batch), policy.add_reference(batch, GRPO)
@@ -160,34 +160,34 @@ def test_scores_are_the_policy_s_own_and_the_engine_s_are_kept(tiny: Path) -> No
 
 
 def test_archer_asks_the_reference_about_knowledge_tokens_alone(tiny: Path) -> None:
-    policy = policy_of(load_model(Model(str(tiny)))[0], UPDATE)
+    policy = policy_of(load_model(ModelSection(str(tiny)))[0], UPDATE)
     policy.keep_reference()
-    batch, policy.tally["reference"] = groups(), Work()
+    batch, policy.tally["reference"] = groups(), PassWork()
     referred = policy.add_reference(batch, ALGORITHMS["archer"])
     asked = 0
     for one in (one for group in referred for one in group):
         high_T = one.entropy_T >= one.entropy_T.quantile(0.8)
-        assert torch.equal(one.anchored_T, ~high_T)
+        assert torch.equal(one.kl_mask_T, ~high_T)
         asked += int((~high_T).sum())
     assert policy.tally["reference"].rows == asked == 130
     everything = policy.add_reference(batch, ALGORITHMS["grpo"])
     for one, whole in zip(referred[3], everything[3], strict=True):
-        torch.testing.assert_close(one.ref_logp_T[one.anchored_T], whole.ref_logp_T[one.anchored_T])
-        assert torch.equal(one.ref_logp_T[~one.anchored_T], one.old_logp_T[~one.anchored_T])  # never asked for
+        torch.testing.assert_close(one.ref_logp_T[one.kl_mask_T], whole.ref_logp_T[one.kl_mask_T])
+        assert torch.equal(one.ref_logp_T[~one.kl_mask_T], one.old_logp_T[~one.kl_mask_T])  # never asked for
 
 
 @pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.objective.needs_reference])
 def test_what_has_no_signal_goes_through_no_forward_pass_and_still_counts(tiny: Path, name: str) -> None:
     batch = groups()
     batch[1] = tuple(replace(one, advantage=0.0) for one in batch[1])
-    policy = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+    policy = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
     policy.update(batch, ALGORITHMS[name])
     assert policy.tally["update"].rows == sum(len(one.tokens) for group in batch for one in group if one.advantage)
     # The same responses with an advantage too small to see, which are forwarded: only the normaliser is theirs.
     batch[1] = tuple(replace(one, advantage=1e-30) for one in batch[1])
-    forwarded = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+    forwarded = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
     forwarded.update(batch, ALGORITHMS[name])
-    for ours, theirs in zip(policy.mechanics.model.parameters(), forwarded.mechanics.model.parameters(), strict=True):
+    for ours, theirs in zip(policy.backend.model.parameters(), forwarded.backend.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
 
 
@@ -195,30 +195,30 @@ def test_a_mini_batch_without_signal_still_moves_by_momentum(tiny: Path) -> None
     silent = [tuple(replace(one, advantage=0.0) for one in group) for group in groups()]
     moved = []
     for advantage in (0.0, 1e-30):
-        policy = policy_of(load_model(Model(str(tiny)))[0].double(), UPDATE)
+        policy = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
         policy.update(groups(), ALGORITHMS["dapo"])
         policy.update([tuple(replace(one, advantage=advantage) for one in g) for g in silent], ALGORITHMS["dapo"])
         assert policy.optimizer_steps == 4
-        moved.append(dict(policy.mechanics.model.state_dict()))
+        moved.append(dict(policy.backend.model.state_dict()))
     for key in moved[0]:
         torch.testing.assert_close(moved[0][key], moved[1][key], atol=1e-9, rtol=0)
 
 
 def test_several_ranks_need_deepspeed(tiny: Path) -> None:
-    recipe = Recipe("r", 2, (Source("lab-arithmetic"),), {"dapo": {}}, Model(str(tiny)))
+    recipe = Recipe("r", 2, (DataSource("lab-arithmetic"),), {"dapo": {}}, ModelSection(str(tiny)))
     with pytest.raises(RecipeError, match="2 ranks were started; set update.deepspeed"):
-        open_policy(recipe, load_model(recipe.model)[0], Ranks(0, 2))
+        open_trainer(recipe, load_model(recipe.model)[0], Ranks(0, 2))
 
 
 def test_learning_rate_by_hand() -> None:
-    update = Update(warmup=4, schedule="linear")
+    update = UpdateSection(warmup=4, schedule="linear")
     assert [lr_factor(update, step, 14) for step in (0, 3, 4, 9, 14, 20)] == [0.25, 1.0, 1.0, 0.5, 0.0, 0.0]
     assert lr_factor(replace(update, schedule="cosine"), 9, 14) == pytest.approx(0.5)
     assert lr_factor(replace(update, schedule="constant"), 400, 14) == 1.0
 
 
 def test_a_model_whose_logits_are_scaled_is_refused(tiny: Path) -> None:
-    model, _ = load_model(Model(str(tiny)))
+    model, _ = load_model(ModelSection(str(tiny)))
     check_head(model)
     model.lm_head.register_forward_hook(lambda module, inputs, output: output / 2)
     with pytest.raises(ModelError, match="not a plain linear map"):

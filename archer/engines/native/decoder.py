@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from archer.engines.decode_buffer import Ended, Row, new_board
+from archer.engines.decode_buffer import FinishedRow, SampleRow, new_buffer
 from archer.engines.native.forward import Forward
 from archer.engines.native.graphs import Capture, Graphs, Step
 from archer.engines.native.slots import Slots
 from archer.engines.sampling import draw, uniforms
 from archer.models.heads import logits
-from archer.system import Tally
+from archer.system import WorkCounter
 from archer.types import Sampling, Stop
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
@@ -27,7 +27,7 @@ STALL = 16  # rows wait until this share (1 / STALL) of the places is free: a pr
 
 
 @dataclass(frozen=True)
-class Means:
+class DecodeContext:
     """What a decoder works with: the weights as they are now, and how ended rows become text.
 
     ``look`` is the number of steps from one look for ended rows to the next; on a GPU a look waits for it.
@@ -38,8 +38,8 @@ class Means:
     head_VH: Tensor
     layers: int
     stops: tuple[int, ...]
-    text: Callable[[Row, Sequence[int]], str]
-    tally: Tally
+    text: Callable[[SampleRow, Sequence[int]], str]
+    tally: WorkCounter
     look: int
     capture: Capture | None = None
 
@@ -47,13 +47,13 @@ class Means:
 class Decoder:
     """At most ``capacity`` rows at once, of at most ``width`` positions."""
 
-    def __init__(self, means: Means, sampling: Sampling, capacity: int, width: int) -> None:
+    def __init__(self, means: DecodeContext, sampling: Sampling, capacity: int, width: int) -> None:
         self.means, self.sampling, self.capacity = means, sampling, capacity
         device = means.head_VH.device
         self.slots = Slots(means.layers, capacity, width, device)
-        self.board = new_board(capacity, sampling.max_tokens, device)
+        self.board = new_buffer(capacity, sampling.max_tokens, device)
         self.stop_E = torch.tensor(means.stops, device=device)
-        self.waiting: deque[Row] = deque()
+        self.waiting: deque[SampleRow] = deque()
         self._prepare()
 
     def _prepare(self) -> None:
@@ -72,13 +72,13 @@ class Decoder:
         """Whether there is a place that nobody waits for."""
         return not self.waiting and self.slots.active < self.capacity
 
-    def extend(self, rows: Sequence[Row]) -> None:
+    def extend(self, rows: Sequence[SampleRow]) -> None:
         """Let further rows wait."""
         self.waiting.extend(rows)
         if self.slots.widen(width(rows, self.sampling)):
             self._prepare()
 
-    def go_on(self, each: Callable[[Ended], None]) -> None:
+    def go_on(self, each: Callable[[FinishedRow], None]) -> None:
         """Admit rows or decode; tell ``each`` of the rows that ended with it."""
         if self._admits():
             self._admit()
@@ -111,9 +111,9 @@ class Decoder:
         size, longest = token_PT.shape
         self.means.tally["prefill"].add(size * longest, size * longest * (longest + 1) // 2, size)
 
-    def _next(self) -> tuple[list[Row], dict[tuple[int, ...], int]]:
+    def _next(self) -> tuple[list[SampleRow], dict[tuple[int, ...], int]]:
         """Take the rows that are admitted together from those waiting; number their prompts."""
-        taken: list[Row] = []
+        taken: list[SampleRow] = []
         prompts: dict[tuple[int, ...], int] = {}
         longest = 0
         while self.waiting and self.slots.active + len(taken) < self.capacity:
@@ -145,7 +145,7 @@ class Decoder:
         uniform_S = self.board.uniform_SN[rows].gather(1, self.board.count_S[rows, None])[:, 0]
         self.board.record(rows, draw(logits_SV, uniform_S, self.sampling), self.stop_E)
 
-    def _retire(self, each: Callable[[Ended], None]) -> None:
+    def _retire(self, each: Callable[[FinishedRow], None]) -> None:
         """Take finished rows out, telling ``each`` of them."""
         over: list[int] = self.board.done_S[: self.slots.active].nonzero()[:, 0].tolist()
         if not over:
@@ -155,10 +155,10 @@ class Decoder:
             stop: Stop = "end" if tokens[-1] in self.means.stops else "length"
             asked = self.board.rows[row]
             text = self.means.text(asked, tokens[:-1] if stop == "end" else tokens)
-            each(Ended(asked, columns, text, stop))
+            each(FinishedRow(asked, columns, text, stop))
         self.slots.drop(*self.board.drop(over))
 
 
-def width(rows: Sequence[Row], sampling: Sampling) -> int:
+def width(rows: Sequence[SampleRow], sampling: Sampling) -> int:
     """Return the positions that the longest of ``rows`` may come to, 0 for none."""
     return max((len(row.prompt) + sampling.max_tokens for row in rows), default=0)

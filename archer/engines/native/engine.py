@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
-from archer.engines.decode_buffer import Ended, Row
-from archer.engines.native.decoder import Decoder, Means, width
+from archer.engines.base import MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more
+from archer.engines.decode_buffer import FinishedRow, SampleRow
+from archer.engines.native.decoder import DecodeContext, Decoder, width
 from archer.engines.native.forward import misfit, open_forward
 from archer.engines.native.graphs import cuda_capture
 from archer.engines.native.weights import unfit
-from archer.engines.requests import collected, end_ids, rows_of, text_of
+from archer.engines.requests import collect_rollouts, end_ids, rows_of, text_of
 from archer.errors import ModelError
-from archer.models.prompts import Encoder
-from archer.system import Tally
-from archer.types import Ask, Json, Problem, Rollout, Sampling
+from archer.models.prompts import PromptEncoder
+from archer.system import WorkCounter
+from archer.types import Json, Problem, Request, Rollout, Sampling
 
 LOOK = 8  # decode steps on a GPU from one look for ended rows to the next; at most so many are in vain for a row
 logger = logging.getLogger(__name__)
 
 
-class Native:
+class NativeEngine:
     """Samples from ``model`` as it is now: of a ``shared`` one the policy trains the same module, nothing is copied.
 
     ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
@@ -35,7 +35,7 @@ class Native:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, slots: int,
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, slots: int,
         autocast: torch.dtype | None = None, context: int | None = None, files: Mapping[str, str] | None = None,
         shared: bool = True,
     ) -> None:  # fmt: skip
@@ -50,7 +50,7 @@ class Native:
         self.context, self.files = context_of(model.config, context), dict(files or {})
         self.shared, self.version = shared, 0
         self.stops = tuple(end_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
-        self.tally = Tally()  # "prefill" and "decode"
+        self.tally = WorkCounter()  # "prefill" and "decode"
         self.look = LOOK if model.device.type == "cuda" else 1
         self.why_modules: str | None = None  # known once it was looked for: "" where the lean forward fits
 
@@ -71,28 +71,32 @@ class Native:
 
     def describe(self) -> Mapping[str, Json]:
         """Return the name, the arithmetic of the forward passes, and the digests of the model's files."""
-        return described(self.autocast is not None, self.files)
+        return engine_description(self.autocast is not None, self.files)
 
     def prompt(self, problem: Problem) -> Json:
         """Return the prompt's token ids."""
         return list(self.prompts.encode(problem))
 
     def generate(
-        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
     ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        return collected(self.version, finished, lambda keep: self._run(asks, sampling, keep, more))
+        return collect_rollouts(self.version, finished, lambda keep: self._run(asks, sampling, keep, more))
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
-        """Draw every sample; see :class:`archer.engines.base.Respondent`."""
-        self._run(asks, sampling, lambda ended: answered(ended.answer()))
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+        """Draw every sample; see :class:`archer.engines.base.Generator`."""
+        self._run(asks, sampling, lambda ended: answered(ended.completion()))
 
     def close(self) -> None:
         """Nothing was started."""
 
     @torch.inference_mode()
     def _run(
-        self, asks: Sequence[Ask], sampling: Sampling, each: Callable[[Ended], None], more: More = no_more
+        self,
+        asks: Sequence[Request],
+        sampling: Sampling,
+        each: Callable[[FinishedRow], None],
+        more: MoreRequests = no_more,
     ) -> None:
         """Sample every row, telling ``each`` of it as it ends."""
         rows = self._rows(asks, sampling, 0)
@@ -109,14 +113,14 @@ class Native:
                 decoder.extend(rows)
                 taken += len(rows)
 
-    def _rows(self, asks: Sequence[Ask], sampling: Sampling, first: int) -> list[Row]:
+    def _rows(self, asks: Sequence[Request], sampling: Sampling, first: int) -> list[SampleRow]:
         return rows_of(asks, self.prompts, sampling, self.context, first)
 
-    def _means(self) -> Means:
+    def _means(self) -> DecodeContext:
         """Return what one call decodes with, the weights as they are now."""
         lean, on_gpu = self._lean(), self.model.device.type == "cuda"
         head_VH: Tensor = self.model.get_output_embeddings().weight
-        return Means(
+        return DecodeContext(
             forward=open_forward(self.model, self.autocast, lean),
             head_VH=head_VH.to(self.autocast or head_VH.dtype),  # as the policy's head takes it
             layers=self.model.config.num_hidden_layers,
@@ -136,7 +140,7 @@ class Native:
         return not (self.why_modules or unfit(self.model))
 
 
-def described(bf16: bool, files: Mapping[str, str], name: str = "native") -> dict[str, Json]:
+def engine_description(bf16: bool, files: Mapping[str, str], name: str = "native") -> dict[str, Json]:
     """Return what an engine's ``describe`` returns, for readers of stored samples that load no model."""
     return {"name": name, "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
 

@@ -12,23 +12,23 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from archer.distributed import Ranks
-from archer.engines.native import context_of, described
+from archer.engines.native import context_of, engine_description
 from archer.engines.requests import end_ids
-from archer.engines.vllm.backend import Host
+from archer.engines.vllm.backend import VllmBackend
 from archer.engines.vllm.checks import SHAPE, installed_vllm, vocabulary_digest
-from archer.engines.vllm.child import Child, clean
+from archer.engines.vllm.child import ChildBackend, clean
 from archer.engines.vllm.command import environment, on_cpu, options, serve_command
-from archer.engines.vllm.control import Expected, Server, greet
-from archer.engines.vllm.engine import Vllm
-from archer.engines.vllm.fleet import Fleet
-from archer.engines.vllm.servers import Servers, choose, refuse_unable
+from archer.engines.vllm.control import ExpectedServer, ServerControl, greet
+from archer.engines.vllm.engine import VllmEngine
+from archer.engines.vllm.fleet import ServerFleet
+from archer.engines.vllm.servers import ServersBackend, choose, refuse_unable
 from archer.errors import RecipeError
 from archer.models.loading import files_digests, folder_of, load_config, weights_digest
-from archer.models.prompts import Prompts
-from archer.recipe.sections import Model, Recipe
+from archer.models.prompts import PromptRenderer
+from archer.recipe.sections import ModelSection, Recipe
 
 
-def open_vllm(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> Vllm:
+def open_vllm(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> VllmEngine:
     """Return the recipe's vLLM engine, started or found, with the weights of ``model.path``.
 
     Raises MissingError without vLLM, UserError for servers of another version, model or vocabulary, EngineError for
@@ -36,12 +36,12 @@ def open_vllm(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) 
     """
     host = open_servers(recipe, tokenizer, ranks) if recipe.vllm.servers else open_child(recipe, ranks)
     context = context_of(load_config(recipe.model), recipe.model.context)
-    description = described(recipe.update.bf16, files_digests(recipe.model), "vllm")
-    prompts = Prompts(tokenizer, recipe.model.template)
-    return Vllm(host, tokenizer, prompts, end_tokens(recipe.model, tokenizer), context, description)
+    description = engine_description(recipe.update.bf16, files_digests(recipe.model), "vllm")
+    prompts = PromptRenderer(tokenizer, recipe.model.template)
+    return VllmEngine(host, tokenizer, prompts, end_tokens(recipe.model, tokenizer), context, description)
 
 
-def open_child(recipe: Recipe, ranks: Ranks) -> Host:
+def open_child(recipe: Recipe, ranks: Ranks) -> VllmBackend:
     """Start an engine for this rank."""
     if recipe.vllm.sync == "nccl":
         raise RecipeError("rollout.vllm.sync: nccl: needs `servers` on other GPUs; leave it out for an engine here")
@@ -54,26 +54,26 @@ def open_child(recipe: Recipe, ranks: Ranks) -> Host:
     more = environment(recipe, "reload" if reload else "ipc")
     env = clean(os.environ, ranks.local, torch.get_num_threads(), more)
     name = f"vLLM engine of rank {ranks.rank}"
-    return Child(name, recipe.rollout.slots, recipe.vllm.seconds, env, opening)
+    return ChildBackend(name, recipe.rollout.slots, recipe.vllm.seconds, env, opening)
 
 
-def open_servers(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> Host:
+def open_servers(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> VllmBackend:
     """Find the recipe's servers, and refuse what is not as it must be."""
     config, plan = load_config(recipe.model), recipe.vllm
     text = config.get_text_config()
     gpus = [uuid for rank in ranks.gather("GPUs", own_gpu()) for uuid in rank]
     cpu = None if gpus else on_cpu(recipe, machine_memory())
     likely = serve_command(recipe, "nccl" if gpus else "reload", cpu=cpu)
-    expected = Expected(
+    expected = ExpectedServer(
         {name: getattr(text, name, None) for name in SHAPE}, vocabulary_digest(tokenizer),
         "bfloat16" if recipe.update.bf16 else "float32", context_of(config, recipe.model.context), str(likely),
     )  # fmt: skip
-    fleet = Fleet([Server(address(url), plan.seconds) for url in plan.servers])
+    fleet = ServerFleet([ServerControl(address(url), plan.seconds) for url in plan.servers])
     fleet.each(lambda server: greet(server, expected))
     sync = choose(plan.sync, fleet.servers, gpus)
     refuse_unable(sync, fleet.servers, str(serve_command(recipe, sync)))
     room = max(1, recipe.rollout.slots // ranks.world)
-    return Servers(fleet, ranks, room, plan.seconds, sync, lambda: weights_digest(recipe.model))
+    return ServersBackend(fleet, ranks, room, plan.seconds, sync, lambda: weights_digest(recipe.model))
 
 
 def machine_memory() -> int:
@@ -96,7 +96,7 @@ def address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def end_tokens(model: Model, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_tokens(model: ModelSection, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the ids that end a response, without loading the model. Raises ModelError."""
     config = load_config(model)
     try:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from archer.engines.base import More, Weights, no_more, sample_seed
-from archer.engines.decode_buffer import Row
-from archer.types import Ask, Json, Sampling
+from archer.engines.base import MoreRequests, Weights, no_more, sample_seed
+from archer.engines.decode_buffer import SampleRow
+from archer.types import Json, Request, Sampling
 
 
 @dataclass(frozen=True)
-class Wish:
+class VllmSampling:
     """How rows are drawn: ``stops`` end a response, ``logps`` says whether log-probs are wanted."""
 
     sampling: Sampling
@@ -33,7 +33,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class VllmOutput:
     """One response as vLLM gave it: the row's place, the tokens with their end token, log-probs where wanted."""
 
     place: int
@@ -41,13 +41,15 @@ class Drawn:
     logps: tuple[float, ...]
 
 
-class Queue:
+class RequestQueue:
     """The rows of one call, in the order asked; further ones come from ``more`` while room is free."""
 
-    def __init__(self, asks: Sequence[Ask], rows: Callable[[Sequence[Ask], int], list[Row]], more: More) -> None:
+    def __init__(
+        self, asks: Sequence[Request], rows: Callable[[Sequence[Request], int], list[SampleRow]], more: MoreRequests
+    ) -> None:
         self._rows, self._more = rows, more
         self.waiting = deque(rows(asks, 0))
-        self.rows: list[Row] = list(self.waiting)
+        self.rows: list[SampleRow] = list(self.waiting)
         self.done = 0
 
     @property
@@ -55,7 +57,7 @@ class Queue:
         """Whether more rows may come when none waits."""
         return self._more is not no_more and not self.waiting
 
-    def take(self, free: int, idle: bool) -> list[Row]:
+    def take(self, free: int, idle: bool) -> list[SampleRow]:
         """Return rows for ``free`` places; ``idle`` says that nothing is under way: nothing returned is the end."""
         if not self.waiting and free > 0:
             new = self._rows(self._more(idle), len(self.rows))
@@ -73,15 +75,15 @@ def say(text: str) -> None:
     print(f"archer: {text}", file=sys.stderr, flush=True)
 
 
-def seed_of(row: Row) -> int:
+def seed_of(row: SampleRow) -> int:
     """Return the seed that vLLM draws a row with."""
     return sample_seed(row.seed, row.problem.id, row.sample)
 
 
-class Host(Protocol):
+class VllmBackend(Protocol):
     """Draws rows with weights that move. Every call ends, or raises EngineError, within the recipe's deadline."""
 
-    def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
+    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
         """Draw every row of ``queue``, telling ``drawn`` of each as it ends."""
         ...
 

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from archer.engines.decode_buffer import Row
-from archer.engines.vllm.backend import Drawn, Queue, Wish, seed_of
-from archer.engines.vllm.control import CONNECT_SECONDS, Server, drawn_tokens, headers
+from archer.engines.decode_buffer import SampleRow
+from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, seed_of
+from archer.engines.vllm.control import CONNECT_SECONDS, ServerControl, drawn_tokens, headers
 from archer.errors import EngineError
 
 GENERATE = "/inference/v1/generate"
@@ -28,56 +28,56 @@ PROBES = 0.5  # seconds between two looks whether a server is back
 TRIES = 5  # of one request that a server answers with a failure of its own
 
 
-class Lost(Exception):
+class ServerLost(Exception):
     """A request got no answer; says why."""
 
 
 @dataclass(frozen=True)
-class Position:
+class TokenLogprob:
     """The log-prob of one token."""
 
     logprob: float
 
 
 @dataclass(frozen=True)
-class Said:
+class TokenLogprobs:
     """Log-probs by position."""
 
-    content: tuple[Position, ...] | None = None
+    content: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Span:
+class VersionSpan:
     """Which weights drew a stretch of tokens."""
 
     version: str = ""
 
 
 @dataclass(frozen=True)
-class Choice:
+class GeneratedChoice:
     """A response."""
 
     finish_reason: str | None
     token_ids: tuple[int, ...]
-    logprobs: Said | None = None
-    weight_versions: tuple[Span, ...] | None = None
+    logprobs: TokenLogprobs | None = None
+    weight_versions: tuple[VersionSpan, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Reply:
+class GenerateReply:
     """What :data:`GENERATE` answers."""
 
-    choices: tuple[Choice, ...]
+    choices: tuple[GeneratedChoice, ...]
 
 
-REPLY = TypeAdapter(Reply)
+REPLY = TypeAdapter(GenerateReply)
 
 
 @dataclass
-class Berth:
+class ServerSlots:
     """One server while a call lasts. ``heard`` is when it last drew a token, ``down`` since when it is away."""
 
-    server: Server
+    server: ServerControl
     room: int
     active: int = 0
     tokens: float = -1.0
@@ -88,17 +88,17 @@ class Berth:
     look: asyncio.Task[None] | None = None
 
 
-class Spread:
+class ServerPool:
     """One call. ``room`` bounds the requests under way at each server, ``label`` names the weights they must have."""
 
-    def __init__(self, servers: list[Server], room: int, seconds: float, label: str) -> None:
-        self.berths = [Berth(server, room) for server in servers]
+    def __init__(self, servers: list[ServerControl], room: int, seconds: float, label: str) -> None:
+        self.berths = [ServerSlots(server, room) for server in servers]
         self.seconds, self.label = seconds, label
-        self.again: deque[Row] = deque()
+        self.again: deque[SampleRow] = deque()
         self.tries: dict[int, int] = {}
-        self.tasks: dict[asyncio.Task[Drawn], tuple[Berth, Row]] = {}
+        self.tasks: dict[asyncio.Task[VllmOutput], tuple[ServerSlots, SampleRow]] = {}
 
-    async def run(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
+    async def run(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
         """Draw every row of the queue. Raises EngineError."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(None, connect=min(CONNECT_SECONDS, self.seconds))
@@ -111,14 +111,14 @@ class Spread:
                 for task in [*self.tasks, *(one.look for one in self.berths if one.look)]:
                     task.cancel()
 
-    async def _wait(self) -> set[asyncio.Task[Drawn]]:
+    async def _wait(self) -> set[asyncio.Task[VllmOutput]]:
         """Return the requests that ended, after a tick at most."""
         if not self.tasks:
             await asyncio.sleep(TICK)
             return set()
         return (await asyncio.wait(self.tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED))[0]
 
-    def _fill(self, client: httpx.AsyncClient, queue: Queue, wish: Wish) -> bool:
+    def _fill(self, client: httpx.AsyncClient, queue: RequestQueue, wish: VllmSampling) -> bool:
         """Send rows to servers that have room; say whether anything is left to wait for."""
         up = [one for one in self.berths if one.down is None]
         free = sum(one.room - one.active for one in up)
@@ -134,7 +134,7 @@ class Spread:
             self.tasks[asyncio.create_task(self._draw(client, berth.server, row, wish))] = berth, row
         return bool(self.tasks or self.again or queue.waiting)
 
-    def _settle(self, done: set[asyncio.Task[Drawn]], drawn: Callable[[Drawn], None]) -> None:
+    def _settle(self, done: set[asyncio.Task[VllmOutput]], drawn: Callable[[VllmOutput], None]) -> None:
         """Take what was answered, and make again what was lost."""
         started = time.monotonic()
         for task in sorted(done, key=lambda task: self.tasks[task][1].place):
@@ -143,11 +143,11 @@ class Spread:
             try:
                 drawn(task.result())
                 berth.heard = started
-            except Lost as error:
+            except ServerLost as error:
                 self._lose(berth, row, str(error))
         self._excuse(started)
 
-    def _lose(self, berth: Berth, row: Row, why: str) -> None:
+    def _lose(self, berth: ServerSlots, row: SampleRow, why: str) -> None:
         self.again.append(row)
         self.tries[row.place] = self.tries.get(row.place, 0) + why.startswith("status")
         if self.tries[row.place] >= TRIES:
@@ -162,7 +162,7 @@ class Spread:
             berth.heard += spent
             berth.down = berth.down and berth.down + spent
 
-    def _look(self, client: httpx.AsyncClient, queue: Queue) -> None:
+    def _look(self, client: httpx.AsyncClient, queue: RequestQueue) -> None:
         """Look at the clock, and now and then at what servers say. Raises EngineError past the deadline."""
         now = time.monotonic()
         for berth in self.berths:
@@ -182,7 +182,7 @@ class Spread:
                     f"s; {queue.progress()}"
                 )
 
-    async def _ask(self, client: httpx.AsyncClient, berth: Berth) -> None:
+    async def _ask(self, client: httpx.AsyncClient, berth: ServerSlots) -> None:
         """Ask a server for its count of tokens, or whether it is back, and with which weights."""
         try:
             limit = max(1.0, self.seconds / 4)
@@ -201,36 +201,40 @@ class Spread:
         except (httpx.HTTPError, ValueError):
             return
 
-    async def _draw(self, client: httpx.AsyncClient, server: Server, row: Row, wish: Wish) -> Drawn:
+    async def _draw(
+        self, client: httpx.AsyncClient, server: ServerControl, row: SampleRow, wish: VllmSampling
+    ) -> VllmOutput:
         """Request one row. Raises Lost where the server did not answer, EngineError for no such answer."""
         body = {"token_ids": list(row.prompt), "sampling_params": wish.parameters(seed_of(row)), "stream": False}
         try:
             reply = await client.post(f"{server.url}{GENERATE}", json=body)
         except httpx.HTTPError as error:
-            raise Lost(f"{type(error).__name__}: {error}") from error
+            raise ServerLost(f"{type(error).__name__}: {error}") from error
         if reply.status_code >= 500:
-            raise Lost(f"status {reply.status_code}: {reply.text[:200]}")
+            raise ServerLost(f"status {reply.status_code}: {reply.text[:200]}")
         where = f"{server.url}: POST {GENERATE}: problem {row.problem.id}, sample {row.sample}"
         if reply.status_code != 200:
             raise EngineError(f"{where}: status {reply.status_code}: {reply.text[:300]}")
         return self._read(where, server, row, wish, reply)
 
-    def _read(self, where: str, server: Server, row: Row, wish: Wish, reply: httpx.Response) -> Drawn:
+    def _read(
+        self, where: str, server: ServerControl, row: SampleRow, wish: VllmSampling, reply: httpx.Response
+    ) -> VllmOutput:
         try:
             choice = REPLY.validate_python(reply.json()).choices[0]
         except (ValidationError, ValueError, LookupError) as error:
             raise EngineError(f"{where}: the reply is not tokens: {str(error)[:200]}") from error
         if choice.finish_reason not in ("stop", "length") or not choice.token_ids:
-            raise Lost(f"ended with {choice.finish_reason!r} and {len(choice.token_ids)} tokens")
+            raise ServerLost(f"ended with {choice.finish_reason!r} and {len(choice.token_ids)} tokens")
         content = choice.logprobs.content if choice.logprobs else None
         logps = tuple(one.logprob for one in content or ())
         if wish.logps and len(logps) != len(choice.token_ids):
             raise EngineError(f"{where}: {len(logps)} log-probs for {len(choice.token_ids)} tokens")
         for span in choice.weight_versions or ():
             self._check(server, span.version)
-        return Drawn(row.place, choice.token_ids, logps)
+        return VllmOutput(row.place, choice.token_ids, logps)
 
-    def _check(self, server: Server, label: Any) -> None:
+    def _check(self, server: ServerControl, label: Any) -> None:
         if self.label and label != self.label:
             raise EngineError(
                 f"{server.url}: has the weights {label!r}, not {self.label!r}: it was started again, or another run "

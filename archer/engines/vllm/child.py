@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import Drawn, Queue, Wish, say, seed_of
+from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, say, seed_of
 from archer.engines.vllm.weights import label_of, written
 from archer.errors import EngineError
 from archer.types import Json
@@ -35,8 +35,8 @@ RUN = (  # of torchrun and its kin: which process of the run this is
 )  # fmt: skip
 
 
-class Child:
-    """A :class:`~archer.engines.vllm.backend.Host`; ``name`` is what errors call it, ``slots`` bounds its rows."""
+class ChildBackend:
+    """A vLLM engine in a child process; ``name`` is what errors call it, ``slots`` bounds its rows."""
 
     def __init__(
         self, name: str, slots: int, seconds: float, environment: Mapping[str, str], opening: Mapping[str, Json]
@@ -70,7 +70,7 @@ class Child:
         from archer.engines.vllm.trainer import by_ipc
 
         # Each rank makes the calls to its own engine.
-        return by_ipc(Calls(self), str(self.about["dtype"]), rank=0, seconds=self.seconds)
+        return by_ipc(ChildTransferCalls(self), str(self.about["dtype"]), rank=0, seconds=self.seconds)
 
     def says(self) -> str:
         """Return what it is, in a line."""
@@ -78,8 +78,8 @@ class Child:
         rest = "sleeps during updates" if self.about["sleeps"] else "keeps its memory during updates"
         return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
 
-    def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
-        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.backend.Host`."""
+    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
+        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.backend.VllmBackend`."""
         self.call("begin", parameters=wish.parameters(0))
         rows = queue.take(self.slots, True)
         active = 0
@@ -174,10 +174,10 @@ class Child:
         return f"{self.name}: {call}: {why} ({told}). The end of its log, {self.log}:{tail}"
 
 
-class Calls:
+class ChildTransferCalls:
     """The four calls of vLLM's weight transfer, to a child."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: ChildBackend) -> None:
         self.child, self.name, self.at, self.label = child, child.name, "", ""
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:

@@ -16,13 +16,13 @@ from archer.recipe.sections import Recipe
 from archer.types import Json
 
 Sync = Literal["nccl", "ipc", "reload"]
-EXTENSION = "archer.engines.vllm.extension.Extension"
+EXTENSION = "archer.engines.vllm.extension.WorkerExtension"
 PREFILL_TOKENS = 8192  # that a step may take in
 BLOCK = 128  # tokens of a page of the key-value cache, as the CPU build has them; a GPU's are smaller
 
 
 @dataclass(frozen=True)
-class Command:
+class ServeCommand:
     """A command line and what its environment must have."""
 
     environment: Mapping[str, str]
@@ -72,7 +72,7 @@ def per_token(config: PretrainedConfig) -> int:
 
 def serve_command(
     recipe: Recipe, sync: Sync, port: int = 8000, gpus: int = 1, cpu: Mapping[str, Json] | None = None
-) -> Command:
+) -> ServeCommand:
     """Return the `vllm serve` that :mod:`archer.engines.vllm.servers` expects, on ``gpus`` GPUs.
 
     ``sync`` is how it is to get new weights; ``cpu`` are the options of :func:`on_cpu` for a server without a GPU.
@@ -90,7 +90,7 @@ def serve_command(
         words.append(f"--{'no-' if value is False else ''}{name.replace('_', '-')}")
         if not isinstance(value, bool):
             words.append(json.dumps(value) if isinstance(value, dict) else str(value))
-    return Command(environment(recipe, sync), tuple(words))
+    return ServeCommand(environment(recipe, sync), tuple(words))
 
 
 def environment(recipe: Recipe, sync: Sync) -> dict[str, str]:

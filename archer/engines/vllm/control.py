@@ -27,7 +27,7 @@ def headers() -> dict[str, str]:
 
 
 @dataclass
-class Server:
+class ServerControl:
     """``url`` is without a path; ``seconds`` bounds a call. ``at`` is the call under way, ``world`` its processes."""
 
     url: str
@@ -74,7 +74,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedServer:
     """What a server must be: ``shape`` of the model (:data:`SHAPE`), and the command that starts one that is so."""
 
     shape: dict[str, Json]
@@ -84,7 +84,7 @@ class Expected:
     command: str
 
 
-def greet(server: Server, expected: Expected) -> None:
+def greet(server: ServerControl, expected: ExpectedServer) -> None:
     """Ask a server what it is, and refuse one that is not as expected.
 
     Raises EngineError for one that does not answer, UserError for another version or other options, ModelError for
@@ -110,7 +110,7 @@ def greet(server: Server, expected: Expected) -> None:
     compare(server, expected)
 
 
-def compare(server: Server, expected: Expected) -> None:
+def compare(server: ServerControl, expected: ExpectedServer) -> None:
     """Raise ModelError or UserError where a server is not what is expected."""
     about = server.about
     own = {name: value for name, value in about["shape"].items() if expected.shape.get(name) != value}

@@ -1,7 +1,7 @@
 """The vLLM engine: prompts as token ids in, sampled tokens with their log-probs out, the same shape as the native one.
 
 Log-probs are of softmax(logits / temperature), as vLLM samples; entropies it does not tell. Every sample has a seed of
-its own. Who draws is a :class:`~archer.engines.vllm.backend.Host`.
+its own. Who draws is a :class:`~archer.engines.vllm.backend.VllmBackend`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.base import Answered, Finished, More, Weights, ignore, no_more
-from archer.engines.decode_buffer import Ended, Row
-from archer.engines.requests import collected, rows_of, text_of
-from archer.engines.vllm.backend import Drawn, Host, Queue, Wish
-from archer.models.prompts import Encoder
-from archer.types import Ask, Json, Problem, Rollout, Sampling
+from archer.engines.base import MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more
+from archer.engines.decode_buffer import FinishedRow, SampleRow
+from archer.engines.requests import collect_rollouts, rows_of, text_of
+from archer.engines.vllm.backend import RequestQueue, VllmBackend, VllmOutput, VllmSampling
+from archer.models.prompts import PromptEncoder
+from archer.types import Json, Problem, Request, Rollout, Sampling
 
 
-class Vllm:
+class VllmEngine:
     """``stops`` are the ids that end a response; ``context`` bounds prompt and response together."""
 
     def __init__(
-        self, host: Host, tokenizer: PreTrainedTokenizerBase, prompts: Encoder, stops: Sequence[int],
+        self, host: VllmBackend, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, stops: Sequence[int],
         context: int | None, description: Mapping[str, Json],
     ) -> None:  # fmt: skip
         self.host, self.tokenizer, self.prompts = host, tokenizer, prompts
@@ -48,34 +48,38 @@ class Vllm:
         return list(self.prompts.encode(problem))
 
     def generate(
-        self, asks: Sequence[Ask], sampling: Sampling, finished: Finished = ignore, more: More = no_more
+        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
     ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        wish = Wish(sampling, self.stops, logps=True)
-        rollouts = collected(self.version, finished, lambda keep: self._run(asks, wish, keep, more))
+        wish = VllmSampling(sampling, self.stops, logps=True)
+        rollouts = collect_rollouts(self.version, finished, lambda keep: self._run(asks, wish, keep, more))
         self.host.rest()
         return rollouts
 
-    def answer(self, asks: Sequence[Ask], sampling: Sampling, answered: Answered) -> None:
-        """Draw every sample; see :class:`archer.engines.base.Respondent`."""
-        self._run(asks, Wish(sampling, self.stops, logps=False), lambda ended: answered(ended.answer()), no_more)
+    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+        """Draw every sample; see :class:`archer.engines.base.Generator`."""
+        self._run(
+            asks, VllmSampling(sampling, self.stops, logps=False), lambda ended: answered(ended.completion()), no_more
+        )
 
-    def _run(self, asks: Sequence[Ask], wish: Wish, each: Callable[[Ended], None], more: More) -> None:
-        def rows(asks: Sequence[Ask], first: int) -> list[Row]:
+    def _run(
+        self, asks: Sequence[Request], wish: VllmSampling, each: Callable[[FinishedRow], None], more: MoreRequests
+    ) -> None:
+        def rows(asks: Sequence[Request], first: int) -> list[SampleRow]:
             return rows_of(asks, self.prompts, wish.sampling, self.context, first)
 
-        queue = Queue(asks, rows, more)
+        queue = RequestQueue(asks, rows, more)
 
-        def keep(drawn: Drawn) -> None:
+        def keep(drawn: VllmOutput) -> None:
             queue.done += 1
             each(self._ended(queue, drawn))
 
         if queue.rows:
             self.host.draw(queue, wish, keep)
 
-    def _ended(self, queue: Queue, drawn: Drawn) -> Ended:
+    def _ended(self, queue: RequestQueue, drawn: VllmOutput) -> FinishedRow:
         row, tokens = queue.rows[drawn.place], drawn.tokens
         ended = tokens[-1] in self.stops
         text = text_of(self.tokenizer, row.prompt, tokens[:-1] if ended else tokens)
         columns = torch.tensor(tokens), torch.tensor(drawn.logps), torch.tensor([])
-        return Ended(row, columns, text, "end" if ended else "length")
+        return FinishedRow(row, columns, text, "end" if ended else "length")

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from archer.engines.vllm.checks import SHAPE, vocabulary_digest
 from archer.models.loading import digest_of, load_tokenizer, on_disk
-from archer.recipe.sections import Model
+from archer.recipe.sections import ModelSection
 from archer.types import Json
 
 NAME = f"{__name__}.Extension"
 
 
-class Extension:
+class WorkerExtension:
     """Mixed into vLLM's worker (``--worker-extension-cls``); every method is one of its remote calls."""
 
     vllm_config: Any
@@ -63,9 +63,9 @@ class Extension:
         self.reload_weights(weights_iterator=read_all(files))  # type: ignore[attr-defined]
         repack(self.model_runner.get_model())
 
-    def _archer_model(self) -> Model:
+    def _archer_model(self) -> ModelSection:
         config = self.vllm_config.model_config
-        return Model(str(config.model), config.revision)
+        return ModelSection(str(config.model), config.revision)
 
 
 def read_all(files: list[Path]) -> Iterator[tuple[str, Tensor]]:

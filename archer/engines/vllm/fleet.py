@@ -11,19 +11,19 @@ from itertools import accumulate
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from archer.engines.vllm.control import Server
+from archer.engines.vllm.control import ServerControl
 from archer.types import Json
 
 T = TypeVar("T")
 
 
-class Fleet:
+class ServerFleet:
     """The servers of a run. A call is made of all of them at once, and fails with the first that fails.
 
     It is the client that vLLM's trainer side asks for. ``label`` is what the weights being sent will be called.
     """
 
-    def __init__(self, servers: Sequence[Server]) -> None:
+    def __init__(self, servers: Sequence[ServerControl]) -> None:
         self.servers = list(servers)
         self.name = ", ".join(server.url for server in servers)
         self.label = ""
@@ -38,7 +38,7 @@ class Fleet:
         """The processes of all servers."""
         return sum(server.world for server in self.servers)
 
-    def each(self, call: Callable[[Server], T]) -> list[T]:
+    def each(self, call: Callable[[ServerControl], T]) -> list[T]:
         """Make a call of every server at once; return what each answers. Raises what the first of them raised."""
         with ThreadPoolExecutor(len(self.servers)) as pool:
             return list(pool.map(call, self.servers))
@@ -57,7 +57,7 @@ class Fleet:
         """Agree on how; where they join one group, each behind those before it."""
         before = dict(zip(map(id, self.servers), accumulate([0, *(one.world for one in self.servers)]), strict=False))
 
-        def init(server: Server) -> None:
+        def init(server: ServerControl) -> None:
             info = dict(init_info)
             if "rank_offset" in info:
                 info["rank_offset"] += before[id(server)]

@@ -8,26 +8,26 @@ from typing import Any
 
 from archer.distributed import Ranks
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import Drawn, Queue, Wish, say
-from archer.engines.vllm.balance import Spread
+from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, say
+from archer.engines.vllm.balance import ServerPool
 from archer.engines.vllm.checks import installed_vllm
 from archer.engines.vllm.command import Sync
-from archer.engines.vllm.control import Server
-from archer.engines.vllm.fleet import Fleet
+from archer.engines.vllm.control import ServerControl
+from archer.engines.vllm.fleet import ServerFleet
 from archer.engines.vllm.weights import label_of, written
 from archer.errors import ModelError, UserError
 from archer.types import Json
 
 
-class Servers:
-    """A :class:`~archer.engines.vllm.backend.Host` that all ranks share; rank 0 alone moves its weights.
+class ServersBackend:
+    """A :class:`~archer.engines.vllm.backend.VllmBackend` that all ranks share; rank 0 alone moves its weights.
 
     ``room`` bounds this rank's requests under way at each server; ``digest`` returns the sha256 of the weights that
     must be drawn with as long as none were loaded.
     """
 
     def __init__(
-        self, fleet: Fleet, ranks: Ranks, room: int, seconds: float, sync: Sync, digest: Callable[[], str]
+        self, fleet: ServerFleet, ranks: Ranks, room: int, seconds: float, sync: Sync, digest: Callable[[], str]
     ) -> None:  # fmt: skip
         self.fleet, self.ranks, self.room, self.seconds, self.sync = fleet, ranks, room, seconds, sync
         self.digest = digest
@@ -38,12 +38,12 @@ class Servers:
             how = "reload of a checkpoint" if sync == "reload" else sync
             say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
 
-    def draw(self, queue: Queue, wish: Wish, drawn: Callable[[Drawn], None]) -> None:
-        """Draw by all servers; see :class:`archer.engines.vllm.backend.Host`."""
+    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
+        """Draw by all servers; see :class:`archer.engines.vllm.backend.VllmBackend`."""
         if not self.label and not self.pristine:
             self.fleet.each(self._unmoved)
             self.pristine = True
-        asyncio.run(Spread(self.fleet.servers, self.room, self.seconds, self.label).run(queue, wish, drawn))
+        asyncio.run(ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(queue, wish, drawn))
 
     def load(self, version: int, weights: Weights) -> None:
         """Send the weights to all servers, from rank 0; the others wait."""
@@ -72,7 +72,7 @@ class Servers:
     def close(self) -> None:
         """Nothing: we did not start them."""
 
-    def _unmoved(self, server: Server) -> None:
+    def _unmoved(self, server: ServerControl) -> None:
         """Raise ModelError where a server draws with other weights than those of the recipe's model."""
         if server.worker("archer_describe")[0]["moved"]:
             raise ModelError(f"{server.url}: has the weights of a run that trained with it; start it again")
@@ -92,7 +92,7 @@ class Servers:
         return by_nccl(self.fleet, dtype, self.ranks.rank, self.seconds, self.fleet.meeting)
 
 
-def choose(asked: str, servers: Sequence[Server], gpus: Sequence[str]) -> Sync:
+def choose(asked: str, servers: Sequence[ServerControl], gpus: Sequence[str]) -> Sync:
     """Return how servers get weights: ``asked``, or for "auto" the fastest that there is. ``gpus`` are the trainer's.
 
     Raises UserError for what cannot be: without GPUs on both sides there is only the reload of a checkpoint.
@@ -112,7 +112,7 @@ def choose(asked: str, servers: Sequence[Server], gpus: Sequence[str]) -> Sync:
     return "ipc" if asked == "ipc" or (asked == "auto" and same) else "nccl"
 
 
-def refuse_unable(sync: Sync, servers: Sequence[Server], command: str) -> None:
+def refuse_unable(sync: Sync, servers: Sequence[ServerControl], command: str) -> None:
     """Raise UserError where a server was not started for this way of getting weights, or is of another version."""
     if sync == "reload":
         return

@@ -17,7 +17,7 @@ from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from archer.engines.base import Weights
-from archer.engines.vllm.transfer import Transfer
+from archer.engines.vllm.transfer import WeightTransfer
 
 
 class PolicySource(WeightSource):  # type: ignore[misc]
@@ -45,21 +45,23 @@ class PolicySource(WeightSource):  # type: ignore[misc]
         return self.weights()
 
 
-def by_ipc(client: Any, dtype: str, rank: int, seconds: float) -> Transfer:
+def by_ipc(client: Any, dtype: str, rank: int, seconds: float) -> WeightTransfer:
     """Return the transfer to an engine on this process's GPU; ``rank`` 0 makes the calls."""
-    return Transfer(
+    return WeightTransfer(
         partial(connect, lambda: IPCTrainerInitInfo(packed=True, rank=rank)), client, source_of(dtype), seconds
     )
 
 
-def by_nccl(client: Any, dtype: str, rank: int, seconds: float, place: Callable[[], tuple[str, int, int]]) -> Transfer:
+def by_nccl(
+    client: Any, dtype: str, rank: int, seconds: float, place: Callable[[], tuple[str, int, int]]
+) -> WeightTransfer:
     """Return the transfer to engines on other GPUs; ``place`` is where to meet: address, port, processes in all."""
 
     def info() -> NCCLTrainerInitInfo:
         address, port, world = place()
         return NCCLTrainerInitInfo(master_address=address, master_port=port, world_size=world, rank=rank)
 
-    return Transfer(partial(connect, info), client, source_of(dtype), seconds)
+    return WeightTransfer(partial(connect, info), client, source_of(dtype), seconds)
 
 
 def connect(info: Callable[[], Any], client: Any, source: Any) -> Any:

@@ -12,7 +12,7 @@ from archer.engines.base import Weights
 from archer.errors import EngineError, first_line
 
 
-class Client(Protocol):
+class TransferClient(Protocol):
     """The four calls, to one engine or several; ``at`` is the one under way, ``label`` what the weights are called."""
 
     name: str
@@ -26,21 +26,25 @@ class Client(Protocol):
     def finish_weight_update(self, weight_version: str | None = None) -> None: ...
 
 
-class Source(Protocol):
+class WeightSource(Protocol):
     """What the trainer's side reads: the weights of a load, on ``device``."""
 
     device: torch.device
     weights: Weights | None
 
 
-class Transfer:
+class WeightTransfer:
     """Sends weights, again and again, over one connection that ``connect`` makes: vLLM's trainer side.
 
     ``seconds`` bounds a whole load. Past it the thread that hangs (in NCCL, where a peer died) is left behind.
     """
 
     def __init__(
-        self, connect: Callable[[Client, Source], Any], client: Client, source: Source, seconds: float
+        self,
+        connect: Callable[[TransferClient, WeightSource], Any],
+        client: TransferClient,
+        source: WeightSource,
+        seconds: float,
     ) -> None:
         self.connect, self.client, self.source, self.seconds = connect, client, source, seconds
         self.trainer: Any = None

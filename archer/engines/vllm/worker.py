@@ -18,7 +18,7 @@ from vllm.config import WeightTransferConfig
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from archer.engines.vllm.backend import Drawn
+from archer.engines.vllm.backend import VllmOutput
 from archer.system import die_with_parent
 from archer.types import Json
 
@@ -26,7 +26,7 @@ HEARTBEAT = 1.0  # seconds between two notes that tokens are coming
 LEVEL = 1  # of sleep: weights go to the CPU's memory, so that waking needs nobody
 
 
-class Worker:
+class VllmWorker:
     """The calls of the parent, each a method; ``tell`` sends it a note while one lasts."""
 
     def __init__(self, connection: Connection) -> None:
@@ -58,7 +58,7 @@ class Worker:
         self.parameters = parameters
         self.tokens = 0
 
-    def step(self, rows: Sequence[tuple[int, Sequence[int], int]], once: bool) -> list[Drawn]:
+    def step(self, rows: Sequence[tuple[int, Sequence[int], int]], once: bool) -> list[VllmOutput]:
         """Add rows (place, prompt, seed); run until some end, or ``once``; return those that ended."""
         for place, prompt, seed in rows:
             kind = RequestOutputKind.FINAL_ONLY
@@ -111,7 +111,7 @@ class Worker:
             self.connection.send(("alive", tokens))
 
 
-def drawn(output: Any) -> Drawn:
+def drawn(output: Any) -> VllmOutput:
     """Return a finished request as ours. Raises RuntimeError for one that vLLM gave up."""
     one = output.outputs[0]
     if one.finish_reason not in ("stop", "length"):
@@ -119,12 +119,12 @@ def drawn(output: Any) -> Drawn:
     tokens = tuple(one.token_ids)
     said = [] if one.logprobs is None else list(one.logprobs)
     logps = tuple(float(position[token].logprob) for position, token in zip(said, tokens, strict=False))
-    return Drawn(int(output.request_id), tokens, logps)
+    return VllmOutput(int(output.request_id), tokens, logps)
 
 
 def serve(connection: Connection) -> None:
     """Answer calls until the parent hangs up."""
-    worker = Worker(connection)
+    worker = VllmWorker(connection)
     while True:
         try:
             name, arguments = connection.recv()

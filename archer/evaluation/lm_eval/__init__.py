@@ -3,6 +3,6 @@
 The only door to ``lm_eval``. Nothing here loads it before it is needed.
 """
 
-from archer.evaluation.lm_eval.run import How, run_lm_eval
+from archer.evaluation.lm_eval.run import LmEvalOptions, run_lm_eval
 
-__all__ = ["How", "run_lm_eval"]
+__all__ = ["LmEvalOptions", "run_lm_eval"]

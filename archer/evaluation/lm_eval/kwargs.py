@@ -16,14 +16,14 @@ DEFAULT_LENGTH = 256  # lm-eval's own, where a task gives none
 
 
 @dataclass(frozen=True)
-class Settings:
+class GenerationSettings:
     """How responses are drawn, and the texts that end one."""
 
     sampling: Sampling
     until: tuple[str, ...] = ()
 
 
-def read_settings(task: str, kwargs: Mapping[str, Json], changes: Mapping[str, Json]) -> Settings:
+def read_settings(task: str, kwargs: Mapping[str, Json], changes: Mapping[str, Json]) -> GenerationSettings:
     """Return ``generation_kwargs`` as settings, with the recipe's ``changes`` of single values of the sampling.
 
     Raises UserError for what cannot be done as asked.
@@ -42,7 +42,7 @@ def read_settings(task: str, kwargs: Mapping[str, Json], changes: Mapping[str, J
     until = kwargs.get("until") or []
     texts = tuple(text for text in ([until] if isinstance(until, str) else until) if text)
     sampling = _sampling(task, kwargs, lengths.pop() if lengths else DEFAULT_LENGTH)
-    return Settings(merged(sampling, changes, f"{task}: evaluate: sampling"), texts)
+    return GenerationSettings(merged(sampling, changes, f"{task}: evaluate: sampling"), texts)
 
 
 def _sampling(task: str, kwargs: Mapping[str, Json], length: int) -> Sampling:

@@ -12,26 +12,26 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from archer.engines.scoring import Pair, Score, Scorer
+from archer.engines.scoring import LikelihoodScore, LikelihoodScorer, Pair
 from archer.errors import DataError, ModelError, UserError
-from archer.evaluation.lm_eval.kwargs import Settings, read_settings
-from archer.evaluation.lm_eval.responses import Responses
-from archer.evaluation.lm_eval.texts import Request, Response, Texts
-from archer.evaluation.lm_eval.window import Window
+from archer.evaluation.lm_eval.kwargs import GenerationSettings, read_settings
+from archer.evaluation.lm_eval.responses import ResponseCache
+from archer.evaluation.lm_eval.texts import TextGenerator, TextRequest, TextResponse
+from archer.evaluation.lm_eval.window import ContextWindow
 from archer.types import Json
 
 Tokenizer = Any  # a PreTrainedTokenizerBase, whose door is not here
 
 
 @dataclass
-class Parts:
+class LmParts:
     """What the model is made of. ``switches`` go to the chat template, ``changes`` are of the tasks' sampling."""
 
     tokenizer: Tokenizer
-    texts: Texts
-    scorer: Scorer
-    responses: Responses
-    window: Window
+    texts: TextGenerator
+    scorer: LikelihoodScorer
+    responses: ResponseCache
+    window: ContextWindow
     switches: Mapping[str, Json] = field(default_factory=dict)
     changes: Mapping[str, Json] = field(default_factory=dict)
 
@@ -43,11 +43,11 @@ class ArcherLM(TemplateLM):  # type: ignore[misc]
     ``hf`` model: special tokens as the tokenizer adds them, but none twice.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: LmParts) -> None:
         super().__init__()
         self.parts = parts
         self.tokenizer = parts.tokenizer
-        self.answered: dict[tuple[str, int], dict[int, Response]] = {}
+        self.answered: dict[tuple[str, int], dict[int, TextResponse]] = {}
 
     @property
     def eot_token_id(self) -> int:
@@ -96,7 +96,7 @@ class ArcherLM(TemplateLM):  # type: ignore[misc]
         """Return a text for every request. Raises UserError for repeats that greedy decoding makes the same."""
         settings = [read_settings(request.task_name, request.args[1], self.parts.changes) for request in requests]
         samples = number_repeats(requests)
-        groups: dict[Settings, list[int]] = {}
+        groups: dict[GenerationSettings, list[int]] = {}
         for place, one in enumerate(settings):
             if samples[place] and one.sampling.temperature == 0:
                 raise UserError(
@@ -113,12 +113,12 @@ class ArcherLM(TemplateLM):  # type: ignore[misc]
                 texts[place] = response.text
         return texts
 
-    def _request(self, instance: Instance, sample: int, settings: Settings) -> Request:
+    def _request(self, instance: Instance, sample: int, settings: GenerationSettings) -> TextRequest:
         name = name_of(instance)
         prompt = tuple(self.tok_encode(instance.args[0]))
         if not prompt:
             raise DataError(f"{name}: an empty prompt")
-        return Request(name, sample, self.parts.window.fit(name, prompt, settings.sampling.max_tokens))
+        return TextRequest(name, sample, self.parts.window.fit(name, prompt, settings.sampling.max_tokens))
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Return each continuation's log-likelihood in nats, and whether greedy decoding would write it."""
@@ -159,13 +159,13 @@ class ArcherLM(TemplateLM):  # type: ignore[misc]
         pairs = [(tuple(before), tuple(after)) for _, before, after in requests]
         return [(score.logp, score.greedy) for score in self._score(pairs)]
 
-    def _score(self, pairs: Sequence[Pair]) -> list[Score]:
+    def _score(self, pairs: Sequence[Pair]) -> list[LikelihoodScore]:
         """Score pairs, each different one once and not if its score is kept from before."""
         kept = {pair: self.parts.responses.get(["score", *pair]) for pair in dict.fromkeys(pairs)}
-        found = {pair: Score(*one) for pair, one in kept.items() if one is not None}
+        found = {pair: LikelihoodScore(*one) for pair, one in kept.items() if one is not None}
         wanted = [pair for pair in kept if pair not in found]
 
-        def scored(place: int, score: Score) -> None:
+        def scored(place: int, score: LikelihoodScore) -> None:
             found[wanted[place]] = score
             self.parts.responses.put(["score", *wanted[place]], [score.logp, score.greedy])
 

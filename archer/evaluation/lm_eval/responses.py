@@ -18,7 +18,7 @@ from archer.errors import RunFolderError
 from archer.types import Json
 
 
-class Responses:
+class ResponseCache:
     """A table from requests to responses, a context manager. ``owner`` names the model, in whatever detail."""
 
     def __init__(self, path: Path, owner: Mapping[str, Json]) -> None:

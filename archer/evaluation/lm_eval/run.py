@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from archer.engines.native import Native
-from archer.engines.scoring import Scorer
+from archer.engines.native import NativeEngine
+from archer.engines.scoring import LikelihoodScorer
 from archer.errors import MissingError, UserError
 from archer.evaluation.lm_eval.report import origin, report_of, table, write
-from archer.evaluation.lm_eval.responses import Responses
-from archer.evaluation.lm_eval.texts import Encoded, Texts
-from archer.evaluation.lm_eval.window import Window
+from archer.evaluation.lm_eval.responses import ResponseCache
+from archer.evaluation.lm_eval.texts import EncodedPrompts, TextGenerator
+from archer.evaluation.lm_eval.window import ContextWindow
 from archer.models.loading import files_digests, load_model, weights_digest
 from archer.recipe.sections import Recipe
 from archer.types import Json
@@ -29,7 +29,7 @@ SHOTS_SEED = 1234  # lm-eval's own, so that few-shot examples are those of every
 
 
 @dataclass(frozen=True)
-class How:
+class LmEvalOptions:
     """How tasks are asked. ``chat``: through the model's chat template; None: where a task says so (ours do).
 
     lm-eval's own tasks, and the numbers published with them, are without one unless stated. ``truncate`` lets
@@ -46,7 +46,7 @@ class How:
 
 def run_lm_eval(
     recipe: Recipe, tasks: Sequence[str], out: Path, include: Path | None = None, limit: int | None = None,
-    seed: int = 0, how: How = How(),
+    seed: int = 0, how: LmEvalOptions = LmEvalOptions(),
 ) -> Mapping[str, Json]:  # fmt: skip
     """Evaluate the recipe's model on tasks of lm-eval; return ``tasks``, the reports by name, and ``table``.
 
@@ -66,7 +66,7 @@ def run_lm_eval(
     files = files_digests(recipe.model)
     owner = {"weights": weights_digest(recipe.model), "bf16": recipe.update.bf16, "files": files}
     reports = {}
-    with Responses(out / "lm-eval" / "responses.sqlite", owner) as responses:
+    with ResponseCache(out / "lm-eval" / "responses.sqlite", owner) as responses:
         lm = build_lm(recipe, model, tokenizer, responses, how, seed)
         for name, one in opened.items():
             before = responses.found
@@ -77,7 +77,7 @@ def run_lm_eval(
     return {"tasks": reports, "table": table(reports)}
 
 
-def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: How) -> dict[str, TaskDict]:
+def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: LmEvalOptions) -> dict[str, TaskDict]:
     """Open all tasks before any is run, each with its examples and samples set."""
     try:
         from archer.evaluation.lm_eval.catalogue import open_catalogue, open_task
@@ -110,19 +110,25 @@ def refuse_unused(copies: Collection[str], opened: Mapping[str, TaskDict]) -> No
             )
 
 
-def build_lm(recipe: Recipe, model: Any, tokenizer: Any, responses: Responses, how: How, seed: int) -> ArcherLM:
+def build_lm(
+    recipe: Recipe, model: Any, tokenizer: Any, responses: ResponseCache, how: LmEvalOptions, seed: int
+) -> ArcherLM:
     """Return the recipe's model and engine as lm-eval's."""
-    from archer.evaluation.lm_eval.lm import ArcherLM, Parts
+    from archer.evaluation.lm_eval.lm import ArcherLM, LmParts
 
     autocast = torch.bfloat16 if recipe.update.bf16 else None
-    engine = Native(model, tokenizer, Encoded(), recipe.rollout.slots, autocast, recipe.model.context)
-    texts = Texts(engine, lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)), responses, seed)
-    window = Window(engine.context or tokenizer.model_max_length, how.truncate)
-    scorer = Scorer(model, autocast=autocast)
-    return ArcherLM(Parts(tokenizer, texts, scorer, responses, window, recipe.model.template, recipe.evaluate.sampling))
+    engine = NativeEngine(model, tokenizer, EncodedPrompts(), recipe.rollout.slots, autocast, recipe.model.context)
+    texts = TextGenerator(
+        engine, lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)), responses, seed
+    )
+    window = ContextWindow(engine.context or tokenizer.model_max_length, how.truncate)
+    scorer = LikelihoodScorer(model, autocast=autocast)
+    return ArcherLM(
+        LmParts(tokenizer, texts, scorer, responses, window, recipe.model.template, recipe.evaluate.sampling)
+    )
 
 
-def evaluate(lm: ArcherLM, opened: TaskDict, limit: int | None, how: How) -> dict[str, Json]:
+def evaluate(lm: ArcherLM, opened: TaskDict, limit: int | None, how: LmEvalOptions) -> dict[str, Json]:
     """Run lm-eval over one task, group or tag; return its report."""
     from lm_eval import evaluate as run
 

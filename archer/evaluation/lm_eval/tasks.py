@@ -16,8 +16,8 @@ from typing import Any
 from datasets import Dataset
 
 from archer.errors import DataError
-from archer.evaluation.loaded import Exam, open_exam, read_data
-from archer.recipe.sections import Rewards
+from archer.evaluation.loaded import LoadedBenchmark, load_benchmark, read_data
+from archer.recipe.sections import RewardSection
 from archer.rewards import ProgramReward, find_reward
 from archer.rewards.grading import Grader
 from archer.sandbox import Sandbox, open_executor
@@ -28,13 +28,13 @@ KILLED = ("timeout", "memory")  # reasons that tell of the grader's limits, not 
 
 
 @cache
-def exam_of(benchmark: str, data: str) -> Exam:
+def benchmark_with_problems(benchmark: str, data: str) -> LoadedBenchmark:
     """Return a benchmark with its problems, read once a process; ``data`` is the path of a copy, or empty."""
-    return open_exam(benchmark, data={benchmark: Path(data)} if data else None)
+    return load_benchmark(benchmark, data={benchmark: Path(data)} if data else None)
 
 
 def documents(
-    benchmark: str, sandbox: str = Rewards.sandbox, data: Mapping[str, str] | None = None, **_: Json
+    benchmark: str, sandbox: str = RewardSection.sandbox, data: Mapping[str, str] | None = None, **_: Json
 ) -> dict[str, Dataset]:
     """Return the problems as lm-eval's documents, checked against what the benchmark pins; golds stay here.
 
@@ -51,7 +51,7 @@ def documents(
             "prompt": problem.prompt, "system": problem.system,
             "target": problem.gold if isinstance(problem.gold, str) else "",
         }
-        for problem in exam_of(benchmark, path).problems
+        for problem in benchmark_with_problems(benchmark, path).problems
     ]  # fmt: skip
     return {"test": Dataset.from_list(rows)}
 
@@ -60,7 +60,7 @@ def benchmark_of(doc: Doc) -> dict[str, Json] | None:
     """Return the name and checksum of a document's benchmark, with what about it could not be checked."""
     if "archer_benchmark" not in doc:
         return None
-    exam = exam_of(doc["archer_benchmark"], doc["archer_data"])
+    exam = benchmark_with_problems(doc["archer_benchmark"], doc["archer_data"])
     return {"name": exam.benchmark.name, "sha256": exam.benchmark.sha256, "notes": list(exam.notes)}
 
 
@@ -70,7 +70,7 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
     ``new`` says whether a text is the first of its kind among the K. Raises SandboxError and GraderError when
     ours broke and MissingError where programs have no sandbox.
     """
-    exam = exam_of(docs[0]["archer_benchmark"], docs[0]["archer_data"])
+    exam = benchmark_with_problems(docs[0]["archer_benchmark"], docs[0]["archer_data"])
     problems = {problem.id: problem for problem in exam.problems}
     rollouts = [
         Rollout(problems[doc["id"]], sample, (), (), (), (), text, "end")
@@ -92,7 +92,7 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
 
 def open_grader(problems: Sequence[Problem], sandbox: str, stack: ExitStack) -> Grader:
     """Return a grader, with a sandbox where a problem's reward runs programs."""
-    settings = Rewards()
+    settings = RewardSection()
     programs = any(isinstance(find_reward(problem.reward), ProgramReward) for problem in problems)
     executor = open_executor(Sandbox(sandbox, settings.workers, settings.engines)) if programs else None
     if executor is not None:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from archer.engines.base import Engine
-from archer.evaluation.lm_eval.kwargs import Settings
-from archer.evaluation.lm_eval.responses import Responses
-from archer.types import Ask, Json, Problem, Rollout, Stop
+from archer.evaluation.lm_eval.kwargs import GenerationSettings
+from archer.evaluation.lm_eval.responses import ResponseCache
+from archer.types import Json, Problem, Request, Rollout, Stop
 
 FIRST_ROUND = 32  # tokens, where a stop string may end a text early; each further round doubles what there is
 
 
-class Encoded:
+class EncodedPrompts:
     """The engine's encoder for prompts that are token ids already."""
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
@@ -23,7 +23,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Request:
+class TextRequest:
     """One sample asked for; ``name`` and ``sample`` name its random stream."""
 
     name: str
@@ -32,7 +32,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Response:
+class TextResponse:
     """``stop``: the model's end token, a stop string of the task, or the length ran out.
 
     ``tokens`` counts what was sampled, the rest of a round behind a stop string included.
@@ -44,19 +44,19 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextGenerator:
     """Answers requests. ``decode`` turns the ids of a response into its text, special tokens left out."""
 
     engine: Engine
     decode: Callable[[Sequence[int]], str]
-    responses: Responses
+    responses: ResponseCache
     seed: int
 
-    def answer(self, requests: Sequence[Request], settings: Settings) -> list[Response]:
+    def answer(self, requests: Sequence[TextRequest], settings: GenerationSettings) -> list[TextResponse]:
         """Return one response a request, in order; those kept from before are not sampled again."""
         keys = [self._key(request, settings) for request in requests]
         kept = [self.responses.get(key) for key in keys]
-        done = {place: Response(**one) for place, one in enumerate(kept) if one is not None}
+        done = {place: TextResponse(**one) for place, one in enumerate(kept) if one is not None}
         growing = {place: tuple[int, ...]() for place in range(len(requests)) if place not in done}
 
         def finished(rollout: Rollout) -> None:  # at once, so that little is lost when the machine stops
@@ -76,21 +76,21 @@ class Texts:
             grown += step
         return [done[place] for place in range(len(requests))]
 
-    def _ask(self, request: Request, place: int, tokens: tuple[int, ...], grown: int) -> Ask:
+    def _ask(self, request: TextRequest, place: int, tokens: tuple[int, ...], grown: int) -> Request:
         """Ask for what follows ``tokens``, from a stream of its own: the same numbers twice would tie rounds."""
         name = f"{request.name}+{grown}" if grown else request.name
         meta = {"tokens": request.prompt + tokens, "place": place}
-        return Ask(Problem(name, "lm-eval", "", "", None, meta=meta), (request.sample,), self.seed)
+        return Request(Problem(name, "lm-eval", "", "", None, meta=meta), (request.sample,), self.seed)
 
-    def _key(self, request: Request, settings: Settings) -> Json:
+    def _key(self, request: TextRequest, settings: GenerationSettings) -> Json:
         return ["text", asdict(request), asdict(settings), self.seed]
 
 
-def settle(text: str, stop: Stop, tokens: int, settings: Settings) -> Response | None:
+def settle(text: str, stop: Stop, tokens: int, settings: GenerationSettings) -> TextResponse | None:
     """Return the response if the text has ended: before the first stop string, which is not part of it."""
     ends = [place for one in settings.until if (place := text.find(one)) >= 0]
     if ends:
-        return Response(text[: min(ends)], "until", tokens)
+        return TextResponse(text[: min(ends)], "until", tokens)
     if stop == "end":
-        return Response(text, "end", tokens)
-    return Response(text, "length", tokens) if tokens >= settings.sampling.max_tokens else None
+        return TextResponse(text, "end", tokens)
+    return TextResponse(text, "length", tokens) if tokens >= settings.sampling.max_tokens else None

@@ -10,7 +10,7 @@ Ids = tuple[int, ...]
 
 
 @dataclass
-class Window:
+class ContextWindow:
     """The model's ``context`` in tokens; ``truncate`` allows prompts to lose their beginning.
 
     ``cut`` counts the tokens lost, by the name of the request.

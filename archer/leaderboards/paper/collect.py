@@ -17,7 +17,7 @@ Key = tuple[str, str]  # label and benchmark
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundResult:
     """A result and its file."""
 
     path: Path
@@ -25,21 +25,21 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class CollectedResults:
     """Results, the JSON files among them that are none, and what is wrong with files that have to be results."""
 
-    found: tuple[Found, ...]
+    found: tuple[FoundResult, ...]
     others: tuple[Path, ...]
     damaged: tuple[str, ...]
 
 
-def gather(folders: Iterable[Path]) -> Gathered:
+def gather(folders: Iterable[Path]) -> CollectedResults:
     """Read every JSON file below the folders, but manifests, checkpoints and the points of learning curves.
 
     What lies directly in a folder named ``results`` has to be a result; what lies elsewhere may be anything, as what
     other programs write. Raises DataError for a folder that is not there.
     """
-    found: dict[Path, Found] = {}
+    found: dict[Path, FoundResult] = {}
     others, damaged = dict[Path, Path](), dict[Path, str]()
     for folder in folders:
         if not folder.is_dir():
@@ -49,13 +49,13 @@ def gather(folders: Iterable[Path]) -> Gathered:
             if whole in {**found, **others, **damaged} or passed_over(folder, path):
                 continue
             try:
-                found[whole] = Found(path, read_result(path))
+                found[whole] = FoundResult(path, read_result(path))
             except DataError as error:
                 if whole.parent.name == "results":
                     damaged[whole] = str(error)
                 else:
                     others[whole] = path
-    return Gathered(tuple(found.values()), tuple(others.values()), tuple(damaged.values()))
+    return CollectedResults(tuple(found.values()), tuple(others.values()), tuple(damaged.values()))
 
 
 def passed_over(folder: Path, path: Path) -> bool:
@@ -65,7 +65,7 @@ def passed_over(folder: Path, path: Path) -> bool:
     return path.name == "manifest.json" or "checkpoints" in parts or points
 
 
-def collect(folders: Iterable[Path]) -> Gathered:
+def collect(folders: Iterable[Path]) -> CollectedResults:
     """Return what :func:`gather` finds. Raises DataError for files that have to be results and are not."""
     gathered = gather(folders)
     if gathered.damaged:
@@ -73,7 +73,7 @@ def collect(folders: Iterable[Path]) -> Gathered:
     return gathered
 
 
-def left_out(gathered: Gathered) -> list[str]:
+def left_out(gathered: CollectedResults) -> list[str]:
     """Return a sentence on each kind of file that no table shows, with how many there are."""
     known = benchmark_names()
     strange = [one for one in gathered.found if one.result.benchmark not in known]
@@ -91,7 +91,9 @@ def listed(paths: Sequence[Path]) -> str:
     return f"{paths[0]}{more}"
 
 
-def sort_out(found: Sequence[Found], names: Iterable[str], lenient: bool = False) -> dict[Key, tuple[Result, ...]]:
+def sort_out(
+    found: Sequence[FoundResult], names: Iterable[str], lenient: bool = False
+) -> dict[Key, tuple[Result, ...]]:
     """Return the results of these benchmarks by label and benchmark, each in the order of seeds.
 
     ``lenient`` allows other samplings. Raises DataError with a line for each result that is stale (of other
@@ -115,9 +117,9 @@ def sort_out(found: Sequence[Found], names: Iterable[str], lenient: bool = False
     return {key: tuple(results) for key, results in rows.items()}
 
 
-def fitting(found: Sequence[Found], name: str) -> tuple[list[Result], list[str]]:
+def fitting(found: Sequence[FoundResult], name: str) -> tuple[list[Result], list[str]]:
     """Return the results of a benchmark that belong together, from the first on, and what keeps the others out."""
-    benchmark, kept, complaints = read_benchmark(name), list[Found](), list[str]()
+    benchmark, kept, complaints = read_benchmark(name), list[FoundResult](), list[str]()
     for one in (one for one in found if one.result.benchmark == name):
         wrong = [*each([one], benchmark, lenient=False), *unlike([*kept[:1], one]), *doubled([*kept, one])]
         complaints += wrong[:1]
@@ -125,7 +127,7 @@ def fitting(found: Sequence[Found], name: str) -> tuple[list[Result], list[str]]
     return [one.result for one in kept], complaints
 
 
-def each(ones: Sequence[Found], benchmark: Benchmark, lenient: bool) -> Iterator[str]:
+def each(ones: Sequence[FoundResult], benchmark: Benchmark, lenient: bool) -> Iterator[str]:
     """Yield what is wrong with each result by itself."""
     for one in ones:
         result = one.result
@@ -145,7 +147,7 @@ def each(ones: Sequence[Found], benchmark: Benchmark, lenient: bool) -> Iterator
             )
 
 
-def unlike(ones: Sequence[Found]) -> Iterator[str]:
+def unlike(ones: Sequence[FoundResult]) -> Iterator[str]:
     """Yield what differs from the first result where all must agree. Empty verifiers agree with each other only."""
     first = ones[0].result
     for other in ones[1:]:
@@ -165,7 +167,7 @@ def told(verifier: Mapping[str, object]) -> str:
     return json.dumps(verifier, sort_keys=True) if verifier else "a verifier that is not recorded"
 
 
-def doubled(ones: Sequence[Found]) -> Iterator[str]:
+def doubled(ones: Sequence[FoundResult]) -> Iterator[str]:
     """Yield results of one label and seed."""
     seen: dict[tuple[str, int], Path] = {}
     for one in ones:
@@ -178,9 +180,9 @@ def doubled(ones: Sequence[Found]) -> Iterator[str]:
         seen.setdefault(key, one.path)
 
 
-def mixed_weights(found: Sequence[Found]) -> Iterator[str]:
+def mixed_weights(found: Sequence[FoundResult]) -> Iterator[str]:
     """Yield results whose label and seed name other weights elsewhere: a row is one model."""
-    seen: dict[tuple[str, int], Found] = {}
+    seen: dict[tuple[str, int], FoundResult] = {}
     for one in found:
         if not one.result.weights:
             continue
@@ -192,9 +194,9 @@ def mixed_weights(found: Sequence[Found]) -> Iterator[str]:
             )
 
 
-def drawn_twice(found: Sequence[Found]) -> Iterator[str]:
+def drawn_twice(found: Sequence[FoundResult]) -> Iterator[str]:
     """Yield results of one label and the same weights under another seed, which would count as a training run."""
-    seen: dict[tuple[str, str], Found] = {}
+    seen: dict[tuple[str, str], FoundResult] = {}
     for one in found:
         if not one.result.weights:
             continue

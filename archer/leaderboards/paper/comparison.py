@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from archer.evaluation.statistics import Interval
-from archer.leaderboards.layouts import Grid
-from archer.leaderboards.paper.measured import POINTS, Measured, compared, mean_of, mean_rerun, pairable, together
+from archer.leaderboards.layouts import PageTable
+from archer.leaderboards.paper.measured import POINTS, MeasuredRow, compared, mean_of, mean_rerun, pairable, together
 from archer.leaderboards.paper.noise import Z
-from archer.leaderboards.paper.specs import Chapter
-from archer.leaderboards.paper.table import Board
-from archer.leaderboards.published import NONE, Column, Group, Row, scored
+from archer.leaderboards.paper.specs import TableChapter
+from archer.leaderboards.paper.table import ResultTable
+from archer.leaderboards.published import NONE, PublishedColumn, PublishedGroup, PublishedRow, scored
 from archer.leaderboards.ranking import MEAN, Comparison
 from archer.leaderboards.tables import show_p
 
@@ -27,7 +27,7 @@ MAJ = "maj@K: equal wrong answers that are written differently count apart, so i
 
 
 @dataclass(frozen=True)
-class Line:
+class MeasuredLine:
     """A measured score, with the printed one where there is one; ``rerun`` (SD) where it is avg@K."""
 
     row: str
@@ -71,7 +71,7 @@ class Line:
         return name, printed, points(self.measured), difference, rerun, self.words
 
 
-def lines(board: Board, columns: Sequence[Column], row: Row) -> Iterator[Line]:
+def lines(board: ResultTable, columns: Sequence[PublishedColumn], row: PublishedRow) -> Iterator[MeasuredLine]:
     """Yield a row's measured scores, a line a benchmark and metric, then their mean where it has all benchmarks."""
     for column in columns:
         one, printed = board.measured.get((row.key, column.key)), scored(row.cells.get(column.key, NONE))
@@ -81,44 +81,46 @@ def lines(board: Board, columns: Sequence[Column], row: Row) -> Iterator[Line]:
         for metric in ("avg", "pass", "maj") if one.votes else ("avg", "pass"):
             value, rerun = told.get(metric), one.rerun if metric == "avg" else None
             name, known = f"{metric}@{one.samples}", None if value is None else float(value)
-            yield Line(row.name, column.name, name, one.interval(metric), known, rerun, one.marked)
+            yield MeasuredLine(row.name, column.name, name, one.interval(metric), known, rerun, one.marked)
     ones = together(board.measured, row.key, [one.key for one in columns])
     if len(ones) > 1:
         average = scored(row.average)
         known = float(average.average) if average else None
-        yield Line(row.name, MEAN, "avg@K", mean_of(ones), known, mean_rerun(ones), any(one.marked for one in ones))
+        yield MeasuredLine(
+            row.name, MEAN, "avg@K", mean_of(ones), known, mean_rerun(ones), any(one.marked for one in ones)
+        )
 
 
-def chapter_lines(board: Board, chapter: Chapter, group: Group) -> list[Line]:
+def chapter_lines(board: ResultTable, chapter: TableChapter, group: PublishedGroup) -> list[MeasuredLine]:
     """Return what was measured of a group's rows."""
     columns = [one for one in chapter.table.columns if one.samples]
     return [line for row in group.rows for line in lines(board, columns, row)] if chapter.measured else []
 
 
-def stranger_lines(board: Board) -> list[Line]:
+def stranger_lines(board: ResultTable) -> list[MeasuredLine]:
     """Return what was measured of rows that no chapter prints."""
     named = {one.key: one.name for part in board.chapters for one in part.table.columns}
-    columns = [Column(key, named[key]) for key in board.benchmarks]
-    return [line for label in board.strangers for line in lines(board, columns, Row(label, label, {}))]
+    columns = [PublishedColumn(key, named[key]) for key in board.benchmarks]
+    return [line for label in board.strangers for line in lines(board, columns, PublishedRow(label, label, {}))]
 
 
-def beside_grid(found: Sequence[Line], title: str) -> Iterator[Grid]:
+def beside_grid(found: Sequence[MeasuredLine], title: str) -> Iterator[PageTable]:
     """Yield the table of such lines, if there are any."""
     if found:
         notes = [NOTE, *([MAJ] if any("maj" in one.metric for one in found) else [])]
         notes += [MARK] if any(one.marked for one in found) else []
         header = ("", "printed", "measured", "difference", "rerun SD", "printed value")
-        yield Grid(header, tuple(one.cells() for one in found), title, tuple(notes))
+        yield PageTable(header, tuple(one.cells() for one in found), title, tuple(notes))
 
 
-def comparisons(board: Board) -> list[Comparison]:
+def comparisons(board: ResultTable) -> list[Comparison]:
     """Return every pair of measured rows on every benchmark and their mean, Holm's p over each column's pairs."""
     names = board.benchmarks
     columns = [[name] for name in names] + ([names] if len(names) > 1 else [])
     return [one for column in columns for one in compared(board.measured, column, board.labels)]
 
 
-def comparison_grids(board: Board) -> Iterator[Grid]:
+def comparison_grids(board: ResultTable) -> Iterator[PageTable]:
     """Yield the differences between measured rows, and say which could not be paired."""
     found = {(one.row, one.against, one.column): one for one in comparisons(board)}
     lacking = [*unpaired(board), *lonely(board)]
@@ -129,10 +131,10 @@ def comparison_grids(board: Board) -> Iterator[Grid]:
     ]
     note = "Paired by problem and seed, in points, with 95 % intervals; p is Holm's, for all pairs of a column."
     if rows or lacking:
-        yield Grid(("", *columns), tuple(rows), "Differences between measured rows, avg@K", (note, *lacking))
+        yield PageTable(("", *columns), tuple(rows), "Differences between measured rows, avg@K", (note, *lacking))
 
 
-def unpaired(board: Board) -> Iterator[str]:
+def unpaired(board: ResultTable) -> Iterator[str]:
     """Yield, for each pair of rows on a benchmark whose seeds do not match, that there is no difference."""
     for name in board.benchmarks:
         here = [label for label in board.labels if (label, name) in board.measured]
@@ -141,7 +143,7 @@ def unpaired(board: Board) -> Iterator[str]:
                 yield f"{left} and {right} are not compared on {name}: other seeds."
 
 
-def lonely(board: Board) -> Iterator[str]:
+def lonely(board: ResultTable) -> Iterator[str]:
     """Yield, for each row of one seed that is set against rows of several, what no interval holds."""
     for label in board.labels:
         for name in board.benchmarks:
@@ -161,21 +163,23 @@ def difference(one: Comparison | None) -> str:
     return f"{POINTS * gap.value:+.1f} [{bounds}]\n{one.words} ({show_p(one.p)})"
 
 
-def curve_grids(board: Board) -> Iterator[Grid]:
+def curve_grids(board: ResultTable) -> Iterator[PageTable]:
     """Yield pass@k for k = 1, 2, 4 ... K; every k is in the CSV."""
     if board.measured:
         most = max(one.samples for one in board.measured.values())
         chosen = [2**power for power in range(most.bit_length()) if 2**power <= most]
         rows = tuple((f"{label} {name}", *curve_cells(one, chosen)) for (label, name), one in board.measured.items())
-        yield Grid(("", *(f"k={k}" for k in chosen)), rows, "pass@k, measured", ("Unbiased, of K samples, in points.",))
+        yield PageTable(
+            ("", *(f"k={k}" for k in chosen)), rows, "pass@k, measured", ("Unbiased, of K samples, in points.",)
+        )
 
 
-def curve_cells(one: Measured, chosen: Sequence[int]) -> list[str]:
+def curve_cells(one: MeasuredRow, chosen: Sequence[int]) -> list[str]:
     """Return pass@k in points."""
     return [f"{POINTS * one.curve[k - 1]:.1f}" if k <= one.samples else NONE for k in chosen]
 
 
-def month_grids(board: Board) -> Iterator[Grid]:
+def month_grids(board: ResultTable) -> Iterator[PageTable]:
     """Yield accuracy by the month of the problems, a table a benchmark, where results record days."""
     for name in board.benchmarks:
         found = {label: one.months() for label in board.labels if (one := board.measured.get((label, name)))}
@@ -188,7 +192,7 @@ def month_grids(board: Board) -> Iterator[Grid]:
                 for month in months
             )
             note = "Number of problems in brackets; 95 % intervals over problems and seeds."
-            yield Grid(("", *found), rows, f"{name}: avg@K by month", (note,))
+            yield PageTable(("", *found), rows, f"{name}: avg@K by month", (note,))
 
 
 def points(one: Interval) -> str:

@@ -8,17 +8,17 @@ from pathlib import Path
 from archer.errors import DataError, RecipeError
 from archer.evaluation.benchmark import read_benchmark
 from archer.leaderboards.layouts import html, latex, markdown
-from archer.leaderboards.paper.collect import Found, collect, sort_out
+from archer.leaderboards.paper.collect import FoundResult, collect, sort_out
 from archer.leaderboards.paper.export import table_csv
 from archer.leaderboards.paper.pages import page
 from archer.leaderboards.paper.specs import spec_names
-from archer.leaderboards.paper.table import Board, open_board
+from archer.leaderboards.paper.table import ResultTable, open_table
 from archer.leaderboards.published import paper_names, read_paper
 from archer.leaderboards.standings import read_standings, table_files, write_tables
 from archer.system import in_checkout, suite, write_aside
 
 
-def texts(board: Board) -> dict[str, str]:
+def texts(board: ResultTable) -> dict[str, str]:
     """Return a table in every format, by the ending of its file."""
     whole = page(board)
     return {"md": markdown(whole), "csv": table_csv(board), "tex": latex(whole), "html": html(whole)}
@@ -47,7 +47,7 @@ def write_all(root: Path, out: Path) -> list[Path]:
     """
     written = []
     for name in spec_names():
-        for ending, text in texts(open_board(name, committed(root))).items():
+        for ending, text in texts(open_table(name, committed(root))).items():
             write_aside(out / f"{name}.{ending}", text)
             written.append(out / f"{name}.{ending}")
     for folder in comparison_folders(out):
@@ -78,7 +78,7 @@ def verify(root: Path) -> list[str]:
     ]
 
 
-def misplaced(found: Sequence[Found]) -> Iterator[str]:
+def misplaced(found: Sequence[FoundResult]) -> Iterator[str]:
     """Yield results of benchmarks that there are not."""
     for one in found:
         try:
@@ -87,7 +87,7 @@ def misplaced(found: Sequence[Found]) -> Iterator[str]:
             yield f"{one.path}: {error}"
 
 
-def stale(folder: Path, found: Sequence[Found]) -> Iterator[str]:
+def stale(folder: Path, found: Sequence[FoundResult]) -> Iterator[str]:
     """Yield what does not belong among these results, whatever table shows them."""
     try:
         sort_out(found, [one.result.benchmark for one in found])
@@ -99,7 +99,7 @@ def differing(root: Path) -> Iterator[str]:
     """Yield the committed tables that are not what their numbers make, byte for byte."""
     for name in spec_names():
         yield from unlike(
-            root, {f"{name}.{end}": text for end, text in texts(open_board(name, committed(root))).items()}
+            root, {f"{name}.{end}": text for end, text in texts(open_table(name, committed(root))).items()}
         )
     for folder in comparison_folders(root):
         yield from unlike(folder, table_files(read_standings(folder)))

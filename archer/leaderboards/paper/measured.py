@@ -32,7 +32,7 @@ POINTS = 100
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRow:
     """One row on one benchmark: results in the order of seeds. ``contests`` (P,) name clusters, if any."""
 
     results: tuple[Result, ...]
@@ -101,32 +101,32 @@ class Measured:
         }
 
 
-def measure(rows: Mapping[Key, tuple[Result, ...]]) -> dict[Key, Measured]:
+def measure(rows: Mapping[Key, tuple[Result, ...]]) -> dict[Key, MeasuredRow]:
     """Return every row with its benchmark's contests. Raises DataError where results name different ones."""
     by_benchmark: dict[str, list[Result]] = {}
     for (_, benchmark), results in rows.items():
         by_benchmark.setdefault(benchmark, []).extend(results)
     named = {benchmark: contests(results) for benchmark, results in by_benchmark.items()}
-    return {key: Measured(results, named[key[1]]) for key, results in rows.items()}
+    return {key: MeasuredRow(results, named[key[1]]) for key, results in rows.items()}
 
 
-def together(found: Mapping[Key, Measured], label: str, benchmarks: Sequence[str]) -> list[Measured]:
+def together(found: Mapping[Key, MeasuredRow], label: str, benchmarks: Sequence[str]) -> list[MeasuredRow]:
     """Return a row on all of these benchmarks; empty where it lacks one, or its seeds are not the same on all."""
     ones = [found[label, name] for name in benchmarks if (label, name) in found]
     return ones if len(ones) == len(benchmarks) and len({one.seeds for one in ones}) == 1 else []
 
 
-def mean_of(ones: Sequence[Measured]) -> Interval:
+def mean_of(ones: Sequence[MeasuredRow]) -> Interval:
     """Return the mean of several benchmarks' avg@K."""
     return mean_interval(*(one.avg_SP for one in ones), clusters=[one.contests for one in ones])
 
 
-def mean_rerun(ones: Sequence[Measured]) -> float:
+def mean_rerun(ones: Sequence[MeasuredRow]) -> float:
     """Return the rerun SD of that mean: benchmarks vary independently of each other."""
     return float(np.sqrt(sum(one.rerun**2 for one in ones)) / len(ones))
 
 
-def compared(found: Mapping[Key, Measured], benchmarks: Sequence[str], labels: Sequence[str]) -> list[Comparison]:
+def compared(found: Mapping[Key, MeasuredRow], benchmarks: Sequence[str], labels: Sequence[str]) -> list[Comparison]:
     """Return the differences in (mean) avg@K of all pairs that can be paired, with Holm's correction over them."""
     here = {label: ones for label in labels if (ones := together(found, label, benchmarks))}
     differences: dict[tuple[str, str], Difference] = {
@@ -146,6 +146,6 @@ def compared(found: Mapping[Key, Measured], benchmarks: Sequence[str], labels: S
     ]
 
 
-def pairable(left: Measured, right: Measured) -> bool:
+def pairable(left: MeasuredRow, right: MeasuredRow) -> bool:
     """Say whether seeds can be paired: the same ones, or a side with one."""
     return left.seeds == right.seeds or 1 in (len(left.seeds), len(right.seeds))

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from scipy import special
 
 from archer.evaluation.difficulty import Difficulty, from_printed, gap_variance
-from archer.leaderboards.published import Column, Group, Paper, PaperTable, Row, scored
+from archer.leaderboards.published import (
+    PaperTable,
+    PublishedColumn,
+    PublishedGroup,
+    PublishedPaper,
+    PublishedRow,
+    scored,
+)
 
 CORRELATION = 0.8  # assumed: of two models' chances over problems. Within the lab it is 0.15 to 0.98, by task
 Z = float(special.ndtri(0.975))
@@ -25,7 +32,7 @@ POINTS = 100
 
 
 @dataclass(frozen=True)
-class Spread:
+class BenchmarkSpread:
     """What is known of a benchmark's cells in print: mean accuracy, and the share of p (1 - p) between problems."""
 
     mean: float
@@ -42,7 +49,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Gap:
+class RowGap:
     """One row minus another, in points, and the half-widths of its noise."""
 
     value: float
@@ -64,7 +71,7 @@ class Gap:
         return self.words in ("paired", "clear")
 
 
-def spreads(papers: Iterable[Paper]) -> dict[str, Spread]:
+def spreads(papers: Iterable[PublishedPaper]) -> dict[str, BenchmarkSpread]:
     """Return what all cells with both numbers say of each benchmark, averaged."""
     found: dict[str, list[Difficulty]] = {}
     for paper in papers:
@@ -75,7 +82,9 @@ def spreads(papers: Iterable[Paper]) -> dict[str, Spread]:
                     if known is not None:
                         found.setdefault(one.key, []).append(known)
     return {
-        key: Spread(mean([one.mean for one in ones]), mean([one.between / (one.between + one.within) for one in ones]))
+        key: BenchmarkSpread(
+            mean([one.mean for one in ones]), mean([one.between / (one.between + one.within) for one in ones])
+        )
         for key, ones in found.items()
     }
 
@@ -85,7 +94,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def own_difficulty(column: Column, row: Row) -> Difficulty | None:
+def own_difficulty(column: PublishedColumn, row: PublishedRow) -> Difficulty | None:
     """Return the difficulty that a cell's own two numbers pin; None where it has not both, or no beta has them."""
     cell = scored(row.cells[column.key])
     if cell is None or cell.solved is None or not column.samples or not column.problems:
@@ -96,7 +105,7 @@ def own_difficulty(column: Column, row: Row) -> Difficulty | None:
         return None
 
 
-def difficulty(column: Column, row: Row, known: Mapping[str, Spread]) -> Difficulty | None:
+def difficulty(column: PublishedColumn, row: PublishedRow, known: Mapping[str, BenchmarkSpread]) -> Difficulty | None:
     """Return a cell's difficulty: its own, else the spread of the benchmark's other cells at its accuracy."""
     own = own_difficulty(column, row)
     cell = scored(row.cells[column.key])
@@ -106,23 +115,29 @@ def difficulty(column: Column, row: Row, known: Mapping[str, Spread]) -> Difficu
 
 
 def gaps(
-    table: PaperTable, group: Group, pair: tuple[Row, Row], known: Mapping[str, Spread], alike: float = CORRELATION
-) -> dict[str, Gap]:
+    table: PaperTable,
+    group: PublishedGroup,
+    pair: tuple[PublishedRow, PublishedRow],
+    known: Mapping[str, BenchmarkSpread],
+    alike: float = CORRELATION,
+) -> dict[str, RowGap]:
     """Return left minus right by column where noise can be told, and their mean under ``""`` where all can."""
-    found: dict[str, Gap] = {}
+    found: dict[str, RowGap] = {}
     for one in table.columns:
         column = table.column(one.key, group)
         sides = [difficulty(column, row, known) for row in pair]
         cells = [scored(row.cells[one.key]) for row in pair]
         if sides[0] and sides[1] and cells[0] and cells[1]:
             value = float(cells[0].average - cells[1].average)
-            found[one.key] = Gap(value, *half_widths(sides[0], sides[1], column, alike))
+            found[one.key] = RowGap(value, *half_widths(sides[0], sides[1], column, alike))
     if table.average and len(found) == len(table.columns) > 1:
         found[""] = averaged(list(found.values()))
     return found
 
 
-def half_widths(left: Difficulty, right: Difficulty, column: Column, alike: float) -> tuple[float, float, float]:
+def half_widths(
+    left: Difficulty, right: Difficulty, column: PublishedColumn, alike: float
+) -> tuple[float, float, float]:
     """Return the half-widths, in points: unpaired, paired, rerun."""
     apart, close = (gap_variance(left, right, column.samples, one) for one in (0.0, alike))
     within = (left.within + right.within) / column.samples
@@ -130,8 +145,8 @@ def half_widths(left: Difficulty, right: Difficulty, column: Column, alike: floa
     return unpaired, paired, rerun
 
 
-def averaged(ones: list[Gap]) -> Gap:
+def averaged(ones: list[RowGap]) -> RowGap:
     """Return the gap of the columns' mean: benchmarks vary independently of each other."""
     parts = [[getattr(one, name) for one in ones] for name in ("unpaired", "paired", "rerun")]
     unpaired, paired, rerun = (math.sqrt(sum(width**2 for width in widths)) / len(ones) for widths in parts)
-    return Gap(mean([one.value for one in ones]), unpaired, paired, rerun)
+    return RowGap(mean([one.value for one in ones]), unpaired, paired, rerun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archer.evaluation.benchmark import read_benchmark, unconfirmed
-from archer.leaderboards.layouts import Grid, Page
+from archer.leaderboards.layouts import Page, PageTable
 from archer.leaderboards.paper.comparison import (
     beside_grid,
     chapter_lines,
@@ -15,11 +15,11 @@ from archer.leaderboards.paper.comparison import (
     stranger_lines,
 )
 from archer.leaderboards.paper.printed import NOISE, noise_grids, printed_grid
-from archer.leaderboards.paper.specs import Chapter
-from archer.leaderboards.paper.table import Board
+from archer.leaderboards.paper.specs import TableChapter
+from archer.leaderboards.paper.table import ResultTable
 
 
-def page(board: Board) -> Page:
+def page(board: ResultTable) -> Page:
     """Return the whole page: what is printed and its noise, measured rows beside it and against each other."""
     grids = [grid for chapter in board.chapters for grid in chapter_grids(board, chapter)]
     grids += beside_grid(stranger_lines(board), "Measured, of no paper")
@@ -27,7 +27,7 @@ def page(board: Board) -> Page:
     return Page(board.spec.title, tuple(grids), tuple(notes(board, grids)))
 
 
-def chapter_grids(board: Board, chapter: Chapter) -> Iterator[Grid]:
+def chapter_grids(board: ResultTable, chapter: TableChapter) -> Iterator[PageTable]:
     """Yield a published table, a group at a time, each with its noise and with what was measured."""
     for group in chapter.table.groups:
         yield printed_grid(chapter, group)
@@ -36,7 +36,7 @@ def chapter_grids(board: Board, chapter: Chapter) -> Iterator[Grid]:
         yield from beside_grid(chapter_lines(board, chapter, group), title)
 
 
-def notes(board: Board, grids: list[Grid]) -> Iterator[str]:
+def notes(board: ResultTable, grids: list[PageTable]) -> Iterator[str]:
     """Yield what holds for the whole page."""
     yield from board.spec.notes
     yield from dict.fromkeys(f"{one.paper.paper} {one.paper.version}: {one.paper.title}." for one in board.chapters)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from archer.leaderboards.layouts import Grid
-from archer.leaderboards.paper.noise import Gap, Spread, gaps, own_difficulty
-from archer.leaderboards.paper.specs import Chapter
-from archer.leaderboards.published import NONE, Group, PaperTable, Row, odd_counts, recomputed, scored
+from archer.leaderboards.layouts import PageTable
+from archer.leaderboards.paper.noise import BenchmarkSpread, RowGap, gaps, own_difficulty
+from archer.leaderboards.paper.specs import TableChapter
+from archer.leaderboards.published import NONE, PaperTable, PublishedGroup, PublishedRow, odd_counts, recomputed, scored
 
 NOISE = (
     "Noise of printed gaps, 95 %, modelled from the printed avg@K and pass@K, which pin a beta distribution of "
@@ -23,7 +23,7 @@ BORROWED = (
 KINDS = ("unpaired", "paired", "rerun")
 
 
-def printed_grid(chapter: Chapter, group: Group) -> Grid:
+def printed_grid(chapter: TableChapter, group: PublishedGroup) -> PageTable:
     """Return a group's printed numbers, averages recomputed."""
     table = chapter.table
     means = [recomputed(table, row) for row in group.rows]
@@ -38,10 +38,10 @@ def printed_grid(chapter: Chapter, group: Group) -> Grid:
         rows.append(tuple(cells))
     own = frozenset((at, 0) for at, row in enumerate(group.rows) if row.own)
     title = f"{chapter.paper.paper} {table.place}, {group.name}: {table.title}"
-    return Grid(tuple(header), tuple(rows), title, tuple(flags(chapter, group)), own)
+    return PageTable(tuple(header), tuple(rows), title, tuple(flags(chapter, group)), own)
 
 
-def flags(chapter: Chapter, group: Group) -> Iterator[str]:
+def flags(chapter: TableChapter, group: PublishedGroup) -> Iterator[str]:
     """Yield what a reader must know of a group's numbers: notes, averages and counts that do not follow."""
     table = chapter.table
     yield from table.notes if group is table.groups[0] else ()
@@ -58,7 +58,9 @@ def flags(chapter: Chapter, group: Group) -> Iterator[str]:
             yield f"{row.name}, {column.name} {cell}: its pass@K is no whole number of {column.problems} problems."
 
 
-def noise_grids(chapter: Chapter, group: Group, known: Mapping[str, Spread]) -> Iterator[Grid]:
+def noise_grids(
+    chapter: TableChapter, group: PublishedGroup, known: Mapping[str, BenchmarkSpread]
+) -> Iterator[PageTable]:
     """Yield, for each row of the paper's own method, its gap to every other row with the noise that explains it."""
     for own in (row for row in group.rows if row.own):
         others = [(row, gaps(chapter.table, group, (own, row), known)) for row in group.rows if not row.own]
@@ -67,7 +69,12 @@ def noise_grids(chapter: Chapter, group: Group, known: Mapping[str, Spread]) -> 
             yield noise_grid(chapter, group, own, found)
 
 
-def noise_grid(chapter: Chapter, group: Group, own: Row, found: Sequence[tuple[Row, Mapping[str, Gap]]]) -> Grid:
+def noise_grid(
+    chapter: TableChapter,
+    group: PublishedGroup,
+    own: PublishedRow,
+    found: Sequence[tuple[PublishedRow, Mapping[str, RowGap]]],
+) -> PageTable:
     """Return one row's gaps to others, with the half-widths of the gap to the best of them below."""
     table = chapter.table
     names = {one.key: one.name for one in table.columns} | {"": table.average}
@@ -79,32 +86,34 @@ def noise_grid(chapter: Chapter, group: Group, own: Row, found: Sequence[tuple[R
     notes.append(f"±: half-widths of the gap to {best.name}.")
     if any(borrows(chapter.table, group, row) for row in (own, *(row for row, _ in found))):
         notes.append(BORROWED)
-    return Grid(("", *(names[key] for key in keys)), tuple(rows), f"Noise: {own.name}, {table.place}", tuple(notes))
+    return PageTable(
+        ("", *(names[key] for key in keys)), tuple(rows), f"Noise: {own.name}, {table.place}", tuple(notes)
+    )
 
 
-def borrows(table: PaperTable, group: Group, row: Row) -> bool:
+def borrows(table: PaperTable, group: PublishedGroup, row: PublishedRow) -> bool:
     """Say whether a row has a cell whose own numbers do not tell how hard its problems are."""
     columns = [table.column(one.key, group) for one in table.columns if one.samples and scored(row.cells[one.key])]
     return any(own_difficulty(column, row) is None for column in columns)
 
 
-def level(chapter: Chapter, row: Row) -> float:
+def level(chapter: TableChapter, row: PublishedRow) -> float:
     """Return a row's mean over its printed cells."""
     cells = [cell for one in chapter.table.columns if (cell := scored(row.cells[one.key]))]
     return sum(float(cell.average) for cell in cells) / max(len(cells), 1)
 
 
-def told(gap: Gap | None) -> str:
+def told(gap: RowGap | None) -> str:
     """Return a gap over the word for its noise."""
     return f"{gap.value:+.1f}\n{gap.words}" if gap else NONE
 
 
-def half_width(gap: Gap | None, kind: str) -> str:
+def half_width(gap: RowGap | None, kind: str) -> str:
     """Return a half-width."""
     return f"{getattr(gap, kind):.1f}" if gap else NONE
 
 
-def cannot(own: Row, rival: Row, by_column: Mapping[str, Gap], names: Mapping[str, str]) -> str:
+def cannot(own: PublishedRow, rival: PublishedRow, by_column: Mapping[str, RowGap], names: Mapping[str, str]) -> str:
     """Return the sentence on where two rows cannot be told apart, empty where they can everywhere."""
     where = [names[key] for key, gap in by_column.items() if not gap.apart]
     return f"{own.name} and {rival.name} cannot be told apart on {', '.join(where)}." if where else ""

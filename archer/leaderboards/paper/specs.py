@@ -8,14 +8,14 @@ from pathlib import Path
 from pydantic import with_config
 
 from archer.errors import DataError, did_you_mean
-from archer.leaderboards.published import Paper, PaperTable, read_paper
+from archer.leaderboards.published import PaperTable, PublishedPaper, read_paper
 from archer.recipe.config import STRICT, read_yaml, typed
 from archer.system import suite
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """A published table; ``measured`` puts results beside it, where its K is the benchmark's."""
 
     published: str
@@ -25,20 +25,20 @@ class Part:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Spec:
+class TableSpec:
     """A table of ours."""
 
     name: str
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[TablePart, ...]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Chapter:
+class TableChapter:
     """A part with what it names."""
 
-    paper: Paper
+    paper: PublishedPaper
     table: PaperTable
     measured: bool
 
@@ -53,21 +53,21 @@ def folder() -> Path:
     return suite("leaderboards") / "tables"
 
 
-def read_spec(name: str) -> Spec:
+def read_spec(name: str) -> TableSpec:
     """Read a table's definition. Raises DataError for an unknown name, RecipeError for a bad key."""
     path = folder() / f"{name}.yaml"
     if not path.is_file():
         raise DataError(
             f"{name!r} is no table{did_you_mean(name, spec_names())} and no folder that `archer compare` wrote"
         )
-    spec = typed(Spec, read_yaml(path), f"tables/{path.name}")
+    spec = typed(TableSpec, read_yaml(path), f"tables/{path.name}")
     if spec.name != name:
         raise DataError(f"tables/{path.name}: name: {spec.name!r}; make it {name!r}, as the file is called")
     return spec
 
 
-def chapters(spec: Spec) -> list[Chapter]:
+def chapters(spec: TableSpec) -> list[TableChapter]:
     """Read the published tables that a table shows. Raises DataError."""
     papers = {part.published: read_paper(part.published) for part in spec.parts}
     pairs = [(papers[part.published], part) for part in spec.parts]
-    return [Chapter(paper, paper.table(part.table), part.measured) for paper, part in pairs]
+    return [TableChapter(paper, paper.table(part.table), part.measured) for paper, part in pairs]

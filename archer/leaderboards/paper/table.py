@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archer.leaderboards.paper.collect import Key, collect, left_out, sort_out
-from archer.leaderboards.paper.measured import Measured, measure
-from archer.leaderboards.paper.noise import Spread, spreads
-from archer.leaderboards.paper.specs import Chapter, Spec, chapters, read_spec
+from archer.leaderboards.paper.measured import MeasuredRow, measure
+from archer.leaderboards.paper.noise import BenchmarkSpread, spreads
+from archer.leaderboards.paper.specs import TableChapter, TableSpec, chapters, read_spec
 from archer.leaderboards.published import paper_names, read_paper
 from archer.system import suite
 
 
 @dataclass(frozen=True)
-class Board:
+class ResultTable:
     """``known`` holds each benchmark's spread in print, ``measured`` the results by label and benchmark.
 
     ``left_out`` tells of files among the results that are not shown.
     """
 
-    spec: Spec
-    chapters: tuple[Chapter, ...]
-    known: Mapping[str, Spread]
-    measured: Mapping[Key, Measured]
+    spec: TableSpec
+    chapters: tuple[TableChapter, ...]
+    known: Mapping[str, BenchmarkSpread]
+    measured: Mapping[Key, MeasuredRow]
     left_out: tuple[str, ...] = ()
 
     @property
@@ -46,13 +46,13 @@ class Board:
         return list(dict.fromkeys(label for label, _ in self.measured if label not in printed))
 
 
-def benchmarks_of(parts: Sequence[Chapter]) -> list[str]:
+def benchmarks_of(parts: Sequence[TableChapter]) -> list[str]:
     """Return the benchmarks that chapters open to results have for columns."""
     columns = [column for one in parts if one.measured for column in one.table.columns if column.samples]
     return list(dict.fromkeys(column.key for column in columns))
 
 
-def open_board(name: str, results: Sequence[Path], lenient: bool = False) -> Board:
+def open_table(name: str, results: Sequence[Path], lenient: bool = False) -> ResultTable:
     """Read a table and the results that belong to it. Raises DataError for what does not belong.
 
     ``lenient`` shows, with a mark, results drawn otherwise than their benchmark says.
@@ -61,14 +61,16 @@ def open_board(name: str, results: Sequence[Path], lenient: bool = False) -> Boa
     return assemble(spec, chapters(spec), results, lenient)
 
 
-def assemble(spec: Spec, parts: Sequence[Chapter], results: Sequence[Path], lenient: bool = False) -> Board:
+def assemble(
+    spec: TableSpec, parts: Sequence[TableChapter], results: Sequence[Path], lenient: bool = False
+) -> ResultTable:
     """Put results beside the printed chapters. Raises DataError for results that do not belong."""
     gathered = collect(results)
     rows = sort_out(gathered.found, benchmarks_of(parts), lenient)
-    return Board(spec, tuple(parts), known_spreads(), measure(rows), tuple(left_out(gathered)))
+    return ResultTable(spec, tuple(parts), known_spreads(), measure(rows), tuple(left_out(gathered)))
 
 
-def known_spreads() -> dict[str, Spread]:
+def known_spreads() -> dict[str, BenchmarkSpread]:
     """Return what all published numbers say of each benchmark."""
     return spreads([read_paper(name) for name in paper_names()])
 

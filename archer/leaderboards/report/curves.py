@@ -28,7 +28,7 @@ Runs = Mapping[str, Mapping[int, Sequence[Line]]]  # journal lines by algorithm 
 
 
 @dataclass(frozen=True)
-class Chart:
+class CurveChart:
     """A figure with what is said under it; ``figure`` is None where no run recorded the quantity."""
 
     title: str
@@ -37,7 +37,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class CurveQuantity:
     """A key of metrics.jsonl and how to present it."""
 
     key: str
@@ -50,13 +50,13 @@ class Quantity:
 CLIPPED = "Share of tokens whose ratio was clipped."
 UNREFERENCED = "none held to a reference"
 FIXED = (
-    Quantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled."),
-    Quantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),
-    Quantity("clip_knowledge", "Clip fraction, knowledge tokens", CLIPPED, share=True),
-    Quantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),
-    Quantity("kl_knowledge", "KL to the reference, knowledge tokens", "Nats per token.", UNREFERENCED),
-    Quantity("length", "Response length", "Mean tokens of a sampled response."),
-    Quantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
+    CurveQuantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled."),
+    CurveQuantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),
+    CurveQuantity("clip_knowledge", "Clip fraction, knowledge tokens", CLIPPED, share=True),
+    CurveQuantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),
+    CurveQuantity("kl_knowledge", "KL to the reference, knowledge tokens", "Nats per token.", UNREFERENCED),
+    CurveQuantity("length", "Response length", "Mean tokens of a sampled response."),
+    CurveQuantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
 )  # fmt: skip
 
 
@@ -66,19 +66,19 @@ def read_runs(out: Path, standings: Standings, name: str) -> Runs:
     return {row: {seed: read_lines(out / row / f"seed-{seed}" / name) for seed in standings.seeds} for row in trained}
 
 
-def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Chart]:
+def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[CurveChart]:
     """Return every chart; ``base`` holds the base model's held-out score by benchmark, for step 0."""
     keys = {key for by_seed in metrics.values() for lines in by_seed.values() for line in lines for key in line}
-    rewards = [Quantity("reward", "Reward", "Mean training reward of a step's responses, before any filter.")]
+    rewards = [CurveQuantity("reward", "Reward", "Mean training reward of a step's responses, before any filter.")]
     rewards += [
-        Quantity(key, f"Reward, {key.partition('/')[2]}", "Mean training reward of this family's responses.")
+        CurveQuantity(key, f"Reward, {key.partition('/')[2]}", "Mean training reward of this family's responses.")
         for key in sorted(keys)
         if key.startswith("reward/")
     ]
     listed = [f"{name}/avg" for name in base]
     tested = [*listed, *sorted(key for key in keys if key.endswith("/avg") and key not in listed)]
     held_out = [
-        Quantity(
+        CurveQuantity(
             key,
             f"Held-out avg@K, {key.removesuffix('/avg')}",
             "On a part of the held-out problems, never trained on.",
@@ -89,7 +89,7 @@ def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Char
     return [*found, durations(timings)]
 
 
-def curve(quantity: Quantity, runs: Runs, start: float | None = None) -> Chart:
+def curve(quantity: CurveQuantity, runs: Runs, start: float | None = None) -> CurveChart:
     """Return one quantity along training; ``start`` is the base model's value, at step 0."""
     figure = go.Figure()
     lacking = []
@@ -102,7 +102,7 @@ def curve(quantity: Quantity, runs: Runs, start: float | None = None) -> Chart:
         add_lines(figure, algorithm, lines, style(place))
     note = quantity.note
     if len(lacking) == len(runs):
-        return Chart(quantity.title, f"{note} No run recorded it.", None)
+        return CurveChart(quantity.title, f"{note} No run recorded it.", None)
     if lacking:
         note += f" No line for {', '.join(lacking)}: {quantity.absent}."
     if start is not None:
@@ -111,7 +111,7 @@ def curve(quantity: Quantity, runs: Runs, start: float | None = None) -> Chart:
     if quantity.share:
         figure.update_yaxes(tickformat=".2~%", rangemode="tozero")
     figure.update_xaxes(title_text="step", rangemode="tozero")
-    return Chart(quantity.title, note, figure)
+    return CurveChart(quantity.title, note, figure)
 
 
 def points(lines: Sequence[Line], key: str, start: float | None) -> dict[int, float]:
@@ -143,7 +143,7 @@ def add_lines(figure: go.Figure, name: str, lines: Mapping[int, Mapping[int, flo
     )  # fmt: skip
 
 
-def durations(runs: Runs) -> Chart:
+def durations(runs: Runs) -> CurveChart:
     """Return the seconds of a mean step, stacked by part."""
     title, figure, lacking = "Seconds per step", go.Figure(), []
     means: dict[str, dict[str, float]] = {}
@@ -154,7 +154,7 @@ def durations(runs: Runs) -> Chart:
         else:
             lacking.append(algorithm)
     if not means:
-        return Chart(title, "No run recorded its timings.", None)
+        return CurveChart(title, "No run recorded its timings.", None)
     names = [escape(name) for name in means]
     spent = {part: [means[name][part] for name in means] for part in PARTS}
     notable = {part: seconds for part, seconds in spent.items() if max(seconds) >= LEAST_SECONDS}
@@ -167,7 +167,7 @@ def durations(runs: Runs) -> Chart:
     figure.update_layout(barmode="stack", hovermode="closest", yaxis={"autorange": "reversed", "ticklabelstandoff": 6})
     figure.update_xaxes(title_text="seconds")
     note = "Wall-clock mean over steps and seeds; runs side by side share the machine."
-    return Chart(title, note + (f" No timings of {', '.join(lacking)}." if lacking else ""), figure)
+    return CurveChart(title, note + (f" No timings of {', '.join(lacking)}." if lacking else ""), figure)
 
 
 def dress(figure: go.Figure) -> None:

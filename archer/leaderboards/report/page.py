@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from archer.errors import DataError, RunFolderError
 from archer.leaderboards.ranking import BASE, METRICS, Standings, legend, show, show_difference
-from archer.leaderboards.report.curves import Chart, charts, read_runs
+from archer.leaderboards.report.curves import CurveChart, charts, read_runs
 from archer.leaderboards.tables import DETAIL_NOTE, detail_table, show_p
 from archer.runs.folder import read_manifest
 from archer.runs.results import read_result
@@ -43,7 +43,7 @@ def write_report(out: Path, standings: Standings) -> Path:
     return out / "report.html"
 
 
-def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[Chart]) -> str:
+def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[CurveChart]) -> str:
     """Return the page. Everything from data goes through the template's escaping or JSON's."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("archer.leaderboards.report"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -62,7 +62,7 @@ def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[Chart])
     )  # fmt: skip
 
 
-def chart_json(chart: Chart) -> Json:
+def chart_json(chart: CurveChart) -> Json:
     """Return a figure as plain data, None where there is none."""
     return json.loads(chart.figure.to_json()) if chart.figure is not None else None
 

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from archer.models.heads.dense import DenseLogProbs, fits
 from archer.models.heads.products import factor, factor_dtype, has_kernels, multiply
 from archer.models.heads.softmax import Folding, Slopes, Sums, TorchFolding
-from archer.models.heads.tiles import Cut, cut, wide
+from archer.models.heads.tiles import Tiling, cut, wide
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Logits:
     hidden_NH: Tensor
     weight_VH: Tensor
     scale: float
-    cut: Cut
+    cut: Tiling
     kept: Tensor
     room: Tensor
 
@@ -139,7 +139,7 @@ class WeightGradient:
 
 
 def open_logits(
-    hidden_NH: Tensor, weight_VH: Tensor, temperature: float, size: Cut, kept: Tensor
+    hidden_NH: Tensor, weight_VH: Tensor, temperature: float, size: Tiling, kept: Tensor
 ) -> tuple[Logits, Folding]:
     """Return the source of tiles, and what folds them: Triton's kernels on a GPU, torch elsewhere."""
     dtype, device = wide(hidden_NH.dtype), hidden_NH.device

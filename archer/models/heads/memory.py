@@ -8,7 +8,7 @@ from archer.models.heads.tiles import cut
 ROW = 4 * 12  # what is known of a token: its target, sums, log-prob, entropy, and their gradients
 
 
-def held(tokens: int, vocabulary: int, size: int, inner: int, width: int, device: str) -> int:
+def head_peak_bytes(tokens: int, vocabulary: int, size: int, inner: int, width: int, device: str) -> int:
     """Return the bytes beside hidden states of ``inner`` bytes a number and a weight of ``width``, both gradients in.
 
     On a GPU bfloat16 is multiplied as it is; on a CPU copies in float32 are.

@@ -24,7 +24,7 @@ KEPT_SHARE = 0.875
 
 
 @dataclass(frozen=True)
-class Cut:
+class Tiling:
     """``rows`` and ``columns`` of a tile, of ``tokens`` x ``vocabulary``; the first ``kept`` tiles' columns stay."""
 
     tokens: int
@@ -52,13 +52,13 @@ class Cut:
         return min(self.kept * self.columns, self.vocabulary)
 
 
-def cut(tokens: int, vocabulary: int, device: str, width: int = 4) -> Cut:
+def cut(tokens: int, vocabulary: int, device: str, width: int = 4) -> Tiling:
     """Return the cut for a kind of device; a logit has ``width`` bytes."""
     kind = device if device in TILE else "cuda"
     columns = min(vocabulary, max(NARROWEST[kind], TILE[kind] // max(1, tokens)))
     rows = max(1, TILE[kind] // columns)
     bytes_kept = min(KEPT_BYTES[kind], KEPT_SHARE * width * vocabulary * tokens)
-    return Cut(tokens, vocabulary, rows, columns, int(bytes_kept / (width * columns * max(1, tokens))))
+    return Tiling(tokens, vocabulary, rows, columns, int(bytes_kept / (width * columns * max(1, tokens))))
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:

@@ -22,14 +22,14 @@ from archer.problems.formats import (
     released,
 )
 from archer.problems.formats.dates import in_window
-from archer.problems.formats.shaped import Shaped
+from archer.problems.formats.shaped import ShapedRow
 from archer.rewards.golds import kinds
 
-__all__ = ["DATES", "FORMATS", "JUDGED_BY", "ORDERS", "REFERENCES", "SPLITS", "Shaped", "in_window", "kinds"]
+__all__ = ["DATES", "FORMATS", "JUDGED_BY", "ORDERS", "REFERENCES", "SPLITS", "ShapedRow", "in_window", "kinds"]
 
 Row = Mapping[str, Any]
 
-PROGRAMS: dict[str, Callable[[Row], Shaped]] = {
+PROGRAMS: dict[str, Callable[[Row], ShapedRow]] = {
     "livecodebench": livecodebench.shape,
     "humaneval": humaneval.shape,
     "humanevalplus": evalplus.humanevalplus,
@@ -39,7 +39,7 @@ PROGRAMS: dict[str, Callable[[Row], Shaped]] = {
     "leetcode": leetcode.shape,
     "archer": released.shape,
 }
-MATHEMATICS: dict[str, Callable[[Row], Shaped]] = {
+MATHEMATICS: dict[str, Callable[[Row], ShapedRow]] = {
     "aime": mathematics.aime,
     "amc": mathematics.amc,
     "math500": mathematics.math500,
@@ -47,7 +47,7 @@ MATHEMATICS: dict[str, Callable[[Row], Shaped]] = {
     "olympiadbench": olympiadbench.shape,
     "gsm8k": mathematics.gsm8k,
 }
-FORMATS: dict[str, Callable[[Row], Shaped]] = {**PROGRAMS, **MATHEMATICS}
+FORMATS: dict[str, Callable[[Row], ShapedRow]] = {**PROGRAMS, **MATHEMATICS}
 JUDGED_BY = {**dict.fromkeys(PROGRAMS, "code"), **dict.fromkeys(MATHEMATICS, "math")}  # the reward of its golds
 REFERENCES: dict[str, Callable[[Row], str | None]] = {
     "humaneval": humaneval.reference,

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped, ask_for_program, value
+from archer.problems.formats.shaped import ShapedRow, ask_for_program, value
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """``tests`` is ``{"inputs": [...], "outputs": [...]}``, or such a value written as JSON or in Python."""
     statement, tests = value(row, "problem", str), _read(value(row, "tests", object))
     inputs, outputs = _texts(tests, "inputs"), _texts(tests, "outputs")
     if len(inputs) != len(outputs) or not inputs:
         raise DataError(f"tests: expected an output for each input, found {len(inputs)} and {len(outputs)}")
     pairs = [{"stdin": given, "expected": expected} for given, expected in zip(inputs, outputs, strict=True)]
-    return Shaped("", ask_for_program(statement), {"tests": pairs})
+    return ShapedRow("", ask_for_program(statement), {"tests": pairs})
 
 
 def _read(found: Any) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from archer.errors import DataError
 from archer.problems.formats.humaneval import ask
 from archer.problems.formats.mbpp import shape as mbpp
-from archer.problems.formats.shaped import Shaped, parsed, value
+from archer.problems.formats.shaped import ShapedRow, parsed, value
 from archer.types import Json
 
 CLOSE = 1e-6  # EvalPlus's tolerance for floating-point numbers where a task sets none; relative: 1e-7
@@ -46,17 +46,17 @@ ASSERTION = textwrap.dedent("""
 """)
 
 
-def humanevalplus(row: Mapping[str, Any]) -> Shaped:
+def humanevalplus(row: Mapping[str, Any]) -> ShapedRow:
     """As HumanEval, with the tests of EvalPlus."""
     test, function = value(row, "test", str), value(row, "entry_point", str)
     code = value(row, "prompt", str)
     prompt = ask(code)
     program = _read(test, function)
     gold: dict[str, Json] = {"function": function, "prefix": code, "tests": _tests(program, function, code)}
-    return Shaped(value(row, "task_id", str), prompt, gold)
+    return ShapedRow(value(row, "task_id", str), prompt, gold)
 
 
-def mbppplus(row: Mapping[str, Any]) -> Shaped:
+def mbppplus(row: Mapping[str, Any]) -> ShapedRow:
     """As MBPP, whose three assertions are shown, with the tests of EvalPlus behind them."""
     setup = "\n".join(value(row, "test_imports", list)) if row.get("test_imports") else ""
     plain = {**row, "text": value(row, "prompt", str), "test_setup_code": setup}

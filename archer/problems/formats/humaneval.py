@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped, parsed, source, value
+from archer.problems.formats.shaped import ShapedRow, parsed, source, value
 from archer.rewards.assertions import split
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """The prompt is also the gold's prefix: programs may use its imports and helpers without repeating them."""
     name, code = value(row, "task_id", str), value(row, "prompt", str)
     function, test = value(row, "entry_point", str), value(row, "test", str)
@@ -26,7 +26,7 @@ def shape(row: Mapping[str, Any]) -> Shaped:
     tests = [{"check": f"{code}\n{test}"}] if texts is None else [{"assert": text} for text in texts]
     if not tests:
         raise DataError(f"test: its check asserts nothing: {test[:80]!r}")
-    return Shaped(name, ask(code), {"function": function, "prefix": code, "tests": tests})
+    return ShapedRow(name, ask(code), {"function": function, "prefix": code, "tests": tests})
 
 
 def ask(code: str) -> str:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped, ask_for_function, literal, parsed, source, value
+from archer.problems.formats.shaped import ShapedRow, ask_for_function, literal, parsed, source, value
 from archer.types import Json
 
 STARTER = re.compile(r"```python\n(.*?)\n?```", re.DOTALL)
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """Both shapes; the keys tell which."""
     return _with_check(row) if "tests" in row else _with_inputs(row)
 
@@ -67,7 +67,7 @@ def _equality(node: ast.stmt, key: str) -> tuple[ast.Call, ast.expr]:
 # ---- rllm: {"problem": ..., "completion": ..., "tests": {"functional": "def check(candidate): ..."}}
 
 
-def _with_check(row: Mapping[str, Any]) -> Shaped:
+def _with_check(row: Mapping[str, Any]) -> ShapedRow:
     problem, code = value(row, "problem", str), value(value(row, "tests", dict), "functional", str)
     blocks = STARTER.findall(problem)
     if not blocks:
@@ -77,7 +77,7 @@ def _with_check(row: Mapping[str, Any]) -> Shaped:
     if not isinstance(check, ast.FunctionDef) or not code.rstrip().endswith(f"check(Solution().{starter.method})"):
         raise DataError(f"tests: functional: expected a check of Solution().{starter.method}, found {code[:80]!r}")
     tests = [_named_test(node, starter, index) for index, node in enumerate(check.body)]
-    return Shaped("", problem.strip(), {"function": starter.method, "tests": tests})
+    return ShapedRow("", problem.strip(), {"function": starter.method, "tests": tests})
 
 
 def _named_test(node: ast.stmt, starter: _Starter, index: int) -> dict[str, Json]:
@@ -92,7 +92,7 @@ def _named_test(node: ast.stmt, starter: _Starter, index: int) -> dict[str, Json
 # ---- DeepSeek-Coder: {"task_id": ..., "prompt": '"""statement"""\nstarter', "test": "my_solution = Solution() ..."}
 
 
-def _with_inputs(row: Mapping[str, Any]) -> Shaped:
+def _with_inputs(row: Mapping[str, Any]) -> ShapedRow:
     name, prompt, code = value(row, "task_id", str), value(row, "prompt", str), value(row, "test", str)
     before, quotes, starter_code = prompt.rpartition('"""')
     statement = before.strip().removeprefix('"""')
@@ -106,7 +106,7 @@ def _with_inputs(row: Mapping[str, Any]) -> Shaped:
         gold = {"function": starter.method, "tests": [_plain_test(starter, *pair) for pair in pairs]}
     if starter.before:
         gold["prefix"] = starter.before
-    return Shaped(name, ask_for_function(statement, starter_code), gold)
+    return ShapedRow(name, ask_for_function(statement, starter_code), gold)
 
 
 def _statements(code: str) -> tuple[list[ast.stmt], list[tuple[ast.Dict, ast.stmt]]]:

@@ -12,13 +12,13 @@ from typing import Any
 
 from archer.errors import DataError
 from archer.problems.formats.sealed import unseal
-from archer.problems.formats.shaped import Shaped, ask_for_function, ask_for_program, value
+from archer.problems.formats.shaped import ShapedRow, ask_for_function, ask_for_program, value
 from archer.types import Json
 
 KINDS = ("stdin", "functional")
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """The tests are the public ones, then the private ones."""
     question, starter = value(row, "question_content", str), value(row, "starter_code", str)
     public = _read_tests(row, "public_test_cases")
@@ -37,7 +37,7 @@ def shape(row: Mapping[str, Any]) -> Shaped:
     meta = {key: str(row[key]) for key in ("contest_date", "platform", "difficulty") if key in row}
     meta = {**meta, "cluster": _contest(row), "date": str(row.get("contest_date") or "")[:10]}
     prompt = ask_for_function(question, starter) if starter.strip() else ask_for_program(question)
-    return Shaped(value(row, "question_id", str), prompt, gold, {**meta, "private_tests": len(private)})
+    return ShapedRow(value(row, "question_id", str), prompt, gold, {**meta, "private_tests": len(private)})
 
 
 def _contest(row: Mapping[str, Any]) -> str:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped
+from archer.problems.formats.shaped import ShapedRow
 from archer.problems.formats.statements import answer, column, contest, integer, problem, statement
 from archer.rewards.math import boxed
 
 ANSWER = ("answer", "expected_answer", "Answer", "final_answer")
 
 
-def aime(row: Mapping[str, Any]) -> Shaped:
+def aime(row: Mapping[str, Any]) -> ShapedRow:
     """A whole number from 0 to 999; https://huggingface.co/datasets/HuggingFaceH4/aime_2024 and others."""
     gold = integer(_answer_or_box(row))
     if not 0 <= int(gold) <= 999:
@@ -31,18 +31,18 @@ def aime_order(row: Mapping[str, Any]) -> str:
     return statement(row)
 
 
-def amc(row: Mapping[str, Any]) -> Shaped:
+def amc(row: Mapping[str, Any]) -> ShapedRow:
     """The 40 problems of 2023 whose answer is a whole number; https://huggingface.co/datasets/math-ai/amc23."""
     return problem(row, integer(column(row, ANSWER)), cluster=contest(row))
 
 
-def math500(row: Mapping[str, Any]) -> Shaped:
+def math500(row: Mapping[str, Any]) -> ShapedRow:
     """Rows name themselves: ``test/precalculus/807.json`` becomes ``precalculus/807``."""
     name = str(row.get("unique_id") or "").removeprefix("test/").removesuffix(".json")
     return problem(row, answer(column(row, ANSWER)), name)
 
 
-def minerva(row: Mapping[str, Any]) -> Shaped:
+def minerva(row: Mapping[str, Any]) -> ShapedRow:
     r"""The gold is the solution's last ``\boxed``; where there is no solution, the ``answer``.
 
     Some copies list several spellings of the answer, made later and not all right; the first one stands
@@ -60,7 +60,7 @@ def minerva_order(row: Mapping[str, Any]) -> int | None:
     return int(row["idx"]) if str(row.get("idx", "")).isdecimal() else None
 
 
-def gsm8k(row: Mapping[str, Any]) -> Shaped:
+def gsm8k(row: Mapping[str, Any]) -> ShapedRow:
     """The answer follows ``####``, with thousands separated."""
     text = str(column(row, ANSWER))
     found = re.search(r"####\s*(\S+)\s*$", text)

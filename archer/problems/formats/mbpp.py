@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped, parsed, value
+from archer.problems.formats.shaped import ShapedRow, parsed, value
 from archer.rewards.assertions import CALLS, split
 from archer.types import Json
 
 SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """The function's name is that of the first call in the first assertion, past built-ins around it."""
     task, number = value(row, "text", str), value(row, "task_id", int)
     setup, asserts = value(row, "test_setup_code", str).strip(), value(row, "test_list", list)
@@ -36,7 +36,7 @@ def shape(row: Mapping[str, Any]) -> Shaped:
         f"{task.strip()}\n\nSolve this in Python, in one code block marked python. These tests must pass after it:"
         f"\n\n```python\n{shown}\n```"
     )
-    return Shaped(str(number), prompt, gold)
+    return ShapedRow(str(number), prompt, gold)
 
 
 def in_split(row: Mapping[str, Any], split: str) -> bool:

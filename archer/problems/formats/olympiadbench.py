@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped
+from archer.problems.formats.shaped import ShapedRow
 from archer.problems.formats.statements import answer, column, problem
 from archer.types import Json
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """Rows name themselves by a number."""
     found = column(row, ("final_answer", "answer"))
     found = found if isinstance(found, list) else [found]

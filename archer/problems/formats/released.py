@@ -15,13 +15,13 @@ from typing import Any
 
 from archer.errors import DataError
 from archer.problems.formats.leetcode import shape as called
-from archer.problems.formats.shaped import Shaped, value
+from archer.problems.formats.shaped import ShapedRow, value
 from archer.types import Json
 
 CHECKED = re.compile(r"\s*check\((?P<candidate>(?:Solution\(\)\.)?(?P<name>\w+))\)\s*\Z")
 
 
-def shape(row: Mapping[str, Any]) -> Shaped:
+def shape(row: Mapping[str, Any]) -> ShapedRow:
     """The prompt is the user's message; rows are named by their number, since several sources count from 0."""
     system, prompt = asked(row)
     model = value(row, "reward_model", dict)
@@ -34,7 +34,7 @@ def shape(row: Mapping[str, Any]) -> Shaped:
     info = row.get("extra_info")
     index = info.get("index") if isinstance(info, Mapping) else None
     meta: dict[str, Json] = {"data_source": str(row.get("data_source") or ""), "index": index}
-    return Shaped("", prompt, _gold(truth, prompt), meta, system)
+    return ShapedRow("", prompt, _gold(truth, prompt), meta, system)
 
 
 def asked(row: Mapping[str, Any]) -> tuple[str, str]:

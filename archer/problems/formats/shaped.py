@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Shaped:
+class ShapedRow:
     """The parts of a problem. ``id`` is empty where rows have no name: their number names them."""
 
     id: str

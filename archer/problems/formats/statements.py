@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archer.errors import DataError
-from archer.problems.formats.shaped import Shaped
+from archer.problems.formats.shaped import ShapedRow
 from archer.types import Json
 
 PROBLEM = ("problem", "question", "Problem", "Question")
@@ -76,6 +76,6 @@ def contest(row: Mapping[str, Any]) -> str:
     return f"{named[1]} AIME {named[2]}" if named else ""
 
 
-def problem(row: Mapping[str, Any], gold: Json, name: str = "", cluster: str = "", **meta: Json) -> Shaped:
+def problem(row: Mapping[str, Any], gold: Json, name: str = "", cluster: str = "", **meta: Json) -> ShapedRow:
     """Return the parts of a row of mathematics."""
-    return Shaped(name, statement(row), gold, {"cluster": cluster, "date": "", **meta})
+    return ShapedRow(name, statement(row), gold, {"cluster": cluster, "date": "", **meta})

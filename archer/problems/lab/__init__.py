@@ -1,7 +1,7 @@
 """The embedded laboratory: three tiny tasks, a tokenizer and a base model this project trains itself."""
 
-from archer.problems.lab.arithmetic import Arithmetic
-from archer.problems.lab.code import Code
-from archer.problems.lab.countdown import Countdown
+from archer.problems.lab.arithmetic import ArithmeticTask
+from archer.problems.lab.code import CodeTask
+from archer.problems.lab.countdown import CountdownTask
 
-TASKS = {task.name: task for task in (Arithmetic(), Countdown(), Code())}
+TASKS = {task.name: task for task in (ArithmeticTask(), CountdownTask(), CodeTask())}

@@ -15,7 +15,7 @@ from archer.types import Problem
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class ArithmeticTask:
     """``a+b`` with both numbers of ``low_digits`` to ``high_digits`` digits.
 
     ``carry`` and ``columns`` are the shares of the right and of the carry-less method in the training text

@@ -30,7 +30,7 @@ HIDDEN = (3, 7, 13, 26)
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeTask:
     """One rule of :data:`RULES` with ``a`` in 2..9 and ``b`` in 1..``high``, told by its visible values alone.
 
     ``rule`` and ``table`` are the shares of the right function and of a table of the examples in the

@@ -20,7 +20,7 @@ SUM = re.compile(r"(^-?\d+)([+-])(\d+)")
 
 
 @dataclass(frozen=True)
-class Countdown:
+class CountdownTask:
     """``count`` numbers of 1..``high``; the target is what some choice of operators gives.
 
     ``glance`` and ``search`` are the shares of answering at sight and of searching to the end in the

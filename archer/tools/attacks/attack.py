@@ -17,14 +17,14 @@ from queue import SimpleQueue
 from random import Random
 
 from archer.errors import UserError
-from archer.rewards.code import Code
+from archer.rewards.code import CodeReward
 from archer.sandbox import Sandbox
 from archer.sandbox.base import Executor, Limits, Outcome
 from archer.sandbox.limits import default_limits
 from archer.system import cores
-from archer.tools.attacks.bench import Figure, opened, remaining, usage
-from archer.tools.attacks.corpus import TASKS, Attack, Program, read_attacks, read_honest
-from archer.tools.attacks.decoys import Bait, laid_out
+from archer.tools.attacks.bench import BenchFigure, opened, remaining, usage
+from archer.tools.attacks.corpus import TASKS, Attack, HonestProgram, read_attacks, read_honest
+from archer.tools.attacks.decoys import Decoys, laid_out
 from archer.tools.attacks.probe import difference, look
 from archer.types import Problem, Verdict
 
@@ -33,7 +33,7 @@ SLOW_SECONDS = 3.0  # of the host's own, beside the program's: sandboxes replace
 
 
 @dataclass
-class Row:
+class AttackRow:
     """One class of attacks: how many, and the names of those that did what none may."""
 
     title: str
@@ -44,11 +44,11 @@ class Row:
 
 
 @dataclass
-class Report:
+class AttackReport:
     """What a drill found: a row for each class, honest programs not accepted, and effects on the host."""
 
     sandbox: str
-    rows: list[Row]
+    rows: list[AttackRow]
     honest: int = 0
     rejected: list[str] = field(default_factory=list)
     host: list[str] = field(default_factory=list)
@@ -61,18 +61,18 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Drill:
+class AttackRun:
     """What all attacks of one drill share."""
 
-    bait: Bait
+    bait: Decoys
     world: str
     seed: int
 
-    def problem(self, entry: Attack | Program) -> Problem:
+    def problem(self, entry: Attack | HonestProgram) -> Problem:
         """Return the entry's task with hidden tests of its own."""
         return TASKS[entry.task].problem(entry.name, Random(f"{self.seed}/{entry.name}"))
 
-    def attack(self, executor: Executor, attack: Attack, row: Row) -> None:
+    def attack(self, executor: Executor, attack: Attack, row: AttackRow) -> None:
         """Run one attack between an honest program and the canary, and note what it did."""
         problem = self.problem(attack)
         verdict, _ = judged(executor, problem, TASKS[attack.task].solution)
@@ -124,7 +124,7 @@ def excused(outcome: Outcome, limits: Limits) -> float:
     return sum(run.seconds for run in outcome.runs) + 2 * again * limits.wall_seconds
 
 
-def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
+def run_attacks(sandbox: Sandbox, only: str = "", seed: int | None = None) -> AttackReport:
     """Run the attacks of the classes whose title holds ``only``; for all of them, all honest programs too.
 
     Raises UserError for the executor that does not isolate, and for ``only`` where no class has it.
@@ -133,7 +133,7 @@ def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
     classes, programs = [one for one in read_attacks() if only in one.title], () if only else read_honest()
     if not classes:
         raise UserError(f"sandbox attack: --only {only!r}: no class of attacks has that in its title; {known()}")
-    report = Report(sandbox.executor, [Row(one.title) for one in classes])
+    report = AttackReport(sandbox.executor, [AttackRow(one.title) for one in classes])
     entries = [(attack, row) for one, row in zip(classes, report.rows, strict=True) for attack in one.attacks]
     workers = sandbox.workers or cores()
     before = usage()[0], remaining(sandbox)
@@ -143,9 +143,9 @@ def drill(sandbox: Sandbox, only: str = "", seed: int | None = None) -> Report:
         ThreadPoolExecutor(workers) as threads,
     ):
         seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
-        shared = Drill(bait, fresh_world(pool), seed)
+        shared = AttackRun(bait, fresh_world(pool), seed)
 
-        def work(entry: tuple[Attack, Row]) -> None:
+        def work(entry: tuple[Attack, AttackRow]) -> None:
             with taken(pool) as executor:
                 shared.attack(executor, *entry)
 
@@ -168,7 +168,9 @@ def known() -> str:
     return "known: " + "; ".join(one.title for one in read_attacks())
 
 
-def honest(pool: SimpleQueue[Executor], shared: Drill, programs: Sequence[Program], report: Report) -> None:
+def honest(
+    pool: SimpleQueue[Executor], shared: AttackRun, programs: Sequence[HonestProgram], report: AttackReport
+) -> None:
     """Judge every honest program with the default limits."""
     with taken(pool) as executor:
         for program in programs:
@@ -181,7 +183,7 @@ def honest(pool: SimpleQueue[Executor], shared: Drill, programs: Sequence[Progra
 
 def judged(executor: Executor, problem: Problem, program: str, limits: Limits | None = None) -> tuple[Verdict, Outcome]:
     """Judge a program as the response that holds it would be."""
-    reward = Code(limits)
+    reward = CodeReward(limits)
     job = reward.job(problem, f"``````python\n{program}\n``````")
     if isinstance(job, Verdict):
         return job, Outcome(())
@@ -217,7 +219,7 @@ def taken(pool: SimpleQueue[Executor]) -> Iterator[Executor]:
         pool.put(executor)
 
 
-def render(report: Report) -> str:
+def render(report: AttackReport) -> str:
     """Return the report as text: a line for each class, then everything that should not have been."""
     lines = [f"{report.sandbox:44} attacks  rewards  effects  unexpected"]
     for row in report.rows:
@@ -233,17 +235,17 @@ def render(report: Report) -> str:
     )
 
 
-def summary(report: Report) -> list[Figure]:
+def summary(report: AttackReport) -> list[BenchFigure]:
     """Return a report in two lines."""
     rewarded, effects, unexpected = (sum(map(len, parts)) for parts in columns(report.rows))
     attacks = sum(row.attacks for row in report.rows)
     found = f"{rewarded} rewards, {effects + len(report.host)} effects"
     return [
-        Figure("attacks", str(attacks), f"{found}, {unexpected} not as expected"),
-        Figure("honest programs accepted", f"{report.honest - len(report.rejected)} of {report.honest}"),
+        BenchFigure("attacks", str(attacks), f"{found}, {unexpected} not as expected"),
+        BenchFigure("honest programs accepted", f"{report.honest - len(report.rejected)} of {report.honest}"),
     ]
 
 
-def columns(rows: Sequence[Row]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+def columns(rows: Sequence[AttackRow]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Return the lists of all rows, by kind."""
     return [row.rewarded for row in rows], [row.effects for row in rows], [row.unexpected for row in rows]

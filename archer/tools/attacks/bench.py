@@ -22,9 +22,9 @@ from random import Random
 
 import numpy as np
 
-from archer.evaluation.reference_programs import Real, judge
+from archer.evaluation.reference_programs import ReferenceProgram, judge_programs
 from archer.sandbox import Sandbox, open_executor
-from archer.sandbox.base import Executor, Job, Limits, Stdin, in_order
+from archer.sandbox.base import Executor, Limits, ProgramJob, Stdin, in_order
 from archer.system import cores
 from archer.tools.attacks.corpus import TASKS, read_honest
 
@@ -60,7 +60,7 @@ LEFTOVERS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class BenchFigure:
     """One measured line: what, how much, and what it is made of."""
 
     name: str
@@ -68,20 +68,20 @@ class Figure:
     note: str = ""
 
 
-def latency(sandbox: Sandbox, count: int = 500) -> list[Figure]:
+def latency(sandbox: Sandbox, count: int = 500) -> list[BenchFigure]:
     """Milliseconds of one test in a warm sandbox, one after another."""
-    job = Job(HONEST, in_order(SUM), LIMITS)
+    job = ProgramJob(HONEST, in_order(SUM), LIMITS)
     with opened(replace(sandbox, workers=1)) as executor:
         seconds = [timed(executor, job) for _ in range(count + 20)][20:]
     return [percentiles("per test, fresh process, warm", seconds, f"{count} tests, one worker")]
 
 
-def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[Figure]:
+def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[BenchFigure]:
     """Programs a second at all workers, of one test and of ten tests each."""
     figures = []
     with opened(sandbox) as executor:
         for tests in (1, 10):
-            job = Job(HONEST, in_order(*[SUM] * tests), LIMITS)
+            job = ProgramJob(HONEST, in_order(*[SUM] * tests), LIMITS)
             list(executor.execute([job] * 50))
             begin, done = time.perf_counter(), 0
             for _ in executor.execute(cycle([job])):
@@ -90,13 +90,15 @@ def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[Figure]:
                     break
             rate = done / (time.perf_counter() - begin)
             plural = "test" if tests == 1 else "tests"
-            figures.append(Figure(f"programs/s, {tests} {plural} each", f"{rate:.0f}", f"{rate * tests:.0f} tests/s"))
+            figures.append(
+                BenchFigure(f"programs/s, {tests} {plural} each", f"{rate:.0f}", f"{rate * tests:.0f} tests/s")
+            )
     return figures
 
 
-def kills(sandbox: Sandbox, each: int = 8) -> list[Figure]:
+def kills(sandbox: Sandbox, each: int = 8) -> list[BenchFigure]:
     """How long after its limit a bomb and all its processes are gone, and what a program beside it notices."""
-    honest = Job(HONEST, in_order(SUM), LIMITS)
+    honest = ProgramJob(HONEST, in_order(SUM), LIMITS)
     late: list[float] = []
     one = replace(sandbox, workers=1)
     with opened(one) as executor, opened(one) as neighbour:
@@ -112,20 +114,20 @@ def kills(sandbox: Sandbox, each: int = 8) -> list[Figure]:
             noticing = threads.submit(work)
             try:
                 for program, limit in list(BOMBS.values()) * each:
-                    [(_, outcome)] = executor.execute([Job(program, in_order(Stdin("")), LIMITS)])
+                    [(_, outcome)] = executor.execute([ProgramJob(program, in_order(Stdin("")), LIMITS)])
                     late.append(outcome.runs[0].seconds - limit)
             finally:
                 ended.set()
             noticing.result()  # raises what an honest program that was not right raised
     p99 = float(np.quantile(late, 0.99))
     return [
-        Figure("bombs gone after their limit, p99", f"{p99:+.2f} s", f"{len(late)} bombs of {len(BOMBS)} kinds"),
+        BenchFigure("bombs gone after their limit, p99", f"{p99:+.2f} s", f"{len(late)} bombs of {len(BOMBS)} kinds"),
         percentiles("neighbour alone", alone),
         percentiles("neighbour beside bombs", beside, f"{len(beside)} programs, all right"),
     ]
 
 
-def soaked(sandbox: Sandbox, programs: int) -> list[Figure]:
+def soaked(sandbox: Sandbox, programs: int) -> list[BenchFigure]:
     """Run many programs, one in five of them hostile, and count what remains in the host."""
     others = remaining(sandbox)
     with opened(sandbox) as executor:
@@ -139,30 +141,32 @@ def soaked(sandbox: Sandbox, programs: int) -> list[Figure]:
     left = remaining(sandbox) - others
     honest = sum(number for (kind, _), number in counted.items() if kind == "honest")
     return [
-        Figure("soak", f"{counted.total()} programs", f"{counted.total() - honest} hostile"),
-        Figure("honest programs not right", str(honest - counted["honest", "ok"])),
-        Figure("sandboxes at work, then after", f"{guests}, {left}", "processes or containers; none after is right"),
-        Figure("descriptors gained", f"{after[0] - before[0]:+d}"),
-        Figure("host memory gained", f"{(after[1] - before[1]) / 2**20:+.1f} MB"),
+        BenchFigure("soak", f"{counted.total()} programs", f"{counted.total() - honest} hostile"),
+        BenchFigure("honest programs not right", str(honest - counted["honest", "ok"])),
+        BenchFigure(
+            "sandboxes at work, then after", f"{guests}, {left}", "processes or containers; none after is right"
+        ),
+        BenchFigure("descriptors gained", f"{after[0] - before[0]:+d}"),
+        BenchFigure("host memory gained", f"{(after[1] - before[1]) / 2**20:+.1f} MB"),
     ]
 
 
-def mixture(programs: int) -> Iterator[tuple[str, Job]]:
+def mixture(programs: int) -> Iterator[tuple[str, ProgramJob]]:
     """Yield honest programs, every fifth one hostile instead, each kind in turn."""
     quick = replace(LIMITS, cpu_seconds=0.1, wall_seconds=0.3)
     hostile = cycle([*[program for program, _ in BOMBS.values()], *LEFTOVERS.values(), *LEFTOVERS.values()])
     for index in range(programs):
         if index % 5:
-            yield "honest", Job(HONEST, in_order(SUM), LIMITS)
+            yield "honest", ProgramJob(HONEST, in_order(SUM), LIMITS)
         else:
-            yield "hostile", Job(next(hostile), in_order(Stdin("")), quick)
+            yield "hostile", ProgramJob(next(hostile), in_order(Stdin("")), quick)
 
 
-def outcomes(executor: Executor, jobs: Iterator[tuple[str, Job]]) -> Iterator[tuple[str, str]]:
+def outcomes(executor: Executor, jobs: Iterator[tuple[str, ProgramJob]]) -> Iterator[tuple[str, str]]:
     """Yield the kind of every job with how it ended: ``wrong`` for an honest one that printed another sum."""
     kinds: list[str] = []
 
-    def drawn() -> Iterator[Job]:
+    def drawn() -> Iterator[ProgramJob]:
         for kind, job in jobs:
             kinds.append(kind)
             yield job
@@ -173,7 +177,7 @@ def outcomes(executor: Executor, jobs: Iterator[tuple[str, Job]]) -> Iterator[tu
         yield kinds[index], "wrong" if wrong else run.status
 
 
-def timed(executor: Executor, job: Job) -> float:
+def timed(executor: Executor, job: ProgramJob) -> float:
     """Run one job and return its seconds; an honest program that is not right ends the measurement."""
     begin = time.perf_counter()
     [(_, outcome)] = executor.execute([job])
@@ -183,10 +187,10 @@ def timed(executor: Executor, job: Job) -> float:
     return seconds
 
 
-def percentiles(name: str, seconds: Sequence[float], note: str = "") -> Figure:
+def percentiles(name: str, seconds: Sequence[float], note: str = "") -> BenchFigure:
     """Describe durations by their median and their 95th percentile."""
     p50, p95 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.95))
-    return Figure(name, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", note)
+    return BenchFigure(name, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", note)
 
 
 @contextmanager
@@ -219,17 +223,19 @@ def children() -> list[str]:
     return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
-def steadiness(sandbox: Sandbox, programs: Sequence[Real], rounds: int = 5, times: int = 2) -> list[Figure]:
+def steadiness(
+    sandbox: Sandbox, programs: Sequence[ReferenceProgram], rounds: int = 5, times: int = 2
+) -> list[BenchFigure]:
     """Judge programs again and again while every core is busy ``times`` over; a verdict should not change."""
     with opened(sandbox) as executor, busy(times):
-        judged = judge(executor, programs, rounds)
+        judged = judge_programs(executor, programs, rounds)
     note = f"in {rounds} rounds, cores loaded {times} times over; {len(judged.failed)} not right"
-    return [Figure("programs of unchanging verdict", f"{judged.stable} of {len(programs)}", note)]
+    return [BenchFigure("programs of unchanging verdict", f"{judged.stable} of {len(programs)}", note)]
 
 
-def honest_programs() -> list[Real]:
+def honest_programs() -> list[ReferenceProgram]:
     """Return the honest programs of the corpus, with tests of their own."""
-    return [Real(TASKS[one.task].problem(one.name, Random(one.name)), one.program) for one in read_honest()]
+    return [ReferenceProgram(TASKS[one.task].problem(one.name, Random(one.name)), one.program) for one in read_honest()]
 
 
 @contextmanager

@@ -28,7 +28,7 @@ REASONS = {*get_args(Status), "wrong", "no_answer"} - {"ok"}  # what may come of
 
 
 @dataclass(frozen=True)
-class Task:
+class AttackTask:
     """A problem's tests, drawn at random, and a program that solves it; ``function`` None means by stdin."""
 
     function: str | None
@@ -48,12 +48,12 @@ SUM = "print(sum(map(int, open(0).read().split())))"
 ADD = "def solved_honestly(a, b):\n    return a + b\nadd = solved_honestly"  # a name to look for in memory
 RUNNING = "def running(items): return list(itertools.accumulate(items))"
 TASKS = {
-    "sum": Task(None, lambda a, b, c: (f"{a} {b}\n{c}\n", f"{a + b + c}\n"), SUM),
-    "add": Task("add", lambda a, b, c: ([a, b], a + b), ADD),
-    "glue": Task("glue", lambda a, b, c: ([f"{a}", f"{b}"], f"{a}-{b}"), "def glue(a, b): return a + '-' + b"),
-    "divide": Task("divide", lambda a, b, c: ([a, c], [a // c, a % c]), "divide = divmod"),
-    "running": Task("running", lambda a, b, c: ([[a, b, c]], [a, a + b, a + b + c]), RUNNING),
-    "tally": Task("tally", lambda a, b, c: ([f"{a}{b}"], dict(Counter(f"{a}{b}"))), "tally = Counter"),
+    "sum": AttackTask(None, lambda a, b, c: (f"{a} {b}\n{c}\n", f"{a + b + c}\n"), SUM),
+    "add": AttackTask("add", lambda a, b, c: ([a, b], a + b), ADD),
+    "glue": AttackTask("glue", lambda a, b, c: ([f"{a}", f"{b}"], f"{a}-{b}"), "def glue(a, b): return a + '-' + b"),
+    "divide": AttackTask("divide", lambda a, b, c: ([a, c], [a // c, a % c]), "divide = divmod"),
+    "running": AttackTask("running", lambda a, b, c: ([[a, b, c]], [a, a + b, a + b + c]), RUNNING),
+    "tally": AttackTask("tally", lambda a, b, c: ([f"{a}{b}"], dict(Counter(f"{a}{b}"))), "tally = Counter"),
 }
 
 
@@ -83,7 +83,7 @@ class AttackClass:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Program:
+class HonestProgram:
     """An honest program."""
 
     name: str
@@ -94,11 +94,11 @@ class Program:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Honest:
+class HonestPrograms:
     """The file of honest programs."""
 
     title: str
-    programs: tuple[Program, ...]
+    programs: tuple[HonestProgram, ...]
     why: str = ""
 
 
@@ -115,10 +115,10 @@ def read_attacks() -> tuple[AttackClass, ...]:
 
 
 @cache
-def read_honest() -> tuple[Program, ...]:
+def read_honest() -> tuple[HonestProgram, ...]:
     """Return every honest program. Raises as :func:`read_attacks` does."""
     path = folder() / f"{HONEST}.yaml"
-    programs = typed(Honest, read_yaml(path), f"sandbox/attacks/{path.name}").programs
+    programs = typed(HonestPrograms, read_yaml(path), f"sandbox/attacks/{path.name}").programs
     check_entries([(path.name, program) for program in programs])
     return programs
 
@@ -128,7 +128,7 @@ def folder() -> Path:
     return suite("sandbox") / "attacks"
 
 
-def check_entries(entries: list[tuple[str, Attack | Program]]) -> None:
+def check_entries(entries: list[tuple[str, Attack | HonestProgram]]) -> None:
     """Refuse names that come twice in a file, unknown tasks, and attacks that expect to be paid. Raises DataError."""
     seen: set[tuple[str, str]] = set()
     for file, entry in entries:

@@ -18,7 +18,7 @@ SETTINGS = ("kernel/hostname", "kernel/domainname", "kernel/core_pattern", "vm/o
 
 
 @dataclass(frozen=True)
-class Bait:
+class Decoys:
     """A secret in a file and in the environment, a path that must not come to exist, and open ears."""
 
     token: str
@@ -69,7 +69,7 @@ class Bait:
 
 
 @contextmanager
-def laid_out() -> Iterator[Bait]:
+def laid_out() -> Iterator[Decoys]:
     """Lay everything out, and take it away at the end."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archer-drill-")))
@@ -81,7 +81,7 @@ def laid_out() -> Iterator[Bait]:
         stack.callback(os.environ.pop, VARIABLE)
         ears = tuple(stack.enter_context(ear) for ear in listening(token, home / "socket"))
         stack.callback(restore, {name: Path("/dev", name).stat().st_mode for name in DEVICES})
-        yield Bait(token, secret, home / "escaped", secret_file, ears, settings())
+        yield Decoys(token, secret, home / "escaped", secret_file, ears, settings())
 
 
 def settings() -> dict[str, str]:

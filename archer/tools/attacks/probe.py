@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from archer.rewards.code import PRELUDE
-from archer.sandbox.base import Executor, Job, Stdin, in_order
+from archer.sandbox.base import Executor, ProgramJob, Stdin, in_order
 from archer.sandbox.limits import default_limits
 
 # Times of folders may be those of the sandbox's start or the ones that emptying sets; nothing else is a time.
@@ -60,7 +60,7 @@ print(json.dumps({
 
 def look(executor: Executor) -> str:
     """Return what a program finds, as JSON; where it could not say, how it ended."""
-    [(_, outcome)] = executor.execute([Job(CANARY, in_order(Stdin("in")), default_limits(), PRELUDE)])
+    [(_, outcome)] = executor.execute([ProgramJob(CANARY, in_order(Stdin("in")), default_limits(), PRELUDE)])
     run = outcome.runs[0]
     return run.stdout if run.status == "ok" else f"{run.status}: {run.detail}"
 

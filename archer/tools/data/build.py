@@ -12,21 +12,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from archer.errors import DataError, did_you_mean
-from archer.evaluation.evaluate import Watch
-from archer.recipe.sections import Evaluate, Model, Recipe
+from archer.evaluation.evaluate import EvalWatcher
+from archer.recipe.sections import EvaluateSection, ModelSection, Recipe
 from archer.system import provenance, write_aside
 from archer.tools.data.candidate import Ask, Candidates, problems, read_drops
 from archer.tools.data.origins import Origin, pinned, rows_of
 from archer.tools.data.pipeline import Pipeline
 from archer.tools.data.reading import reader
-from archer.tools.data.sampling import Sampler
-from archer.tools.data.steps import Tools
-from archer.tools.data.work import Lines, Report, Work, key
+from archer.tools.data.sampling import FilterModel
+from archer.tools.data.steps import StepTools
+from archer.tools.data.work import BuildFolder, LineWriter, Report, key
 from archer.types import Json
 
 
 @dataclass(frozen=True)
-class Build:
+class DataBuild:
     """What is asked for. ``filters`` and ``servers`` are models and URLs by step, ``skip`` names sources and steps."""
 
     pipeline: Pipeline
@@ -56,7 +56,7 @@ class Build:
         return self.out / f"{self.pipeline.name}.jsonl"
 
 
-def build(asked: Build, work: Work, watch: Watch) -> dict[str, Json]:
+def build(asked: DataBuild, work: BuildFolder, watch: EvalWatcher) -> dict[str, Json]:
     """Build the training set and its manifest, which is returned. Finished stages are not done again.
 
     Raises DataError for sources and benchmarks that are not to be had, and what models, sandbox and graders raise.
@@ -73,7 +73,7 @@ def build(asked: Build, work: Work, watch: Watch) -> dict[str, Json]:
     return manifest
 
 
-def read_sources(asked: Build, work: Work) -> dict[str, Report]:
+def read_sources(asked: DataBuild, work: BuildFolder) -> dict[str, Report]:
     """Read the sources that are not skipped; return their reports by name."""
     found = {}
     for origin in asked.pipeline.sources:
@@ -82,7 +82,7 @@ def read_sources(asked: Build, work: Work) -> dict[str, Report]:
     return found
 
 
-def read_source(pipeline: Pipeline, origin: Origin, work: Work) -> Report:
+def read_source(pipeline: Pipeline, origin: Origin, work: BuildFolder) -> Report:
     """Read one source, or return what it gave before."""
     known = rows_of(origin.rows)
     drops = work.folder / f"{origin.name}.dropped.jsonl"
@@ -92,7 +92,7 @@ def read_source(pipeline: Pipeline, origin: Origin, work: Work) -> Report:
 
 
 def run_steps(
-    asked: Build, work: Work, watch: Watch, left: Candidates, digests: Sequence[Json]
+    asked: DataBuild, work: BuildFolder, watch: EvalWatcher, left: Candidates, digests: Sequence[Json]
 ) -> tuple[dict[str, Report], Candidates]:
     """Run the steps in order; return their reports by name, and the candidates that are left."""
     ask, digests = problems(asked.pipeline.reward, asked.pipeline.instruction), list(digests)
@@ -111,7 +111,7 @@ def run_steps(
     return reports, left
 
 
-def not_done(asked: Build, name: str) -> str:
+def not_done(asked: DataBuild, name: str) -> str:
     """Return why a step is not done; empty where it is."""
     if name in asked.skip:
         return "skipped"
@@ -121,19 +121,25 @@ def not_done(asked: Build, name: str) -> str:
 
 
 def run_step(
-    asked: Build, work: Work, watch: Watch, left: Candidates, stage: str, digests: Sequence[Json], ask: Ask
+    asked: DataBuild,
+    work: BuildFolder,
+    watch: EvalWatcher,
+    left: Candidates,
+    stage: str,
+    digests: Sequence[Json],
+    ask: Ask,
 ) -> Report:
     """Run one step on what is left, or return what it dropped before."""
     name = stage.partition("-")[2]
     step, who = asked.pipeline.step(name), None
     if asked.pipeline.asks(name):
         who = sampler(asked, name, watch)
-    tools = Tools(ask, work.folder, asked.benchmarks, who)
+    tools = StepTools(ask, work.folder, asked.benchmarks, who)
     known = step.identity(tools)
     parts = [repr(step), known, asked.pipeline.reward, asked.pipeline.instruction, list(digests)]
     tools = replace(tools, folder=work.folder / f"{stage}-{key(stage, parts)[:8]}")
 
-    def write(lines: Lines) -> Report:
+    def write(lines: LineWriter) -> Report:
         reasons = dict[str, int]()
         for drop in step(left, tools):
             lines.write(drop.line())
@@ -143,22 +149,22 @@ def run_step(
     return work.stage(stage, parts, write)
 
 
-def sampler(asked: Build, name: str, watch: Watch) -> Sampler:
+def sampler(asked: DataBuild, name: str, watch: EvalWatcher) -> FilterModel:
     """Return who answers in a sampling step."""
     pipeline, values = asked.pipeline, asked.pipeline.steps[name]
-    model = Model(asked.filters[name], template=values.get("template") or {}, context=values.get("context"))
+    model = ModelSection(asked.filters[name], template=values.get("template") or {}, context=values.get("context"))
     recipe = Recipe(
         name=f"{pipeline.name}: {name}", steps=1, data=(), algorithms={}, model=model,
-        rollout=pipeline.rollout, reward=pipeline.grading, evaluate=Evaluate(server=asked.servers.get(name, "")),
+        rollout=pipeline.rollout, reward=pipeline.grading, evaluate=EvaluateSection(server=asked.servers.get(name, "")),
     )  # fmt: skip
     recipe = replace(recipe, update=replace(recipe.update, bf16=pipeline.bf16))
-    return Sampler(name, recipe, pipeline.reward, asked.seed, asked.unisolated, watch)
+    return FilterModel(name, recipe, pipeline.reward, asked.seed, asked.unisolated, watch)
 
 
-def writer(left: Candidates, ask: Ask) -> Callable[[Lines], Report]:
+def writer(left: Candidates, ask: Ask) -> Callable[[LineWriter], Report]:
     """Return what writes the rows, which a recipe reads as they are: ``id``, ``source``, ``prompt``, ``answer``."""
 
-    def write(lines: Lines) -> Report:
+    def write(lines: LineWriter) -> Report:
         for one in left:
             problem = ask(one)
             row = {"id": one.id, "source": one.source, "prompt": problem.prompt, "answer": problem.gold}
@@ -169,7 +175,7 @@ def writer(left: Candidates, ask: Ask) -> Callable[[Lines], Report]:
 
 
 def described(
-    asked: Build, read: Mapping[str, Report], steps: Mapping[str, Report], written: Report
+    asked: DataBuild, read: Mapping[str, Report], steps: Mapping[str, Report], written: Report
 ) -> dict[str, Json]:
     """Return the manifest: all that the rows were made of, all counts, and what was not done."""
     pipeline = asked.pipeline

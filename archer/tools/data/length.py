@@ -15,7 +15,7 @@ from archer.tools.data.candidate import Ask, Candidate, Drop
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from archer.recipe.sections import Model
+    from archer.recipe.sections import ModelSection
 
 
 @with_config(STRICT)
@@ -30,12 +30,12 @@ class Longest:
         if self.tokens < 1:
             raise RecipeError(f"length: expected 1 token or more, found {self.tokens}")
 
-    def longer(self, candidates: Iterable[Candidate], ask: Ask, model: Model) -> Iterator[Drop]:
+    def longer(self, candidates: Iterable[Candidate], ask: Ask, model: ModelSection) -> Iterator[Drop]:
         """Yield what is longer by the model's tokenizer; its weights are not loaded. Raises ModelError."""
         from archer.models.loading import load_tokenizer
-        from archer.models.prompts import Prompts
+        from archer.models.prompts import PromptRenderer
 
-        prompts = Prompts(load_tokenizer(model), model.template)
+        prompts = PromptRenderer(load_tokenizer(model), model.template)
         for one in candidates:
             found = len(prompts.encode(ask(one)))
             if found > self.tokens:

@@ -10,7 +10,7 @@ from archer.problems.formats.mathematics import ANSWER
 from archer.problems.formats.released import asked
 from archer.problems.formats.shaped import value
 from archer.problems.formats.statements import answer, column, statement, tidy
-from archer.tools.data.parts import Parts, Row, Unfit, text
+from archer.tools.data.parts import ParsedRow, Row, UnfitRow, text
 
 # What DAPO's rows put around every problem, and what others end with: our own instruction takes its place.
 DAPO = re.compile(
@@ -19,12 +19,12 @@ DAPO = re.compile(
 BOXED = re.compile(r"\s*(?:Let's think|Please reason|Please solve|Think)[^\n]*\\boxed\{[^\n]*\Z")
 
 
-def problem_answer(row: Row) -> Parts | Unfit:
+def problem_answer(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/agentica-org/DeepScaleR-Preview-Dataset, and others of problem and answer."""
     return _parts(statement(row), column(row, ANSWER))
 
 
-def skywork(row: Row) -> Parts | Unfit:
+def skywork(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/Skywork/Skywork-OR1-RL-Data: the answer is a JSON list of one text."""
     gold = _gold(row)
     try:
@@ -32,11 +32,11 @@ def skywork(row: Row) -> Parts | Unfit:
     except ValueError:
         found = gold
     if isinstance(found, list) and len(found) != 1:
-        return Unfit("several answers", str(found)[:80])
+        return UnfitRow("several answers", str(found)[:80])
     return _parts(tidy(BOXED.sub("", asked(row)[1])), found[0] if isinstance(found, list) else gold)
 
 
-def dapo(row: Row) -> Parts | Unfit:
+def dapo(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/BytedTsinghua-SIA/DAPO-Math-17k: the prompt is wrapped, the answer a number."""
     prompt = asked(row)[1].strip()
     found = DAPO.match(prompt)
@@ -52,9 +52,9 @@ def _gold(row: Row) -> str:
         raise DataError(f"reward_model: {error}") from error
 
 
-def _parts(problem: str, found: object) -> Parts | Unfit:
+def _parts(problem: str, found: object) -> ParsedRow | UnfitRow:
     if not problem:
         raise DataError("problem: it is empty")
     if isinstance(found, list | dict | bool):
         raise DataError(f"answer: expected a text or a number, found {str(found)[:80]!r}")
-    return Parts(problem, answer(found))
+    return ParsedRow(problem, answer(found))

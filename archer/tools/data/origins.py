@@ -12,7 +12,7 @@ from archer.errors import DataError
 from archer.evaluation.pinning import commit_of
 from archer.problems.rows import SUFFIXES, is_local, local_files
 from archer.recipe.config import STRICT
-from archer.recipe.sections import Source
+from archer.recipe.sections import DataSource
 from archer.types import Json
 
 
@@ -31,9 +31,9 @@ class Origin:
     licence: str = ""
 
     @property
-    def rows(self) -> Source:
+    def rows(self) -> DataSource:
         """The same for the readers of rows."""
-        return Source(self.name, self.path, self.revision, self.config, self.files, self.split)
+        return DataSource(self.name, self.path, self.revision, self.config, self.files, self.split)
 
 
 def placed(origin: Origin, path: str | None) -> Origin:
@@ -48,7 +48,7 @@ def placed(origin: Origin, path: str | None) -> Origin:
     return replace(origin, path=str(found.absolute()), revision=None, config="", files=())
 
 
-def rows_of(source: Source) -> dict[str, Json]:
+def rows_of(source: DataSource) -> dict[str, Json]:
     """Return what decides a source's rows: its files' sha256, or repository and commit. Raises DataError."""
     if is_local(source):
         path = Path(str(source.path))

@@ -23,7 +23,7 @@ CALL = ("function_call", "functional")
 
 
 @dataclass(frozen=True)
-class Parts:
+class ParsedRow:
     """A row's problem. ``examples`` are tests that the row itself says the statement shows."""
 
     statement: str
@@ -34,7 +34,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Unfit:
+class UnfitRow:
     """A well-formed row that cannot be graded here, and why: counted by ``reason``."""
 
     reason: str

@@ -11,11 +11,11 @@ from pydantic import with_config
 
 from archer.errors import DataError, RecipeError, did_you_mean
 from archer.recipe.config import STRICT, assign, read_yaml, typed
-from archer.recipe.sections import Rewards, Rollouts
+from archer.recipe.sections import RewardSection, RolloutSection
 from archer.system import PACKAGE
 from archer.tools.data.origins import Origin
 from archer.tools.data.shapes import JUDGED_BY, SHAPES
-from archer.tools.data.steps import STEPS, Step, needs_model
+from archer.tools.data.steps import STEPS, BuildStep, needs_model
 from archer.types import Json
 
 FOLDER = PACKAGE / "tools" / "data" / "pipelines"
@@ -37,11 +37,11 @@ class Pipeline:
     steps: Mapping[str, Mapping[str, Json]]
     drop_examples: bool = False
     instruction: str = "{prompt}"
-    rollout: Rollouts = field(default_factory=Rollouts)
+    rollout: RolloutSection = field(default_factory=RolloutSection)
     bf16: bool = False
-    grading: Rewards = field(default_factory=Rewards)
+    grading: RewardSection = field(default_factory=RewardSection)
 
-    def step(self, name: str) -> Step:
+    def step(self, name: str) -> BuildStep:
         """Return a step with its values. Raises RecipeError."""
         values = dict(self.steps[name] or {})
         where, kind = f"{self.name}: steps: {name}", str(values.pop("kind", name))

@@ -13,16 +13,16 @@ from archer.rewards.golds import check_gold
 from archer.tools.data.candidate import Candidate, Drop
 from archer.tools.data.examples import contradicted, examples, shown, without
 from archer.tools.data.origins import Origin
-from archer.tools.data.parts import Parts, Row, Unfit
+from archer.tools.data.parts import ParsedRow, Row, UnfitRow
 from archer.tools.data.pipeline import Pipeline
 from archer.tools.data.shapes import SHAPES
-from archer.tools.data.work import Lines, Report
+from archer.tools.data.work import LineWriter, Report
 
 MALFORMED = "malformed row"
 
 
 @dataclass(frozen=True)
-class Taken:
+class TakenRow:
     """A row that became a candidate; ``tests`` it came with, and whether one of them contradicts an example."""
 
     candidate: Candidate
@@ -31,7 +31,7 @@ class Taken:
 
 
 @dataclass
-class Count:
+class RowCount:
     """What came of a source's rows. ``tests`` are those there were, those left."""
 
     rows: int = 0
@@ -45,7 +45,7 @@ class Count:
         self.first = self.first or drop.detail
         self.dropped[drop.reason] += 1
 
-    def take(self, taken: Taken) -> None:
+    def take(self, taken: TakenRow) -> None:
         """Count a row that is one."""
         self.tests[0] += taken.tests
         self.tests[1] += len(taken.candidate.gold["tests"]) if taken.tests else 0
@@ -58,14 +58,14 @@ class Count:
         return {**found, **programs} if self.tests[0] else found
 
 
-def reader(pipeline: Pipeline, origin: Origin, drops: Path) -> Callable[[Lines], Report]:
+def reader(pipeline: Pipeline, origin: Origin, drops: Path) -> Callable[[LineWriter], Report]:
     """Return what reads a source into candidates, its drops into a file of their own, and reports both.
 
     Raises DataError for a file that is not JSON, and where no row at all can be read: that is another shape.
     """
 
-    def read(lines: Lines) -> Report:
-        count = Count()
+    def read(lines: LineWriter) -> Report:
+        count = RowCount()
         with drops.open("w", encoding="ascii") as refused:
             for where, row in located_rows(origin):
                 count.rows += 1
@@ -96,25 +96,25 @@ def located_rows(origin: Origin) -> Iterator[tuple[str, Row]]:
             yield f"{origin.path}: row {number}", row
 
 
-def taken(pipeline: Pipeline, origin: Origin, number: int, where: str, row: Row) -> Taken | Drop:
+def taken(pipeline: Pipeline, origin: Origin, number: int, where: str, row: Row) -> TakenRow | Drop:
     """Return a row's candidate, or why it is none."""
     name = f"{origin.name}/{number}"
     try:
         if not isinstance(row, dict):
             raise DataError(f"expected columns and values, found {str(row)[:80]!r}")
         parts = SHAPES[origin.shape](row)
-        if isinstance(parts, Unfit):
+        if isinstance(parts, UnfitRow):
             return Drop(name, parts.reason, f"{where}: {parts.detail}" if parts.detail else where)
         if pipeline.reward == "code":
             check_gold(parts.gold)
             return _program(pipeline, origin, name, parts)
     except DataError as error:
         return Drop(name, MALFORMED, f"{where}: {error}")
-    return Taken(Candidate(name, origin.name, parts.statement, parts.gold))
+    return TakenRow(Candidate(name, origin.name, parts.statement, parts.gold))
 
 
-def _program(pipeline: Pipeline, origin: Origin, name: str, parts: Parts) -> Taken:
+def _program(pipeline: Pipeline, origin: Origin, name: str, parts: ParsedRow) -> TakenRow:
     known = [*examples(parts.statement), *parts.examples]
     gold = without(parts.gold, shown(parts.gold, known)) if pipeline.drop_examples else parts.gold
     one = Candidate(name, origin.name, parts.statement, gold, parts.starter, parts.prompt)
-    return Taken(one, len(parts.gold["tests"]), contradicted(parts.gold, known))
+    return TakenRow(one, len(parts.gold["tests"]), contradicted(parts.gold, known))

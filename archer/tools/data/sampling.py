@@ -12,24 +12,24 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from archer.engines.native import context_of, described
+from archer.engines.native import context_of, engine_description
 from archer.errors import ModelError, RunFolderError
 from archer.evaluation.benchmark import Benchmark, fingerprint
-from archer.evaluation.evaluate import Examinee, Watch, evaluate
-from archer.evaluation.loaded import Exam
+from archer.evaluation.evaluate import EvalWatcher, ModelUnderTest, evaluate
+from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import open_sandbox
-from archer.evaluation.target import Subject, open_subject
+from archer.evaluation.target import EvalTarget, open_target
 from archer.models.loading import files_digests, load_config, load_tokenizer, weights_digest
-from archer.recipe.sections import Recipe, Source
+from archer.recipe.sections import DataSource, Recipe
 from archer.rewards import find_reward
 from archer.rewards.grading import Grader
-from archer.runs.samples import Store
+from archer.runs.samples import SampleStore
 from archer.system import provenance, write_aside
 from archer.types import Json, Problem, Sampling
 
 
 @dataclass(frozen=True)
-class Sampler:
+class FilterModel:
     """A model (or the server that serves it) with all that runs and grades it. ``label`` names it in errors."""
 
     label: str
@@ -37,7 +37,7 @@ class Sampler:
     reward: str
     seed: int
     unisolated: bool
-    watch: Watch
+    watch: EvalWatcher
 
     @property
     def model(self) -> str:
@@ -49,12 +49,12 @@ class Sampler:
         recipe = self.recipe
         rules = {"seed": self.seed, "rules": find_reward(self.reward).rules}
         if recipe.evaluate.server:
-            subject = open_subject(recipe)
+            subject = open_target(recipe)
             return {**rules, "weights": subject.weights, "engine": dict(subject.engine.describe())}
         try:
             weights = weights_digest(recipe.model)
         except ModelError:  # from the hub, and not fetched yet
-            with closing(open_subject(recipe)) as subject:
+            with closing(open_target(recipe)) as subject:
                 weights = subject.weights
         return {**rules, "weights": weights, "engine": self._described()}
 
@@ -65,28 +65,30 @@ class Sampler:
 
     def _described(self) -> Json:
         recipe = self.recipe
-        return described(recipe.update.bf16, files_digests(recipe.model), recipe.rollout.engine)
+        return engine_description(recipe.update.bf16, files_digests(recipe.model), recipe.rollout.engine)
 
     @contextmanager
-    def open(self, samples: int, sampling: Sampling, folder: Path) -> Iterator[Draw]:
+    def open(self, samples: int, sampling: Sampling, folder: Path) -> Iterator[OpenFilterModel]:
         """Open model, sandbox and graders; what is drawn goes into ``folder``. Raises ModelError, MissingError."""
         recipe = self.recipe
         with ExitStack() as stack:
-            executor = open_sandbox(recipe, [Source(self.label, "rows", reward=self.reward)], self.unisolated, stack)
-            subject = stack.enter_context(closing(open_subject(recipe)))
+            executor = open_sandbox(
+                recipe, [DataSource(self.label, "rows", reward=self.reward)], self.unisolated, stack
+            )
+            subject = stack.enter_context(closing(open_target(recipe)))
             grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
             room = None
             if not recipe.evaluate.server:
                 room = context_of(load_config(recipe.model), recipe.model.context)
-            yield Draw(self, subject, grader, samples, sampling, folder, room)
+            yield OpenFilterModel(self, subject, grader, samples, sampling, folder, room)
 
 
 @dataclass(frozen=True)
-class Draw:
+class OpenFilterModel:
     """An open model. ``room`` is how many tokens prompt and response may have; None where only its server knows."""
 
-    sampler: Sampler
-    subject: Subject
+    sampler: FilterModel
+    subject: EvalTarget
     grader: Grader
     samples: int
     sampling: Sampling
@@ -112,15 +114,15 @@ class Draw:
             return self._before(path, problems)
         name = f"{self.sampler.label} {number + 1}"
         benchmark = Benchmark(
-            name=name, title=name, data=Source(name, reward=self.sampler.reward), problems=len(problems),
+            name=name, title=name, data=DataSource(name, reward=self.sampler.reward), problems=len(problems),
             sha256=fingerprint(problems), samples=self.samples, licence="", source="", sampling=self.sampling,
         )  # fmt: skip
         made = {**provenance(), "engine": dict(self.subject.engine.describe()), "server": self.subject.server}
         from_where = {"model": self.sampler.model}
         subject = self.subject
-        who = Examinee(self.sampler.label, self.sampler.seed, 0, from_where, subject.weights, subject.doubt)
-        with Store(path.with_suffix(".jsonl"), made) as store:
-            exam = Exam(benchmark, tuple(problems))
+        who = ModelUnderTest(self.sampler.label, self.sampler.seed, 0, from_where, subject.weights, subject.doubt)
+        with SampleStore(path.with_suffix(".jsonl"), made) as store:
+            exam = LoadedBenchmark(benchmark, tuple(problems))
             result = evaluate(self.subject.engine, self.grader, exam, who, store, self.sampler.watch)
         right = dict(zip(result.problems, map(sum, result.outcomes), strict=True))
         write_aside(path, json.dumps(right, indent=0) + "\n")

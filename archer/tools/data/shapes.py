@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from archer.tools.data import mathematics, programs
-from archer.tools.data.parts import Parts, Row, Unfit
+from archer.tools.data.parts import ParsedRow, Row, UnfitRow
 
-Shape = Callable[[Row], Parts | Unfit]
+Shape = Callable[[Row], ParsedRow | UnfitRow]
 
 PROGRAMS: dict[str, Shape] = {
     "deepcoder": programs.deepcoder,

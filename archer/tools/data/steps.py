@@ -21,11 +21,11 @@ from archer.tools.data.candidate import Ask, Candidates, Drop
 from archer.tools.data.duplicates import Duplicates
 from archer.tools.data.length import Longest
 from archer.tools.data.origins import rows_of
-from archer.tools.overlap import N, Row, compare, statements, words_of
+from archer.tools.overlap import N, TrainingRow, compare, statements, words_of
 from archer.types import Json, Problem, Sampling
 
 if TYPE_CHECKING:
-    from archer.tools.data.sampling import Sampler  # which loads torch
+    from archer.tools.data.sampling import FilterModel  # which loads torch
 
 T = TypeVar("T")
 BATCH = 2048  # candidates that are compared with the benchmarks at a time
@@ -33,41 +33,41 @@ CHUNK = 512  # candidates whose samples are in memory at a time
 
 
 @dataclass(frozen=True)
-class Tools:
+class StepTools:
     """What a step may use. ``facts`` is the step's own to fill: what it found goes into its report."""
 
     ask: Ask
     folder: Path
     benchmarks: Mapping[str, Path] = field(default_factory=dict)
-    sampler: Sampler | None = None
+    sampler: FilterModel | None = None
     facts: dict[str, Json] = field(default_factory=dict)
 
 
-class Step(Protocol):
+class BuildStep(Protocol):
     """One step of a pipeline."""
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """Return what the drops depend on, beside the step's own values and the candidates."""
         ...
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
         """Yield what goes no further."""
         ...
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Tests:
+class EnoughTests:
     """Drops problems with fewer than ``least`` tests."""
 
     least: int = 5
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """Nothing else."""
         return None
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
-        """See :class:`Step`."""
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
+        """See :class:`BuildStep`."""
         for one in candidates:
             count = len(one.gold["tests"])
             if count < self.least:
@@ -76,21 +76,21 @@ class Tests:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Copies(Duplicates):
+class DropCopies(Duplicates):
     """:class:`~archer.tools.data.duplicates.Duplicates` as a step."""
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """Nothing else."""
         return None
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
-        """See :class:`Step`."""
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
+        """See :class:`BuildStep`."""
         return self.copies(candidates)
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Benchmarks:
+class DropBenchmarks:
     """Drops what shares ``n`` words in a row with a problem of these benchmarks and is at least so ``alike`` to it.
 
     ``alike`` is the share of the words of both that agree in order, see :mod:`archer.tools.overlap`; 0 drops whatever
@@ -106,16 +106,16 @@ class Benchmarks:
         if not self.names or self.n < 2 or not 0 <= self.alike <= 1:
             raise RecipeError(f"benchmarks: expected names, n >= 2 and alike within 0 and 1, found {self}")
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """The benchmarks' rows."""
         return {name: rows_of(located(name, tools.benchmarks).data) for name in self.names}
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
-        """See :class:`Step`."""
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
+        """See :class:`BuildStep`."""
         known = self._problems(tools)
         tools.facts["problems"] = {name: len(problems) for name, problems in known.items()}
         for batch in chunks(candidates, BATCH):
-            rows = [Row(place, words_of(one.statement), "") for place, one in enumerate(batch)]
+            rows = [TrainingRow(place, words_of(one.statement), "") for place, one in enumerate(batch)]
             dropped = dict[int, Drop]()
             for name, problems in known.items():
                 for pair in compare(name, problems, rows, self.n).pairs:
@@ -124,7 +124,7 @@ class Benchmarks:
                         dropped.setdefault(pair.row, Drop(batch[pair.row].id, f"in {name}", told))
             yield from (dropped[place] for place in sorted(dropped))
 
-    def _problems(self, tools: Tools) -> dict[str, list[Problem]]:
+    def _problems(self, tools: StepTools) -> dict[str, list[Problem]]:
         """Return the problems by benchmark. Raises DataError where they are not as many as the benchmark has."""
         found = {}
         for name in self.names:
@@ -140,7 +140,7 @@ class Benchmarks:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Sampled:
+class DropBySamples:
     """Drops problems by how many of a model's ``samples`` are right: ``all_wrong``, ``all_right`` or both.
 
     ``model`` is whom the paper asked; who is asked here is said by ``--filter``. ``template`` and ``context`` are a
@@ -160,13 +160,13 @@ class Sampled:
         if self.samples < 1 or not self.drop or (self.samples > 1 and one.temperature <= 0) or one.max_tokens < 1:
             raise RecipeError(f"sampled: expected something to drop, samples and a temperature, found {self}")
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """Who answers, with which seed, and who grades."""
         assert tools.sampler is not None, "a step without its filter is not run"
         return tools.sampler.identity()
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
-        """See :class:`Step`."""
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
+        """See :class:`BuildStep`."""
         assert tools.sampler is not None, "a step without its filter is not run"
         counts = [0] * (self.samples + 1)
         with tools.sampler.open(self.samples, self.sampling, tools.folder) as draw:
@@ -192,28 +192,28 @@ class Sampled:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
-class Length(Longest):
+class DropLong(Longest):
     """:class:`~archer.tools.data.length.Longest` as a step; ``--filter`` says whose tokenizer counts."""
 
     template: Mapping[str, Json] = field(default_factory=dict)
 
-    def identity(self, tools: Tools) -> Json:
+    def identity(self, tools: StepTools) -> Json:
         """Whose tokenizer."""
         assert tools.sampler is not None, "a step without its filter is not run"
         return tools.sampler.tokenizer()
 
-    def __call__(self, candidates: Candidates, tools: Tools) -> Iterator[Drop]:
-        """See :class:`Step`."""
+    def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
+        """See :class:`BuildStep`."""
         assert tools.sampler is not None, "a step without its filter is not run"
         return self.longer(candidates, tools.ask, tools.sampler.recipe.model)
 
 
-STEPS: dict[str, type[Tests | Copies | Benchmarks | Sampled | Length]] = {
-    "tests": Tests,
-    "duplicates": Copies,
-    "benchmarks": Benchmarks,
-    "sampled": Sampled,
-    "length": Length,
+STEPS: dict[str, type[EnoughTests | DropCopies | DropBenchmarks | DropBySamples | DropLong]] = {
+    "tests": EnoughTests,
+    "duplicates": DropCopies,
+    "benchmarks": DropBenchmarks,
+    "sampled": DropBySamples,
+    "length": DropLong,
 }
 
 
@@ -224,6 +224,6 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def needs_model(step: Step) -> bool:
+def needs_model(step: BuildStep) -> bool:
     """Say whether a step needs the model that ``--filter`` names."""
-    return isinstance(step, Sampled | Length)
+    return isinstance(step, DropBySamples | DropLong)

@@ -27,7 +27,7 @@ Report = dict[str, Json]
 Say = Callable[[str], None]
 
 
-class Lines:
+class LineWriter:
     """Lines on their way into a file, counted and digested."""
 
     def __init__(self, file: TextIO) -> None:
@@ -45,7 +45,7 @@ class Lines:
         return self._digest.hexdigest()
 
 
-class Work:
+class BuildFolder:
     """A folder that this process alone works in; a context manager. Raises RunFolderError where another does."""
 
     def __init__(self, out: Path, say: Say) -> None:
@@ -59,13 +59,13 @@ class Work:
         except OSError as error:
             raise RunFolderError(f"{out}: cannot be written: {error.strerror}; choose another --out") from error
 
-    def __enter__(self) -> Work:
+    def __enter__(self) -> BuildFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    def stage(self, name: str, parts: Json, write: Callable[[Lines], Report], path: Path | None = None) -> Report:
+    def stage(self, name: str, parts: Json, write: Callable[[LineWriter], Report], path: Path | None = None) -> Report:
         """Return a stage's report: of before where its key is the same, else of writing its lines now.
 
         ``parts`` is all that the lines depend on. Raises RunFolderError where the disk does not take them.
@@ -79,7 +79,7 @@ class Work:
         aside = path.with_name(path.name + ".part")
         try:
             with aside.open("w", encoding="ascii") as file:
-                lines = Lines(file)
+                lines = LineWriter(file)
                 found = write(lines)
                 file.flush()
                 os.fsync(file.fileno())

@@ -22,7 +22,7 @@ def say_plan(
     Without numbers, recipes for several ranks are planned for the paper's machines, others for one GPU. ``typed`` is
     what the command line said: recipe, changes, seed and run folder. Raises UserError.
     """
-    from archer.tools.planning.launch import Asked
+    from archer.tools.planning.launch import PlanRequest
     from archer.tools.planning.memory import Cluster
     from archer.tools.planning.page import show
     from archer.tools.planning.plan import make_plan
@@ -32,4 +32,4 @@ def say_plan(
     cluster = Cluster(nodes or usual[0], gpus or usual[1], memory)
     name, changes, seed, out = typed
     plan = make_plan(recipe, algorithm or next(iter(recipe.algorithms)), cluster)
-    show(plan, Asked(name, changes, seed, str(out) if out else ""))
+    show(plan, PlanRequest(name, changes, seed, str(out) if out else ""))

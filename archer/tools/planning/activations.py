@@ -19,13 +19,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
 
-from archer.tools.planning.live import Live
+from archer.tools.planning.live import LiveBytes
 
 SHORT, LONG = 16384, 32768  # tokens of the counted passes: attention keeps no T x T scores, so two lengths say all
 
 
 @dataclass(frozen=True)
-class Kept:
+class ActivationBytes:
     """Bytes a token: ``layer`` of one layer, ``rest`` around them; ``hidden`` is a last hidden state's.
 
     ``casts`` are bytes whatever the tokens, of one layer: its weights in the arithmetic's dtype. With checkpointing a
@@ -40,24 +40,24 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class PassDtypes:
     """How a pass computes: weights in bfloat16, or in float32 with bfloat16 arithmetic, or float32 in all."""
 
     bf16_weights: bool
     autocast: bool
 
 
-def kept(config: PretrainedConfig, how: Arithmetic) -> Kept:
+def kept(config: PretrainedConfig, how: PassDtypes) -> ActivationBytes:
     """Return what the pass keeps a token."""
     if getattr(config, "num_experts", None) and not how.bf16_weights:
         # Grouped experts cannot be counted in float32; every number of theirs is twice as wide there.
         half = kept(config, replace(how, bf16_weights=True, autocast=False))
-        return Kept(2 * half.layer, 2 * half.rest, 2 * half.hidden, half.casts, 2 * half.again)
+        return ActivationBytes(2 * half.layer, 2 * half.rest, 2 * half.hidden, half.casts, 2 * half.again)
     return _kept(json.dumps(config.to_dict(), sort_keys=True, default=str), how)
 
 
 @cache
-def _kept(text: str, how: Arithmetic) -> Kept:
+def _kept(text: str, how: PassDtypes) -> ActivationBytes:
     # A small vocabulary, as an embedding's gradient would be the peak; and no end tokens outside of it.
     values = {**json.loads(text), "vocab_size": 16, **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))}
     one, two = (with_layers(values, layers) for layers in (1, 2))
@@ -67,7 +67,7 @@ def _kept(text: str, how: Arithmetic) -> Kept:
     width = 2 if how.bf16_weights else 4
     again = (anew(one, how, LONG) - anew(one, how, SHORT)) / (LONG - SHORT)
     casts = layer[LONG] - per_token * LONG
-    return Kept(per_token, rest, width * one.hidden_size, casts, max(again, per_token))
+    return ActivationBytes(per_token, rest, width * one.hidden_size, casts, max(again, per_token))
 
 
 def with_layers(values: dict[str, object], layers: int) -> PretrainedConfig:
@@ -80,7 +80,7 @@ def with_layers(values: dict[str, object], layers: int) -> PretrainedConfig:
     return AutoConfig.for_model(**changed)
 
 
-def saved(config: PretrainedConfig, how: Arithmetic, tokens: int) -> int:
+def saved(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
     """Return the bytes that one forward pass over ``tokens`` saves beside the parameters."""
     with FakeTensorMode():
         dtype = torch.bfloat16 if how.bf16_weights else torch.float32
@@ -89,14 +89,14 @@ def saved(config: PretrainedConfig, how: Arithmetic, tokens: int) -> int:
         return saved_by(model, id_BT, how.autocast, past_key_values=unpacked(config))
 
 
-def anew(config: PretrainedConfig, how: Arithmetic, tokens: int) -> int:
+def anew(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
     """Return the bytes that the backward pass over ``tokens`` makes at most, a layer's second pass among them."""
     with FakeTensorMode():
         dtype = torch.bfloat16 if how.bf16_weights else torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
         model.gradient_checkpointing_enable()
         id_BT, cache = torch.zeros((1, tokens), dtype=torch.long), unpacked(config)
-        live = Live()
+        live = LiveBytes()
         with quiet(), live:
             with torch.autocast("cpu", torch.bfloat16, enabled=how.autocast):
                 hidden_BTH = model.base_model(input_ids=id_BT, past_key_values=cache, use_cache=False)[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from archer.engines.vllm.command import serve_command
-from archer.tools.planning.plan import Plan
+from archer.tools.planning.plan import TrainingPlan
 from archer.tools.planning.shape import find_model
 
 PORT = 29500  # where the ranks meet, on the first machine
@@ -16,7 +16,7 @@ NODE, FIRST = '"$SLURM_NODEID"', '"$FIRST"'  # of the machine that a command run
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanRequest:
     """What the user typed: the recipe's name, the ``--set`` changes, and the seed."""
 
     recipe: str
@@ -25,7 +25,7 @@ class Asked:
     out: str = ""
 
 
-def train_words(plan: Plan, asked: Asked) -> list[str]:
+def train_words(plan: TrainingPlan, asked: PlanRequest) -> list[str]:
     """Return the words of `archer train`, the same on every rank."""
     words = ["train", asked.recipe, "--algorithm", plan.algorithm, "--seed", str(asked.seed)]
     words += ["--out", asked.out] if asked.out else []
@@ -34,7 +34,7 @@ def train_words(plan: Plan, asked: Asked) -> list[str]:
     return words
 
 
-def torchrun(plan: Plan, node: str, first: str) -> str:
+def torchrun(plan: TrainingPlan, node: str, first: str) -> str:
     """Return torchrun's part of a command; ``node`` and ``first`` are names, or variables of a shell."""
     cluster = plan.cluster
     return (
@@ -43,7 +43,7 @@ def torchrun(plan: Plan, node: str, first: str) -> str:
     )
 
 
-def train_commands(plan: Plan, asked: Asked, first: str = "node0") -> list[str]:
+def train_commands(plan: TrainingPlan, asked: PlanRequest, first: str = "node0") -> list[str]:
     """Return the command of each machine; ``first`` is the name of the first."""
     words = shlex.join(train_words(plan, asked))
     if plan.cluster.world == 1:
@@ -51,7 +51,7 @@ def train_commands(plan: Plan, asked: Asked, first: str = "node0") -> list[str]:
     return [f"{torchrun(plan, str(node), first)} {words}" for node in range(plan.cluster.nodes)]
 
 
-def server_commands(plan: Plan) -> list[tuple[str, str]]:
+def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
     """Return the machine and the command of each server that the recipe names. Raises ModelError."""
     recipe = plan.recipe
     if recipe.rollout.engine != "vllm":
@@ -66,7 +66,7 @@ def server_commands(plan: Plan) -> list[tuple[str, str]]:
     return found
 
 
-def slurm(plan: Plan, asked: Asked) -> str:
+def slurm(plan: TrainingPlan, asked: PlanRequest) -> str:
     """Return a script for `sbatch`. Servers run as jobs of their own: their machines are named in the recipe."""
     cluster = plan.cluster
     command = f"{torchrun(plan, NODE, FIRST)} {shlex.join(train_words(plan, asked))}"
@@ -87,7 +87,7 @@ def slurm(plan: Plan, asked: Asked) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fixed(plan: Plan, asked: Asked, changes: Sequence[str]) -> str:
+def fixed(plan: TrainingPlan, asked: PlanRequest, changes: Sequence[str]) -> str:
     """Return the dry run with the changes that make it fit, as one would type it."""
     cluster = plan.cluster
     words = train_words(plan, replace(asked, changes=(*asked.changes, *changes)))

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 Named = Mapping[str, Any]
 
 
-class Live(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Inside, ``bytes`` are alive of all memory that operations made since, ``peak`` were at most."""
 
     def __init__(self) -> None:

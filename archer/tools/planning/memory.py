@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archer.models.heads.memory import held
+from archer.models.heads.memory import head_peak_bytes
 from archer.recipe.sections import Recipe
-from archer.tools.planning.activations import Kept
-from archer.tools.planning.shape import Shape
+from archer.tools.planning.activations import ActivationBytes
+from archer.tools.planning.shape import ModelShape
 
 GIB = 1 << 30
 RESERVE = 0.06  # of a GPU: CUDA's context, NCCL's buffers, fragments of the allocator
@@ -37,7 +37,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """Bytes on one GPU while the run starts, samples and updates; ``note`` says what they are made of."""
 
     name: str
@@ -48,7 +48,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Load:
+class RankLoad:
     """What a rank works on: ``prompt`` tokens of the longest prompt, ``row`` with the longest response, ``micro`` of a
     micro-batch, ``responses`` of a step, of which ``slots`` decode together."""
 
@@ -60,10 +60,10 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryPlan:
     """The parts, and ``cache`` tokens that the engine's key-value cache holds; ``host`` bytes a machine needs."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryPart, ...]
     cache: int
     host: float
 
@@ -82,27 +82,29 @@ class Memory:
         return max(self.total(phase) for phase in PHASES)
 
 
-def load_of(recipe: Recipe, prompt: int, cluster: Cluster) -> Load:
+def load_of(recipe: Recipe, prompt: int, cluster: Cluster) -> RankLoad:
     """Return the most that a rank works on, with prompts of ``prompt`` tokens and every response as long as may be."""
     rollout, update = recipe.rollout, recipe.update
     row = prompt + rollout.max_tokens
     share = -(-update.mini_batch * rollout.group // cluster.world)
     responses = -(-rollout.prompts // cluster.world) * rollout.group
     micro = min(max(update.tokens, row), share * row)
-    return Load(prompt, row, micro, responses, min(rollout.slots, responses))
+    return RankLoad(prompt, row, micro, responses, min(rollout.slots, responses))
 
 
-def memory_of(recipe: Recipe, shape: Shape, kept: Kept, load: Load, cluster: Cluster, reference: bool) -> Memory:
+def memory_of(
+    recipe: Recipe, shape: ModelShape, kept: ActivationBytes, load: RankLoad, cluster: Cluster, reference: bool
+) -> MemoryPlan:
     """Return what one GPU holds."""
     engine, cache = engine_parts(recipe, shape, load, cluster)
     parts = (*state_parts(recipe, shape, cluster, reference), *pass_parts(recipe, shape, kept, load), *engine)
     spare = RESERVE * cluster.memory * GIB
-    parts = (*parts, Part("reserve", spare, spare, spare, f"{RESERVE:.0%} of the GPU: CUDA, NCCL, fragments"))
-    return Memory(tuple(part for part in parts if part.starting or part.sampling or part.updating), cache,
+    parts = (*parts, MemoryPart("reserve", spare, spare, spare, f"{RESERVE:.0%} of the GPU: CUDA, NCCL, fragments"))
+    return MemoryPlan(tuple(part for part in parts if part.starting or part.sampling or part.updating), cache,
                   cluster.gpus * host_bytes(recipe, shape, cluster))  # fmt: skip
 
 
-def state_parts(recipe: Recipe, shape: Shape, cluster: Cluster, reference: bool) -> tuple[Part, ...]:
+def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: bool) -> tuple[MemoryPart, ...]:
     """Return weights, reference, gradients, optimizer and buffers of one rank."""
     trained, frozen = trained_and_frozen(shape)
     zero, world, width = recipe.deepspeed, cluster.world, weight_bytes(recipe)
@@ -123,19 +125,19 @@ def state_parts(recipe: Recipe, shape: Shape, cluster: Cluster, reference: bool)
     # Every rank loads all, and keeps its share.
     adapter = f"{trained:,} of an adapter train, {frozen:,} do not" if shape.adapter else ""
     return (
-        Part(
+        MemoryPart(
             "weights", width * shape.parameters, weights, weights, adapter or f"{width} bytes each, whole at the start"
         ),
-        Part("reference", 0, copy, copy, "the weights at the start, for the KL term"),
-        Part("gradients", 0, flat * sums, sums, "summed in float32"),
-        Part("optimizer", 0, moments, moments, "AdamW" + (" and float32 masters" if masters else "")),
-        Part("communication", 0, bucket, bucket, "the bucket in which gradients are reduced"),
-        Part("gradients in flight", 0, 0, copies, "on their way to the bucket, and a rank's share in the step"),
-        Part("gathered weights", 0, 0, gathered, "those that ZeRO 3 keeps whole at a time"),
+        MemoryPart("reference", 0, copy, copy, "the weights at the start, for the KL term"),
+        MemoryPart("gradients", 0, flat * sums, sums, "summed in float32"),
+        MemoryPart("optimizer", 0, moments, moments, "AdamW" + (" and float32 masters" if masters else "")),
+        MemoryPart("communication", 0, bucket, bucket, "the bucket in which gradients are reduced"),
+        MemoryPart("gradients in flight", 0, 0, copies, "on their way to the bucket, and a rank's share in the step"),
+        MemoryPart("gathered weights", 0, 0, gathered, "those that ZeRO 3 keeps whole at a time"),
     )
 
 
-def pass_parts(recipe: Recipe, shape: Shape, kept: Kept, load: Load) -> tuple[Part, ...]:
+def pass_parts(recipe: Recipe, shape: ModelShape, kept: ActivationBytes, load: RankLoad) -> tuple[MemoryPart, ...]:
     """Return what a micro-batch holds: activations, and the largest of what comes and goes beside them."""
     again = recipe.update.checkpointing
     answers = load.micro * recipe.rollout.max_tokens // load.row
@@ -151,16 +153,20 @@ def pass_parts(recipe: Recipe, shape: Shape, kept: Kept, load: Load) -> tuple[Pa
         passing["bfloat16 copies", "of all weights, in the forward pass"] = kept.casts * shape.layers
     largest = max(passing, key=lambda one: passing[one])
     note = f"of {load.micro:,} tokens" + (", a layer's input each (checkpointing)" if again else "")
-    return Part("activations", 0, 0, activations, note), Part(largest[0], 0, 0, passing[largest], largest[1])
+    return MemoryPart("activations", 0, 0, activations, note), MemoryPart(
+        largest[0], 0, 0, passing[largest], largest[1]
+    )
 
 
-def head_bytes(recipe: Recipe, shape: Shape, kept: Kept, answers: int) -> float:
+def head_bytes(recipe: Recipe, shape: ModelShape, kept: ActivationBytes, answers: int) -> float:
     """Return what ``heads`` hold at most, in the backward pass: with the hidden states' gradient and the weight's."""
     inner, width = kept.hidden // shape.hidden, weight_bytes(recipe)
-    return held(answers, shape.vocabulary, shape.head // shape.vocabulary, inner, width, "cuda")
+    return head_peak_bytes(answers, shape.vocabulary, shape.head // shape.vocabulary, inner, width, "cuda")
 
 
-def engine_parts(recipe: Recipe, shape: Shape, load: Load, cluster: Cluster) -> tuple[tuple[Part, ...], int]:
+def engine_parts(
+    recipe: Recipe, shape: ModelShape, load: RankLoad, cluster: Cluster
+) -> tuple[tuple[MemoryPart, ...], int]:
     """Return the engine's parts on this GPU, and the tokens that its cache holds."""
     if recipe.rollout.engine == "native":
         return native_parts(recipe, shape, load)
@@ -172,13 +178,15 @@ def engine_parts(recipe: Recipe, shape: Shape, load: Load, cluster: Cluster) -> 
         return (), tokens
     awake = recipe.rollout.ahead  # it samples the next step while this one updates
     return (
-        Part("engine's weights", 0, weights, awake * weights, "vLLM's copy" + ("" if awake else ", asleep in updates")),
-        Part("KV cache", 0, cache, awake * cache, f"{tokens:,} tokens: {tokens / load.row:.1f} longest rows"),
-        Part("engine's work", 0, ENGINE_WORK, awake * ENGINE_WORK, "vLLM's activations and CUDA graphs"),
+        MemoryPart(
+            "engine's weights", 0, weights, awake * weights, "vLLM's copy" + ("" if awake else ", asleep in updates")
+        ),
+        MemoryPart("KV cache", 0, cache, awake * cache, f"{tokens:,} tokens: {tokens / load.row:.1f} longest rows"),
+        MemoryPart("engine's work", 0, ENGINE_WORK, awake * ENGINE_WORK, "vLLM's activations and CUDA graphs"),
     ), tokens
 
 
-def native_parts(recipe: Recipe, shape: Shape, load: Load) -> tuple[tuple[Part, ...], int]:
+def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tuple[MemoryPart, ...], int]:
     """Return the native engine's parts: a row for each slot, as long as the longest."""
     tokens = load.slots * load.row
     autocast = recipe.update.bf16 and recipe.deepspeed is None
@@ -186,15 +194,15 @@ def native_parts(recipe: Recipe, shape: Shape, load: Load) -> tuple[tuple[Part, 
     own = 4 * shape.parameters if recipe.deepspeed is not None else 0
     work = 4 * 4 * load.slots * shape.vocabulary + 24 * load.slots * recipe.rollout.max_tokens
     parts = (
-        Part("engine's weights", 0, own, 0, "the native engine's own copy, in float32"),
-        Part("engine's bfloat16", 0, cast, 0, "the weights cast, for as long as it samples"),
-        Part("KV cache", 0, tokens * shape.position * width, 0, f"{load.slots} rows of {load.row:,} tokens"),
-        Part("engine's work", 0, work, 0, "logits, tokens drawn and their log-probs"),
+        MemoryPart("engine's weights", 0, own, 0, "the native engine's own copy, in float32"),
+        MemoryPart("engine's bfloat16", 0, cast, 0, "the weights cast, for as long as it samples"),
+        MemoryPart("KV cache", 0, tokens * shape.position * width, 0, f"{load.slots} rows of {load.row:,} tokens"),
+        MemoryPart("engine's work", 0, work, 0, "logits, tokens drawn and their log-probs"),
     )
     return parts, tokens
 
 
-def host_bytes(recipe: Recipe, shape: Shape, cluster: Cluster) -> float:
+def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster) -> float:
     """Return what one rank needs of its machine's memory beside the GPU: loading, offload, a sleeping engine."""
     trained, _ = trained_and_frozen(shape)
     zero = recipe.deepspeed
@@ -203,7 +211,7 @@ def host_bytes(recipe: Recipe, shape: Shape, cluster: Cluster) -> float:
     return max(4 * shape.parameters, offloaded + asleep)
 
 
-def trained_and_frozen(shape: Shape) -> tuple[int, int]:
+def trained_and_frozen(shape: ModelShape) -> tuple[int, int]:
     """Return how many parameters train and how many do not."""
     return (shape.adapter, shape.parameters) if shape.adapter else (shape.parameters, 0)
 

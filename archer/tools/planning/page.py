@@ -5,15 +5,15 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from archer.tools.planning.launch import Asked, fixed, server_commands, slurm, train_commands
+from archer.tools.planning.launch import PlanRequest, fixed, server_commands, slurm, train_commands
 from archer.tools.planning.memory import GIB, PHASES, PROMPT
-from archer.tools.planning.plan import Plan, missing_data
+from archer.tools.planning.plan import TrainingPlan, missing_data
 from archer.tools.planning.remedy import more_machines, remedy
 
 WIDTH = 120
 
 
-def show(plan: Plan, asked: Asked) -> None:
+def show(plan: TrainingPlan, asked: PlanRequest) -> None:
     """Print the plan."""
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
@@ -30,7 +30,7 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def model_lines(plan: Plan) -> str:
+def model_lines(plan: TrainingPlan) -> str:
     """Return what the model is."""
     shape, lora = plan.shape, plan.recipe.lora
     lines = [f"{plan.recipe.name}, {plan.algorithm}: {plan.recipe.model.path}"]
@@ -44,7 +44,7 @@ def model_lines(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def work_lines(plan: Plan) -> str:
+def work_lines(plan: TrainingPlan) -> str:
     """Return what a step and the run do."""
     work, load, cluster = plan.work, plan.load, plan.cluster
     update, assumed = plan.recipe.update, " (assumed)" if load.prompt == PROMPT else ""
@@ -60,7 +60,7 @@ def work_lines(plan: Plan) -> str:
     ])  # fmt: skip
 
 
-def memory_table(plan: Plan) -> Table:
+def memory_table(plan: TrainingPlan) -> Table:
     """Return the parts of a GPU's memory by phase, small ones in MiB."""
     own = max(plan.memory.total(phase) for phase in PHASES) - plan.memory.reserve
     unit, name = (GIB, "GiB") if own >= GIB else (GIB / 1024, "MiB")
@@ -81,7 +81,7 @@ def shown(size: float, unit: float) -> str:
     return f"{size / unit:,.2f}" if size else "."
 
 
-def verdict(plan: Plan, asked: Asked) -> str:
+def verdict(plan: TrainingPlan, asked: PlanRequest) -> str:
     """Return whether the plan fits, and if not, what to change."""
     if not plan.faults:
         return f"It fits: {plan.memory.peak / GIB:.1f} of {plan.cluster.memory:.1f} GiB at most."
@@ -99,7 +99,7 @@ def verdict(plan: Plan, asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def commands(plan: Plan, asked: Asked) -> str:
+def commands(plan: TrainingPlan, asked: PlanRequest) -> str:
     """Return the launch commands."""
     lines = []
     for host, command in server_commands(plan):

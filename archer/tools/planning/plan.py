@@ -11,50 +11,50 @@ from transformers import PretrainedConfig
 
 from archer.errors import DataError
 from archer.models.loading import load_config, load_tokenizer
-from archer.models.prompts import Prompts
+from archer.models.prompts import PromptRenderer
 from archer.problems.rows import is_local
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.config import assign, typed
-from archer.recipe.options import DeepSpeed, Lora
-from archer.recipe.sections import Model, Recipe, check
-from archer.tools.planning.activations import Arithmetic, kept
-from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, Load, Memory, load_of, memory_of
-from archer.tools.planning.shape import Shape, find_model, read_shape
-from archer.tools.planning.work import Work, work_of
+from archer.recipe.options import DeepSpeedSection, LoraSection
+from archer.recipe.sections import ModelSection, Recipe, check_recipe
+from archer.tools.planning.activations import PassDtypes, kept
+from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, MemoryPlan, RankLoad, load_of, memory_of
+from archer.tools.planning.shape import ModelShape, find_model, read_shape
+from archer.tools.planning.work import PlannedWork, work_of
 from archer.types import Json
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A recipe's ``algorithm`` on a cluster. ``faults`` are why it cannot run so; none: by this count it can."""
 
     recipe: Recipe
     algorithm: str
     cluster: Cluster
-    shape: Shape
-    load: Load
-    memory: Memory
-    work: Work
+    shape: ModelShape
+    load: RankLoad
+    memory: MemoryPlan
+    work: PlannedWork
     faults: tuple[str, ...]
 
 
-def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> Plan:
+def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> TrainingPlan:
     """Return the plan. Raises UserError for a recipe, algorithm or model that cannot be meant."""
     reference = build_algorithm(recipe, algorithm).objective.needs_reference
     config, shape = described(recipe.model.path, recipe.model.revision, recipe.lora)
     bf16, sharded = recipe.update.bf16, recipe.deepspeed is not None
-    per_token = kept(config, Arithmetic(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))
+    per_token = kept(config, PassDtypes(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))
     load = load_of(recipe, longest_prompt(recipe), cluster)
     memory = memory_of(recipe, shape, per_token, load, cluster, reference)
-    found = Plan(recipe, algorithm, cluster, shape, load, memory, work_of(recipe), ())
+    found = TrainingPlan(recipe, algorithm, cluster, shape, load, memory, work_of(recipe), ())
     return replace(found, faults=tuple(faults(found)))
 
 
 @cache  # plans are made by the dozen where one looks for what fits
-def described(path: str, revision: str | None, lora: Lora | None) -> tuple[PretrainedConfig, Shape]:
+def described(path: str, revision: str | None, lora: LoraSection | None) -> tuple[PretrainedConfig, ModelShape]:
     """Return a model's configuration and shape. Raises ModelError."""
-    named, source = find_model(Model(path, revision))
+    named, source = find_model(ModelSection(path, revision))
     config = load_config(named)
     return config, read_shape(config, source, lora)
 
@@ -63,17 +63,17 @@ def longest_prompt(recipe: Recipe) -> int:
     """Return the tokens of the longest prompt of a lab recipe's first steps; else a bound."""
     if any(source.path for source in recipe.data):
         return PROMPT
-    prompts = Prompts(load_tokenizer(recipe.model), recipe.model.template)
+    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.template)
     asked = open_stream(recipe.data, 0).take(0, 8 * recipe.rollout.prompts)
     return max(len(prompts.encode(problem)) for problem in asked)
 
 
-def context(plan: Plan) -> int | None:
+def context(plan: TrainingPlan) -> int | None:
     """Return the tokens that prompt and response may have together."""
     return plan.recipe.model.context or plan.shape.context
 
 
-def faults(plan: Plan) -> list[str]:
+def faults(plan: TrainingPlan) -> list[str]:
     """Return why the plan cannot run: memory, cache, context, ranks."""
     found, room = [], plan.cluster.memory * GIB
     for phase in PHASES:
@@ -96,10 +96,10 @@ def changed(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
     values: dict[str, Json] = asdict(recipe)
     for change in changes:
         if change.startswith("update.deepspeed.") and values["update"]["deepspeed"] is None:
-            values["update"]["deepspeed"] = asdict(DeepSpeed())
+            values["update"]["deepspeed"] = asdict(DeepSpeedSection())
         assign(values, change)
     made = typed(Recipe, values, recipe.name)
-    check(made, recipe.name)
+    check_recipe(made, recipe.name)
     return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from archer.errors import UserError
 from archer.tools.planning.memory import GIB, PHASES
-from archer.tools.planning.plan import Plan, changed, make_plan
+from archer.tools.planning.plan import TrainingPlan, changed, make_plan
 
 SHARES = tuple(share / 100 for share in range(90, 5, -5))  # of a GPU for vLLM, the largest that fits first
 SERVER = "http://node{}:8000"  # a name to be replaced by a machine's own
@@ -16,7 +16,7 @@ SERVER = "http://node{}:8000"  # a name to be replaced by a machine's own
 Changes = tuple[str, ...]
 
 
-def remedy(plan: Plan) -> Changes | None:
+def remedy(plan: TrainingPlan) -> Changes | None:
     """Return the changes that make the plan fit, the cheapest kinds first; () where it fits, None where none do.
 
     What changes the experiment itself (LoRA, shorter responses) is tried last.
@@ -37,7 +37,7 @@ def remedy(plan: Plan) -> Changes | None:
     return None
 
 
-def candidates(plan: Plan) -> Iterator[str]:
+def candidates(plan: TrainingPlan) -> Iterator[str]:
     """Yield single changes that save memory, those that cost least first."""
     recipe, world = plan.recipe, plan.cluster.world
     zero = recipe.deepspeed
@@ -63,12 +63,12 @@ def halves(number: int) -> Iterator[int]:
         yield number
 
 
-def servers(plan: Plan) -> list[str]:
+def servers(plan: TrainingPlan) -> list[str]:
     """Return the URL of a server on each machine of a second set as large as the first."""
     return [SERVER.format(plan.cluster.nodes + node) for node in range(plan.cluster.nodes)]
 
 
-def planned(plan: Plan, changes: Changes) -> Plan | None:
+def planned(plan: TrainingPlan, changes: Changes) -> TrainingPlan | None:
     """Return the plan with changes made; None where they contradict the recipe."""
     try:
         return make_plan(changed(plan.recipe, changes), plan.algorithm, plan.cluster)
@@ -76,7 +76,7 @@ def planned(plan: Plan, changes: Changes) -> Plan | None:
         return None
 
 
-def with_share(plan: Plan, changes: Changes, trial: Plan) -> Changes | None:
+def with_share(plan: TrainingPlan, changes: Changes, trial: TrainingPlan) -> Changes | None:
     """Return the changes, with another share for vLLM where only that makes them fit; None where it does not."""
     if not trial.faults:
         return changes
@@ -90,7 +90,7 @@ def with_share(plan: Plan, changes: Changes, trial: Plan) -> Changes | None:
     return None
 
 
-def pruned(plan: Plan, changes: Changes) -> Changes:
+def pruned(plan: TrainingPlan, changes: Changes) -> Changes:
     """Return the changes without those that are not needed: of several to one key the last, and none in vain."""
     last = {change.partition("=")[0]: change for change in changes}
     kept = tuple(last.values())
@@ -102,13 +102,13 @@ def pruned(plan: Plan, changes: Changes) -> Changes:
     return kept
 
 
-def badness(plan: Plan) -> float:
+def badness(plan: TrainingPlan) -> float:
     """Return by how many bytes the phases pass the GPU, so that what helps a little is kept."""
     room = plan.cluster.memory * GIB
     return sum(max(0.0, plan.memory.total(phase) - room) for phase in PHASES) + len(plan.faults)
 
 
-def more_machines(plan: Plan, most: int = 64) -> int | None:
+def more_machines(plan: TrainingPlan, most: int = 64) -> int | None:
     """Return the machines that the plan as it is would fit on, doubling; None where they do not help."""
     nodes = plan.cluster.nodes
     while nodes < most:

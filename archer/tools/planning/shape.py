@@ -15,14 +15,14 @@ from transformers.utils import cached_file
 
 from archer.errors import ModelError, first_line
 from archer.models.loading import EMBEDDED, folder_of
-from archer.recipe.options import Lora
-from archer.recipe.sections import Model
+from archer.recipe.options import LoraSection
+from archer.recipe.sections import ModelSection
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What the plan needs to know of a model. ``active`` parameters work on a token (fewer with experts).
 
     ``head`` is V x H, the elements of the output weight; ``tied`` says whether it is the embedding's too; ``position``
@@ -44,7 +44,7 @@ class Shape:
     adapter: int = 0
 
 
-def find_model(model: Model) -> tuple[Model, str]:
+def find_model(model: ModelSection) -> tuple[ModelSection, str]:
     """Return what names a model's configuration, and where it is from. Nothing is fetched for a model of a copy.
 
     One on this machine comes first, then the committed copy of a few public models, then the hub.
@@ -61,13 +61,13 @@ def find_model(model: Model) -> tuple[Model, str]:
     return model, "the hub"
 
 
-def read_shape(config: PretrainedConfig, source: str, lora: Lora | None = None) -> Shape:
+def read_shape(config: PretrainedConfig, source: str, lora: LoraSection | None = None) -> ModelShape:
     """Count what a configuration describes. Raises ModelError for one that no causal language model can be made of."""
     model = empty_model(config)
     head = model.get_output_embeddings().weight
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Shape(
+    return ModelShape(
         source=source,
         parameters=count(model.parameters()),
         active=count(model.parameters()) - idle_experts(model),
@@ -110,7 +110,7 @@ def idle_experts(model: PreTrainedModel) -> int:
     return routed - routed * used // int(experts)
 
 
-def adapter_size(model: PreTrainedModel, lora: Lora) -> int:
+def adapter_size(model: PreTrainedModel, lora: LoraSection) -> int:
     """Return rank x (inputs + outputs) over the linear layers that the adapter changes. Raises ModelError for none."""
     head = model.get_output_embeddings()
     layers = [

@@ -8,7 +8,7 @@ from archer.recipe.sections import Recipe
 
 
 @dataclass(frozen=True)
-class Work:
+class PlannedWork:
     """A step's ``responses``, its ``tokens`` at most (every response as long as may be), ``updates`` of the optimizer;
     the run's ``steps`` and ``total`` updates."""
 
@@ -23,9 +23,9 @@ class Work:
         return self.updates * self.steps
 
 
-def work_of(recipe: Recipe) -> Work:
+def work_of(recipe: Recipe) -> PlannedWork:
     """Return what the recipe asks for."""
     rollout, update = recipe.rollout, recipe.update
     responses = rollout.prompts * rollout.group
     updates = update.epochs * -(-rollout.prompts // update.mini_batch)
-    return Work(responses, responses * rollout.max_tokens, updates, recipe.steps)
+    return PlannedWork(responses, responses * rollout.max_tokens, updates, recipe.steps)

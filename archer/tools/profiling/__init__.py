@@ -24,30 +24,30 @@ from archer.system import listen, provenance, write_aside
 from archer.tools.profiling.costs import costs_of
 from archer.tools.profiling.page import show, words
 from archer.tools.profiling.rates import measure_rates
-from archer.tools.profiling.roofline import Costs, Rates
-from archer.tools.profiling.split import Row, Split, split_of
-from archer.tools.profiling.trace import Operators, Trace
+from archer.tools.profiling.roofline import MachineRates, ModelCosts
+from archer.tools.profiling.split import SplitRow, StepSplit, split_of
+from archer.tools.profiling.trace import StepTrace, TracedOperators
 from archer.tools.profiling.watch import DECODER, MECHANICS, Stopwatch, spans_of
 from archer.tools.profiling.watch import Path as Part
 from archer.trainer.backend import Policy
-from archer.trainer.trainer import Learner
+from archer.trainer.trainer import Trainer
 from archer.types import Json
 
 KEPT = 10  # operators of a part in the record
 logger = logging.getLogger(__name__)
 
 
-class Profile:
-    """A tracker (:class:`archer.runs.trackers.Sink`) that measures ``steps`` steps after the first."""
+class StepProfiler:
+    """A tracker (:class:`archer.runs.trackers.Tracker`) that measures ``steps`` steps after the first."""
 
     def __init__(self, recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks) -> None:
-        assert isinstance(policy, Learner)
+        assert isinstance(policy, Trainer)
         self.recipe, self.steps, self.folder, self.policy, self.engine = recipe, steps, folder, policy, engine
         self.ranks = ranks
-        self.device = next(policy.mechanics.model.parameters()).device
+        self.device = next(policy.backend.model.parameters()).device
         self.watching = ExitStack()
         self.watch: Stopwatch | None = None
-        self.trace: Trace | None = None
+        self.trace: StepTrace | None = None
         self.done = False
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -64,7 +64,7 @@ class Profile:
             if self.watch.seen.steps < self.steps:
                 self.watch.begin()
             else:
-                self.trace = Trace(self.device)
+                self.trace = StepTrace(self.device)
                 listen(self.trace)
 
     def close(self) -> None:
@@ -87,8 +87,8 @@ class Profile:
         self.rates, self.costs = measure_rates(self.device, bf16), costs_of(self.recipe, self.ranks.world)
         tallies = [getattr(part, "tally", {}) for part in (self.policy, self.engine)]  # servers count nothing here
         self.watch = Stopwatch(self.device, tallies)
-        assert isinstance(self.policy, Learner)
-        self.watching.enter_context(spans_of(self.policy.mechanics, MECHANICS))
+        assert isinstance(self.policy, Trainer)
+        self.watching.enter_context(spans_of(self.policy.backend, MECHANICS))
         self.watching.enter_context(spans_of(Decoder, DECODER))
         listen(self.watch)
         self.watching.callback(listen, None)
@@ -121,15 +121,19 @@ class Profile:
 
 def open_profile(
     recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks, stack: ExitStack
-) -> Profile:
+) -> StepProfiler:
     """Return what measures ``steps`` steps of the run; it ends with ``stack``."""
-    profile = Profile(recipe, steps, folder, policy, engine, ranks)
+    profile = StepProfiler(recipe, steps, folder, policy, engine, ranks)
     stack.callback(profile.close)
     return profile
 
 
 def record(
-    split: Split, seconds: list[float], operators: Mapping[Part, Operators], against: tuple[Rates, Costs], where: Json
+    split: StepSplit,
+    seconds: list[float],
+    operators: Mapping[Part, TracedOperators],
+    against: tuple[MachineRates, ModelCosts],
+    where: Json,
 ) -> dict[str, Json]:
     """Return the profile as plain values: numbers of an average step, operators of the traced one."""
     rates, costs = against
@@ -139,7 +143,7 @@ def record(
     }  # fmt: skip
 
 
-def as_json(row: Row, split: Split, operators: Mapping[Part, Operators]) -> dict[str, Json]:
+def as_json(row: SplitRow, split: StepSplit, operators: Mapping[Part, TracedOperators]) -> dict[str, Json]:
     """Return one part: seconds, work, needs, and how far it is from the roofline."""
     told: dict[str, Json] = {"part": "/".join(row.path), "seconds": row.seconds, "each": row.each, "calls": row.calls}
     if row.work:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from archer.models.loading import load_config
 from archer.recipe.sections import Recipe
-from archer.tools.planning.activations import Arithmetic, kept
+from archer.tools.planning.activations import PassDtypes, kept
 from archer.tools.planning.shape import read_shape
-from archer.tools.profiling.roofline import WIDE, Costs
+from archer.tools.profiling.roofline import WIDE, ModelCosts
 
 HALF = 2  # bytes of a bfloat16
 
 
-def costs_of(recipe: Recipe, ranks: int = 1) -> Costs:
+def costs_of(recipe: Recipe, ranks: int = 1) -> ModelCosts:
     """Return the costs of training and sampling as the recipe says. Raises ModelError."""
     config, update, zero = load_config(recipe.model), recipe.update, recipe.deepspeed
     shape = read_shape(config, recipe.model.path, recipe.lora)
     narrow = update.bf16 and zero is not None
-    what = kept(config, Arithmetic(bf16_weights=narrow, autocast=update.bf16 and not narrow))
-    return Costs(
+    what = kept(config, PassDtypes(bf16_weights=narrow, autocast=update.bf16 and not narrow))
+    return ModelCosts(
         layers=shape.active - shape.head * (1 if shape.tied else 2),
         attention=shape.attention,
         head=shape.head,

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from archer.tools.profiling.roofline import Rates
-from archer.tools.profiling.split import REST, Row, Split
-from archer.tools.profiling.trace import Operators
+from archer.tools.profiling.roofline import MachineRates
+from archer.tools.profiling.split import REST, SplitRow, StepSplit
+from archer.tools.profiling.trace import TracedOperators
 from archer.tools.profiling.watch import BESIDE, Path
 
 WIDTH = 150
@@ -21,7 +21,7 @@ UNEVEN = 3.0  # largest over least of the steps, from which the words say so
 MOST = 0.5  # of a part's time, from which launching explains it
 
 
-def show(split: Split, operators: Mapping[Path, Operators], header: str) -> None:
+def show(split: StepSplit, operators: Mapping[Path, TracedOperators], header: str) -> None:
     """Print the page."""
     console = Console()
     console = console if console.is_terminal and console.width >= WIDTH else Console(width=WIDTH)
@@ -29,7 +29,7 @@ def show(split: Split, operators: Mapping[Path, Operators], header: str) -> None
         console.print(part, highlight=False, markup=False)
 
 
-def roof(rates: Rates) -> str:
+def roof(rates: MachineRates) -> str:
     """Return what the machine does, in words."""
     return (
         f"The roof, measured here: {rates.flops / 1e9:,.0f} GFLOP/s in large products, {rates.bytes / 1e9:,.1f} GB/s "
@@ -37,7 +37,7 @@ def roof(rates: Rates) -> str:
     )
 
 
-def table(split: Split) -> Table:
+def table(split: StepSplit) -> Table:
     """Return the split as a table, a line a part."""
     made = Table(title="a step by part", box=None, title_justify="left", pad_edge=False)
     made.add_column("part")
@@ -49,7 +49,7 @@ def table(split: Split) -> Table:
     return made
 
 
-def cells(row: Row, split: Split) -> list[str]:
+def cells(row: SplitRow, split: StepSplit) -> list[str]:
     """Return a row's cells, a dot where there is nothing."""
     work, need, rates = row.work, row.need, split.rates
     counted = [f"{number:,}" for number in (work.tokens, work.pairs, work.rows)] if work else [".", ".", "."]
@@ -66,7 +66,7 @@ def cells(row: Row, split: Split) -> list[str]:
     return [f"{row.seconds:.4f}", share, f"{row.calls:,.0f}", *counted, *cost, *each]
 
 
-def top(operators: Mapping[Path, Operators]) -> Table:
+def top(operators: Mapping[Path, TracedOperators]) -> Table:
     """Return the operators that took most of the traced step's own time."""
     made = Table(title="\noperators by self time in the trace", box=None, title_justify="left", pad_edge=False)
     for name in ("part", "operator", "ms", "calls"):
@@ -78,7 +78,7 @@ def top(operators: Mapping[Path, Operators]) -> Table:
     return made
 
 
-def words(split: Split) -> str:
+def words(split: StepSplit) -> str:
     """Return where the time goes and what bounds it, in a few sentences."""
     leaves = sorted(split.leaves, key=lambda row: -row.seconds)
     large = [row for row in leaves if row.seconds > 0.1 * split.seconds][:3] or leaves[:1]
@@ -91,7 +91,7 @@ def words(split: Split) -> str:
     return f"A step takes {split.seconds:.3f} s." + "".join(f" {sentence(row, split)}" for row in large) + ideal
 
 
-def sentence(row: Row, split: Split) -> str:
+def sentence(row: SplitRow, split: StepSplit) -> str:
     """Return one part's share, and what its time is spent on as far as the counts tell."""
     name = "/".join(row.path)
     begin = f"{name[0].upper()}{name[1:]} takes {row.seconds / split.seconds:.0%}"

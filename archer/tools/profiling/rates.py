@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from archer.tools.profiling.roofline import Rates
+from archer.tools.profiling.roofline import MachineRates
 
 SECONDS = 0.3  # of each of the three measurements
 SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the products
@@ -15,7 +15,7 @@ COPY = 2**28  # bytes, more than most caches hold
 TINY = 200  # operators timed together
 
 
-def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
+def measure_rates(device: torch.device, dtype: torch.dtype) -> MachineRates:
     """Return the rates of ``device``, on the CPU with the threads that torch has now. Moves no global random state."""
     rng = torch.Generator(device).manual_seed(0)
     size = SIZE.get(device.type, SIZE["cuda"])
@@ -34,7 +34,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         product = timed(lambda: torch.mm(left, right, out=out), device)
         copy = timed(lambda: target.copy_(source), device)
         operator = timed(tiny, device) / TINY
-    return Rates(2.0 * size**3 / product, 2.0 * source.nbytes / copy, operator)
+    return MachineRates(2.0 * size**3 / product, 2.0 * source.nbytes / copy, operator)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archer.system import Work
+from archer.system import PassWork
 
 WIDE = 4  # bytes of a float32: what weights, gradients and moments are kept in
 OPTIMIZER = 8  # read: weight, gradient twice (its norm comes first), two moments; written: weight and moments
 
 
 @dataclass(frozen=True)
-class Costs:
+class ModelCosts:
     """What the counts of a model come to. ``width`` is the bytes of a number in the layers' arithmetic.
 
     ``layers`` are the layers' parameters that work on a token, ``attention`` heads x head size of all layers, ``head``
@@ -48,23 +48,23 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Need:
+class WorkNeed:
     """FLOPs, of them ``again`` for what was computed before, and bytes read and written."""
 
     flops: float = 0.0
     again: float = 0.0
     bytes: float = 0.0
 
-    def __add__(self, other: Need) -> Need:
-        return Need(self.flops + other.flops, self.again + other.again, self.bytes + other.bytes)
+    def __add__(self, other: WorkNeed) -> WorkNeed:
+        return WorkNeed(self.flops + other.flops, self.again + other.again, self.bytes + other.bytes)
 
-    def times(self, factor: float) -> Need:
+    def times(self, factor: float) -> WorkNeed:
         """Return the need of ``factor`` times the work."""
-        return Need(factor * self.flops, factor * self.again, factor * self.bytes)
+        return WorkNeed(factor * self.flops, factor * self.again, factor * self.bytes)
 
 
 @dataclass(frozen=True)
-class Rates:
+class MachineRates:
     """What the machine does: FLOP/s of large products in the training dtype, bytes/s of a copy (read and written),
     seconds that a tiny operator takes whatever it computes."""
 
@@ -72,32 +72,32 @@ class Rates:
     bytes: float
     operator: float
 
-    def least(self, need: Need) -> float:
+    def least(self, need: WorkNeed) -> float:
         """Return the seconds that nothing undercuts on this machine: the roofline."""
         return max(need.flops / self.flops, need.bytes / self.bytes)
 
-    def bound(self, need: Need) -> str:
+    def bound(self, need: WorkNeed) -> str:
         """Return which of the two it is: "flops" or "bytes"."""
         return "flops" if need.flops / self.flops >= need.bytes / self.bytes else "bytes"
 
 
-def forward(costs: Costs, work: Work, *, kept: bool = False) -> Need:
+def forward(costs: ModelCosts, work: PassWork, *, kept: bool = False) -> WorkNeed:
     """Return what passes over whole sequences need, sampling's prefill among them; ``kept``: for a backward pass."""
     flops = _layers(costs, work) + 2 * costs.head * work.rows
     weights = costs.width * work.calls * (costs.layers + costs.adapter + (costs.head if work.rows else 0))
     keys = 0 if kept else 2 * costs.width * costs.cache * work.tokens  # written, and read by the queries
-    return Need(flops, 0.0, weights + keys + 2 * costs.activations * work.tokens)
+    return WorkNeed(flops, 0.0, weights + keys + 2 * costs.activations * work.tokens)
 
 
-def decode(costs: Costs, work: Work) -> Need:
+def decode(costs: ModelCosts, work: PassWork) -> WorkNeed:
     """Return what passes of one token a row need: every key and value before it is read, its own written."""
     flops = _layers(costs, work) + 2 * costs.head * work.rows
     weights = costs.width * work.calls * (costs.layers + costs.adapter + costs.head)
     keys = costs.width * costs.cache * (work.pairs + work.tokens)
-    return Need(flops, 0.0, weights + keys)
+    return WorkNeed(flops, 0.0, weights + keys)
 
 
-def backward(costs: Costs, work: Work) -> Need:
+def backward(costs: ModelCosts, work: PassWork) -> WorkNeed:
     """Return what the backward passes of ``work``'s forward passes need, gradients added to those before."""
     attention = 4 * costs.attention * work.pairs
     products = 2 * costs.layers * work.tokens
@@ -111,14 +111,14 @@ def backward(costs: Costs, work: Work) -> Need:
     weights = costs.width * work.calls * (passes * (costs.layers + costs.adapter) + costs.head)
     gradients = 2 * WIDE * costs.trained * work.calls
     activations = (3 if costs.checkpointing else 2) * costs.activations * work.tokens
-    return Need(flops + again, again, weights + gradients + activations)
+    return WorkNeed(flops + again, again, weights + gradients + activations)
 
 
-def optimizer(costs: Costs, steps: int) -> Need:
+def optimizer(costs: ModelCosts, steps: int) -> WorkNeed:
     """Return what ``steps`` of AdamW with a clipped norm move."""
-    return Need(0.0, 0.0, OPTIMIZER * WIDE * costs.trained * steps / costs.share)
+    return WorkNeed(0.0, 0.0, OPTIMIZER * WIDE * costs.trained * steps / costs.share)
 
 
-def _layers(costs: Costs, work: Work) -> int:
+def _layers(costs: ModelCosts, work: PassWork) -> int:
     """Return the FLOPs of the layers' forward pass."""
     return 2 * (costs.layers + costs.adapter) * work.tokens + 4 * costs.attention * work.pairs

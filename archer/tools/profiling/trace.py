@@ -28,7 +28,7 @@ Segment = tuple[float, Path]
 
 
 @dataclass
-class Operators:
+class TracedOperators:
     """What one part ran in its traced ``calls``: ``operators`` of torch, ``kernels`` on a GPU, microseconds by name."""
 
     calls: int = 0
@@ -38,7 +38,7 @@ class Operators:
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
-class Trace:
+class StepTrace:
     """The listener of the step that is traced."""
 
     def __init__(self, device: torch.device) -> None:
@@ -80,14 +80,14 @@ class Trace:
         """Write what chrome://tracing and ui.perfetto.dev open."""
         self.profile.export_chrome_trace(str(file))
 
-    def operators(self) -> dict[Path, Operators]:
+    def operators(self) -> dict[Path, TracedOperators]:
         """Return what ran in which part; what ran in none, under ()."""
         return sorted_out(list(self.profile.events() or []), self.gpu)  # type: ignore[no-untyped-call]
 
 
-def sorted_out(events: Sequence[Any], gpu: bool) -> dict[Path, Operators]:
+def sorted_out(events: Sequence[Any], gpu: bool) -> dict[Path, TracedOperators]:
     """Return the operators by the part within whose time they began: the backward pass may have its own thread."""
-    found: dict[Path, Operators] = defaultdict(Operators)
+    found: dict[Path, TracedOperators] = defaultdict(TracedOperators)
     host = [event for event in events if event.device_type.name == "CPU"]
     marks = [event for event in host if event.name.startswith(MARK)]
     segments = timeline(marks)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from archer.system import Work, span
+from archer.system import PassWork, region
 from archer.tools.profiling.rates import wait
 
 Path = tuple[str, ...]  # a part of the loop, and what is within: ("generate", "decode")
@@ -26,7 +26,7 @@ DECODER = {"_admit": "prefill", "_decode": "decode", "_retire": "retire"}
 
 
 @dataclass
-class Stretch:
+class TimedRegion:
     """How long a part took in all its calls, in seconds, and in ``each`` step."""
 
     seconds: float = 0.0
@@ -35,21 +35,21 @@ class Stretch:
 
 
 @dataclass
-class Seen:
+class ProfiledSteps:
     """What was seen of ``steps`` steps together; work is by part of the loop and pass: ("generate", "decode")."""
 
     steps: int = 0
     seconds: list[float] = field(default_factory=list)
-    parts: dict[Path, Stretch] = field(default_factory=lambda: defaultdict(Stretch))
-    work: dict[tuple[str, str], Work] = field(default_factory=lambda: defaultdict(Work))
+    parts: dict[Path, TimedRegion] = field(default_factory=lambda: defaultdict(TimedRegion))
+    work: dict[tuple[str, str], PassWork] = field(default_factory=lambda: defaultdict(PassWork))
 
 
 class Stopwatch:
     """The listener of steps that are timed. ``tallies`` are those of what works on ``device``."""
 
-    def __init__(self, device: torch.device, tallies: Sequence[Mapping[str, Work]]) -> None:
+    def __init__(self, device: torch.device, tallies: Sequence[Mapping[str, PassWork]]) -> None:
         self.device, self.tallies = device, tallies
-        self.seen = Seen()
+        self.seen = ProfiledSteps()
         self._begun = 0.0
         self._thread = threading.local()
         self._events: list[tuple[Path, torch.cuda.Event, torch.cuda.Event]] = []
@@ -155,7 +155,7 @@ def spans_of(owner: object, names: Mapping[str, str]) -> Iterator[None]:
 def _spanned(method: object, name: str) -> object:
     @functools.wraps(method)  # type: ignore[arg-type]
     def run(*args: object, **kwargs: object) -> object:
-        with span(name):
+        with region(name):
             return method(*args, **kwargs)  # type: ignore[operator]
 
     return run

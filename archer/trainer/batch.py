@@ -16,7 +16,7 @@ from archer.types import Rollout
 
 @dataclass(frozen=True)
 class TrainSample:
-    """One response as training sees it; ``used`` is False where over-long filtering left its tokens out.
+    """One response as training sees it; ``in_loss`` is False where over-long filtering left its tokens out.
 
     ``old_logp_T`` and ``entropy_T`` are those of the policy that sampled it, as the engine reported them or as the
     policy computed them again; then ``engine_logp_T`` keeps the engine's, and ``correction_T`` may weigh the
@@ -42,10 +42,10 @@ class TrainSample:
 Group = tuple[TrainSample, ...]
 
 
-def to_sample(rollout: Rollout, advantage: float, *, used: bool = True) -> TrainSample:
+def to_sample(rollout: Rollout, advantage: float, *, in_loss: bool = True) -> TrainSample:
     """Return ``rollout`` as a response with its group-relative ``advantage``."""
     logp_T, entropy_T = torch.tensor(rollout.logps), torch.tensor(rollout.entropies)
-    return TrainSample(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, used)
+    return TrainSample(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, in_loss)
 
 
 def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[TrainSample, ...]]:

@@ -124,12 +124,12 @@ class Parts:
             assign_advantages(harvest.groups, self.algorithm, recipe.rollout.max_tokens),
             dict[str, float](),
         )
-        if recipe.rollout.engine != "native" or recipe.rollout.ahead:
+        if recipe.rollout.engine != "native" or recipe.rollout.prefetch:
             with clock("score"):
                 groups = self.policy.score(groups)
             mismatch = describe_mismatch(groups)
             self.heed(step, mismatch)  # before it is trained on
-            groups = apply_importance_weights(groups, recipe.correction)
+            groups = apply_importance_weights(groups, recipe.rollout.correction)
         if self.algorithm.objective.needs_reference:
             with clock("reference"):
                 groups = self.policy.add_reference(groups, self.algorithm)
@@ -137,7 +137,7 @@ class Parts:
 
     def heed(self, step: int, metrics: Mapping[str, float]) -> None:
         """Warn where engine and policy disagree. Raises EngineError where they do too far."""
-        warning = check_mismatch(metrics, self.run.recipe.correction, step)
+        warning = check_mismatch(metrics, self.run.recipe.rollout.correction, step)
         if warning and self.ranks.main:
             logger.warning(warning)
 
@@ -149,10 +149,10 @@ class Parts:
 
     def curve(self, step: int) -> Mapping[str, float]:
         """Evaluate a part of every benchmark where a curve point is due; return the scores by name."""
-        plan = self.run.recipe.evaluate
+        plan = self.run.recipe.evaluate.during_training
         if not plan.every or step % plan.every:
             return {}
-        parts = [exam.part(plan.curve_problems, plan.curve_samples) for exam in self.exams]
+        parts = [exam.part(plan.problems, plan.samples) for exam in self.exams]
         return GeneratorOverRanks(self.engine, self.ranks).lead(lambda engine: self._points(engine, parts, step)) or {}
 
     def _points(self, engine: Generator, parts: Sequence[LoadedBenchmark], step: int) -> dict[str, float]:
@@ -188,7 +188,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
         torch.set_num_threads(run.threads)
     algorithm = build_algorithm(recipe, run.algorithm)
     exams = preflight(recipe)
-    ranks = join_ranks(recipe.deepspeed.seconds if recipe.deepspeed else RANK_SECONDS, stack)
+    ranks = join_ranks(recipe.update.deepspeed.seconds if recipe.update.deepspeed else RANK_SECONDS, stack)
     recipe = among(recipe, ranks)
     stream = open_stream(recipe.data, run.seed)
     sources = [*recipe.data, *(exam.benchmark.data for exam in exams)]
@@ -196,7 +196,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     manifest = {**run.manifest(), "ranks": ranks.world, "sandbox": where_programs_ran(executor)}
     ranks.agree("a run", {key: manifest[key] for key in AGREED}, "start the same command on every rank")
     # DeepSpeed moves the weights to its GPU itself, narrowed: in float32 those of a large model do not fit there.
-    model, tokenizer = load_model(recipe.model, torch.device("cpu") if recipe.deepspeed else None)
+    model, tokenizer = load_model(recipe.model, torch.device("cpu") if recipe.update.deepspeed else None)
     policy = open_trainer(recipe, model, ranks, run.seed)
     if algorithm.objective.needs_reference:
         policy.keep_reference()
@@ -204,7 +204,7 @@ def open_parts(run: Run, stack: ExitStack) -> Parts:
     stack.callback(engine.close)
     grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
     sampler = StepSampler(engine, grader, stream, recipe.rollout, algorithm, run.seed, recipe.reward.tests, ranks)
-    supply = Ahead(sampler) if recipe.rollout.ahead else Synchronous(sampler)
+    supply = Ahead(sampler) if recipe.rollout.prefetch else Synchronous(sampler)
     journal = RunWriter(run.folder, manifest) if ranks.main else NullRunWriter(run.folder)
     stack.callback(journal.close)
     sinks = open_trackers(recipe.log, run.folder, manifest, stack) if ranks.main else []
@@ -224,8 +224,8 @@ def among(recipe: Recipe, ranks: Ranks) -> Recipe:
 
 def samples_policy(recipe: Recipe) -> bool:
     """Say whether the native engine may sample from the policy's own module: it is whole, and at rest meanwhile."""
-    sharded = recipe.deepspeed is not None and recipe.deepspeed.stage == 3
-    return not sharded and not recipe.rollout.ahead
+    sharded = recipe.update.deepspeed is not None and recipe.update.deepspeed.stage == 3
+    return not sharded and not recipe.rollout.prefetch
 
 
 def preflight(recipe: Recipe) -> list[LoadedBenchmark]:
@@ -240,7 +240,7 @@ def preflight(recipe: Recipe) -> list[LoadedBenchmark]:
         )
     check_trackers(recipe.log)
     exams = load_benchmarks(recipe)
-    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.template)
+    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.chat_template_kwargs)
     context = context_of(load_config(recipe.model), recipe.model.context)
     asked = [(recipe.rollout.max_tokens, open_stream(recipe.data, 0).take(0, recipe.rollout.prompts))]
     asked += [(exam.benchmark.sampling.max_tokens, list(exam.problems)) for exam in exams]

@@ -110,7 +110,7 @@ def schedule(jobs: int, asked: int, cores: int, gpu: bool) -> tuple[int, int]:
 def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
     """Return the recipe less what needs a sandbox where there is none, and one line that says so."""
     try:
-        open_executor(Sandbox(recipe.reward.sandbox, 1, recipe.reward.engines)).close()
+        open_executor(Sandbox(recipe.reward.sandbox, 1, recipe.reward.docker_hosts)).close()
         return recipe, ""
     except MissingError as error:
         data = tuple(source for source in recipe.data if not judges_programs(source))

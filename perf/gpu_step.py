@@ -78,7 +78,7 @@ def work_of(options: argparse.Namespace, path: str, tokens: int, seed: int) -> W
     gpu = torch.cuda.is_available()
     budget = max(options.budget, tokens + 2 * PROMPT)
     ours = [f"update.bf16={json.dumps(gpu)}", f"update.checkpointing={json.dumps(tokens > options.plain)}",
-            f"update.tokens={budget}", f"rollout.slots={options.slots}"]  # fmt: skip
+            f"update.micro_batch_tokens={budget}", f"rollout.max_concurrency={options.slots}"]  # fmt: skip
     theirs = {"gradient_checkpointing": tokens > options.plain, **options.trl}
     return Work(
         model=path, prompts=prompts, group=group, updates=min(options.updates, prompts), max_tokens=tokens, seed=seed,

@@ -83,7 +83,7 @@ def trl_settings(work: Work, made: Recipe, algorithm: Algorithm, tuned: bool) ->
         "max_completion_length": work.max_tokens, "temperature": 1.0, "shuffle_dataset": False,
         "learning_rate": work.lr, "lr_scheduler_type": "constant", "weight_decay": made.update.weight_decay,
         "adam_beta1": made.update.betas[0], "adam_beta2": made.update.betas[1],
-        "max_grad_norm": made.update.clip_norm, "loss_type": work.algorithm, "beta": 0.0,
+        "max_grad_norm": made.update.max_grad_norm, "loss_type": work.algorithm, "beta": 0.0,
         "epsilon": objective.clip[0], "epsilon_high": objective.clip[1], "delta": objective.dual_clip,
         "save_strategy": "no", "report_to": "none",
     }  # fmt: skip

@@ -28,8 +28,8 @@ from archer.types import Json
 VARIANTS = (
     "native:",
     "vllm: rollout.engine=vllm",
-    "native ahead: rollout.ahead=1 rollout.correction.kind=truncate",
-    "vllm ahead: rollout.engine=vllm rollout.ahead=1 rollout.correction.kind=truncate",
+    "native ahead: rollout.prefetch=1 rollout.correction.kind=truncate",
+    "vllm ahead: rollout.engine=vllm rollout.prefetch=1 rollout.correction.kind=truncate",
 )
 FIGURES = ("mismatch/k1", "mismatch/k3", "mismatch/largest", "staleness", "ratio")
 

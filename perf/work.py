@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from archer.recipe.sections import Recipe, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import Recipe
 
 HERE = Path(__file__).resolve().parent
 # contender, round, load, steps: [{seconds, parts, tokens, length, reward}], rewards, rss_mib, told, settings
@@ -59,10 +60,10 @@ def told(work: Work) -> list[str]:
     rows = {"grpo": {"objective": {"kl_weight": 0.0}}, "dapo": {"groups": "all"}, "archer": {}}
     changes = {
         "model.path": work.model, "steps": steps, "data": [{"name": name} for name in sources],
-        "algorithms": rows, "rollout.prompts": work.prompts, "rollout.group": work.group,
+        "algorithms": rows, "rollout.prompts": work.prompts, "rollout.samples_per_prompt": work.group,
         "rollout.max_tokens": work.max_tokens, "update.lr": work.lr, "update.warmup": 0,
         "update.mini_batch": work.mini_batch, "save.every": steps,
-        "evaluate.benchmarks": [], "evaluate.every": 0,
+        "evaluate.benchmarks": [], "evaluate.during_training.every": 0,
     }  # fmt: skip
     return [*(f"{key}={json.dumps(value)}" for key, value in changes.items()), *work.changes]
 

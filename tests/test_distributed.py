@@ -61,7 +61,9 @@ def test_ranks_that_were_started_with_other_values_are_told_so_on_each() -> None
 
 
 def test_a_rank_that_does_not_come_is_named_with_where_it_stands() -> None:
-    waiting, sleeping = run("if ranks.rank: ranks.report_position('sleeping'); time.sleep(8)\nelse: ranks.barrier('groups')", 3.0)
+    waiting, sleeping = run(
+        "if ranks.rank: ranks.report_position('sleeping'); time.sleep(8)\nelse: ranks.barrier('groups')", 3.0
+    )
     assert waiting.startswith("RankError rank 0 of 2: step 3: groups: failed after 3.")
     assert "rank 1: step 3: sleeping, for 3 s" in waiting
     assert "The same command goes on from the last checkpoint" in waiting

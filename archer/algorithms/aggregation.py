@@ -26,4 +26,4 @@ def constant(length_B: Tensor, longest: int) -> Tensor:
     return used_B / (used_B.sum().clamp_min(1) * longest)
 
 
-AVERAGINGS = {"token": token, "response": response, "constant": constant}
+AGGREGATIONS = {"token": token, "response": response, "constant": constant}

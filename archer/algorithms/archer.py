@@ -88,7 +88,7 @@ ROWS = {
     "archer": Algorithm(Archer()),
     "archer-released": Algorithm(
         Archer(gate=">", kl_average="class", dual_clip=10.0, entropy="policy"),
-        averaging="response",
-        groups="drop",
+        aggregation="response",
+        group_filter="drop",
     ),
 }

@@ -42,17 +42,17 @@ class Objective(Protocol):
 class Algorithm:
     """One row of the suite: an objective and what its paper puts around it.
 
-    ``groups``: "all" trains on every group, "drop" leaves out those whose samples are all right or all
-    wrong, "refill" replaces them by new ones (DAPO's dynamic sampling), at most ``refills`` times a step.
+    ``group_filter``: "none" trains on every group, "drop" leaves out those whose samples are all right or all
+    wrong, "resample" replaces them by new ones (DAPO's dynamic sampling), ``max_resample_rounds`` times a step at most.
     ``overlong_buffer`` is the share of ``max_tokens`` over which the reward falls to -1 (0: no shaping);
     ``overlong_filter`` keeps truncated responses out of the loss.
     """
 
     objective: Objective
     advantage: Literal["zscore", "centred"] = "zscore"
-    averaging: Literal["token", "response", "constant"] = "token"
-    groups: Literal["all", "drop", "refill"] = "all"
-    refills: int = 9
+    aggregation: Literal["token", "response", "constant"] = "token"
+    group_filter: Literal["none", "drop", "resample"] = "none"
+    max_resample_rounds: int = 9
     overlong_buffer: float = 0.0
     overlong_filter: bool = False
 

@@ -8,8 +8,8 @@ from archer.algorithms.grpo import Grpo
 ROWS = {
     "dapo": Algorithm(
         Grpo(clip=(0.2, 0.28), kl_weight=0.0, dual_clip=10.0),
-        averaging="token",
-        groups="refill",
+        aggregation="token",
+        group_filter="resample",
         overlong_buffer=0.2,
     ),
 }

@@ -47,6 +47,6 @@ class Grpo:
 
 
 ROWS = {
-    "grpo": Algorithm(Grpo(), averaging="response"),
-    "dr-grpo": Algorithm(Grpo(kl_weight=0.0), advantage="centred", averaging="constant"),
+    "grpo": Algorithm(Grpo(), aggregation="response"),
+    "dr-grpo": Algorithm(Grpo(kl_weight=0.0), advantage="centred", aggregation="constant"),
 }

@@ -98,11 +98,11 @@ def render(problem: Problem, model: str, recipe: str, changes: Sequence[str] | N
 
     from archer.models.loading import load_tokenizer
     from archer.models.prompts import PromptRenderer
-    from archer.recipe.sections import read_recipe
+    from archer.recipe.reading import read_recipe
 
     wanted = replace(read_recipe(recipe, changes or []).model, path=model)
-    prompts = PromptRenderer(load_tokenizer(wanted), wanted.template)
-    typer.echo(f"--- prompt for {model}, template {dict(wanted.template)}\n{prompts.render(problem)}")
+    prompts = PromptRenderer(load_tokenizer(wanted), wanted.chat_template_kwargs)
+    typer.echo(f"--- prompt for {model}, template {dict(wanted.chat_template_kwargs)}\n{prompts.render(problem)}")
     typer.echo(f"--- {len(prompts.encode(problem))} tokens")
 
 

@@ -31,7 +31,7 @@ def split(names: str) -> tuple[str, ...]:
 def chosen_recipe(name: str, changes: Sequence[str] | None) -> Recipe:
     """Read a recipe with its changes; a suite among its benchmarks stands for its members."""
     from archer.evaluation.benchmark import expand
-    from archer.recipe.sections import read_recipe
+    from archer.recipe.reading import read_recipe
 
     recipe = read_recipe(name, changes or [])
     return replace(recipe, evaluate=replace(recipe.evaluate, benchmarks=expand(recipe.evaluate.benchmarks)))

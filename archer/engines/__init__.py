@@ -33,7 +33,14 @@ def open_engine(
         return open_vllm(recipe, tokenizer, ranks or Ranks())
     autocast = torch.bfloat16 if recipe.update.bf16 else None
     own = load_model(recipe.model)[0] if model is None else model
-    prompts, files = PromptRenderer(tokenizer, recipe.model.template), files_digests(recipe.model)
+    prompts, files = PromptRenderer(tokenizer, recipe.model.chat_template_kwargs), files_digests(recipe.model)
     return NativeEngine(
-        own, tokenizer, prompts, recipe.rollout.slots, autocast, recipe.model.context, files, shared=model is not None
+        own,
+        tokenizer,
+        prompts,
+        recipe.rollout.max_concurrency,
+        autocast,
+        recipe.model.context,
+        files,
+        shared=model is not None,
     )

@@ -144,7 +144,9 @@ def failure(where: str, error: openai.APIError) -> ArcherError:
     if isinstance(error, openai.NotFoundError):
         return ModelError(f"{where}: not found: {told}; check model name and URL (it ends in /v1)")
     if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
-        return DataError(f"{where}: the server refuses the request: {told}; see --max-tokens and --set model.template")
+        return DataError(
+            f"{where}: the server refuses the request: {told}; see --max-tokens, model.chat_template_kwargs"
+        )
     return EngineError(f"{where}: no answer: {told}; the same command goes on with what is missing")
 
 

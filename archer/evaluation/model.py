@@ -204,7 +204,7 @@ def open_sandbox(recipe: Recipe, sources: Sequence[DataSource], unisolated: bool
     if not any(judges_programs(source) for source in sources):
         return None
     reward = recipe.reward
-    sandbox = Sandbox(reward.sandbox, reward.workers, reward.engines, unisolated)
+    sandbox = Sandbox(reward.sandbox, reward.workers, reward.docker_hosts, unisolated)
     try:
         executor = open_executor(sandbox)
     except MissingError:

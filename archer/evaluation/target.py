@@ -58,7 +58,9 @@ def open_server(recipe: Recipe) -> EvalTarget:
         raise MissingError("evaluate.server: needs `pip install 'archer-rlvr[openai]'`") from error
     served = find_served(recipe.evaluate.server, recipe.model.path)
     return EvalTarget(
-        OpenAIGenerator(served, recipe.model.template, recipe.rollout.slots), served.weights, asdict(served)
+        OpenAIGenerator(served, recipe.model.chat_template_kwargs, recipe.rollout.max_concurrency),
+        served.weights,
+        asdict(served),
     )
 
 
@@ -71,7 +73,7 @@ def stored_target(recipe: Recipe, out: Path) -> EvalTarget:
         return stored_server_target(recipe, out)
     try:
         weights, files = weights_digest(recipe.model), files_digests(recipe.model)
-        prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.template)
+        prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.chat_template_kwargs)
     except ModelError as error:
         raise ModelError(f"--regrade: {error}; it needs the model's files on disk, which name the samples") from error
     description = engine_description(recipe.update.bf16, files, recipe.rollout.engine)
@@ -85,5 +87,5 @@ def stored_server_target(recipe: Recipe, out: Path) -> EvalTarget:
     before = read_manifest(out) or {}
     if not {"weights", "engine", "server"} <= set(before):
         raise DataError(f"--regrade: {out} holds no evaluation of {recipe.model.path}; give its --out")
-    engine = StoredGenerator(lambda problem: said(problem, recipe.model.template), before["engine"])
+    engine = StoredGenerator(lambda problem: said(problem, recipe.model.chat_template_kwargs), before["engine"])
     return EvalTarget(engine, before["weights"], before["server"])

@@ -29,21 +29,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def assign(values: dict[str, Any], change: str) -> None:
-    """Set one ``key.key=value`` in nested mappings; the value is read as YAML."""
+    """Set one ``key.key=value`` in nested mappings; the value is read as YAML. Raises RecipeError."""
+    put(values, *parse_change(change))
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """Return key and value of a ``key.key=value``. Raises RecipeError."""
     key, equals, text = change.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set {change}: expected key=value, as in --set update.lr=1e-4")
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = values.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"--set {change}: {parent!r} holds {inner!r}, not keys of its own")
-        values = inner
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {change}: {text!r} is not readable as YAML") from error
-    values[last] = number(value) if isinstance(value, str) else value
+    return key, number(value) if isinstance(value, str) else value
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key in nested mappings. Raises RecipeError where a part of it holds no keys."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}={value}: {parent!r} holds {inner!r}, not keys of its own")
+        values = inner
+    values[last] = value
 
 
 def number(text: str) -> float | str:

@@ -92,13 +92,13 @@ class StepSampler:
     def _share(self) -> RankQuota:
         wanted, rank, world = self.rollout.prompts, self.ranks.rank, self.ranks.world
         own = wanted // world + (rank < wanted % world)
-        rounds = 1 + self.algorithm.refills if self.algorithm.groups == "refill" else 1
+        rounds = 1 + self.algorithm.max_resample_rounds if self.algorithm.group_filter == "resample" else 1
         return RankQuota(own, own * rounds, rank, world)
 
     def _ask(self, queue: StreamCursor, place: int) -> Request:
         # The position makes a problem that comes again in a later epoch draw anew.
         seed = (self.seed << 40) + queue.at(place)
-        return Request(self.problem(queue, place), tuple(range(self.rollout.group)), seed)
+        return Request(self.problem(queue, place), tuple(range(self.rollout.samples_per_prompt)), seed)
 
     def gather(self, cuts: list[GradedGroup], clock: StepClock) -> list[GradedGroup]:
         """Return every rank's groups, in the order of the problem stream."""
@@ -109,7 +109,7 @@ class StepSampler:
     def merge(self, queue: StreamCursor, found: Sequence[GradedGroup]) -> RolloutBatch:
         """Return the groups that train, and all that was sampled for them.
 
-        With "refill" a group without signal was replaced by the next problem's; where that did not fill the batch
+        With "resample" a group without signal was replaced by the next problem's; where that did not fill the batch
         within its bound, raises UserError.
         """
         harvest = RolloutBatch(queue.after([cut.place for cut in found]))
@@ -118,13 +118,13 @@ class StepSampler:
             harvest.sampled += group
             harvest.asked += 1
             harvest.with_signal += has_signal(group)
-            if self.algorithm.groups == "all" or has_signal(group):
+            if self.algorithm.group_filter == "none" or has_signal(group):
                 harvest.groups.append(group)
-        if self.algorithm.groups == "refill" and len(harvest.groups) < self.rollout.prompts:
+        if self.algorithm.group_filter == "resample" and len(harvest.groups) < self.rollout.prompts:
             raise UserError(
                 f"dynamic sampling: of {harvest.asked} groups asked only {harvest.with_signal} have both right and "
                 f"wrong samples, {self.rollout.prompts} are wanted; make the problems harder or easier, raise "
-                "rollout.group or the algorithm's refills, or train with groups: drop"
+                "rollout.samples_per_prompt or the algorithm's max_resample_rounds, or train with group_filter: drop"
             )
         return harvest
 

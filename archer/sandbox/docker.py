@@ -115,7 +115,7 @@ def connect(engine: str) -> docker.DockerClient:
         raise MissingError(
             f"sandbox: docker: the engine {engine or 'that DOCKER_HOST or the default socket names'} does not answer "
             f"({error}); start it (`systemctl start docker`), install it (`apt-get install docker.io`), or name "
-            "another one in `reward.engines`"
+            "another one in `reward.docker_hosts`"
         ) from error
     return client
 

@@ -24,8 +24,8 @@ def open_trainer(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int
     not installed, ModelError for a model that the head does not cover.
     """
     update = recipe.update
-    if recipe.lora is not None:
-        add_adapter(model, recipe.lora, zlib.crc32(f"{seed}/lora".encode()))
+    if recipe.update.lora is not None:
+        add_adapter(model, recipe.update.lora, zlib.crc32(f"{seed}/lora".encode()))
     planned = recipe.steps * update.epochs * -(-recipe.rollout.prompts // update.mini_batch)
     return Trainer(open_backend(recipe, model, ranks), update, planned, recipe.rollout.max_tokens, ranks)
 
@@ -33,10 +33,10 @@ def open_trainer(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int
 def open_backend(recipe: Recipe, model: PreTrainedModel, ranks: Ranks) -> TrainBackend:
     """Return DeepSpeed's mechanics where the recipe asks for them, else those of one process."""
     temperature = recipe.rollout.temperature
-    if recipe.deepspeed is not None:
+    if recipe.update.deepspeed is not None:
         from archer.trainer.deepspeed_backend import DeepSpeedBackend
 
-        return DeepSpeedBackend(model, recipe.update, recipe.deepspeed, temperature, ranks)
+        return DeepSpeedBackend(model, recipe.update, recipe.update.deepspeed, temperature, ranks)
     if ranks.world > 1:
         raise RecipeError(
             f"{recipe.name}: update: deepspeed is not set, and {ranks.world} ranks were started; set "

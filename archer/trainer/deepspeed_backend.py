@@ -25,8 +25,7 @@ from transformers import PreTrainedModel
 
 from archer.distributed import Ranks
 from archer.errors import MissingError, RecipeError, first_line
-from archer.recipe.options import DeepSpeedSection
-from archer.recipe.sections import UpdateSection
+from archer.recipe.sections import DeepSpeedSection, UpdateSection
 from archer.trainer.backend import Moments, Scores
 from archer.trainer.lora import has_adapter, without_adapter
 from archer.trainer.packing import ForwardInputs
@@ -47,7 +46,7 @@ class DeepSpeedBackend:
     def __init__(
         self, model: PreTrainedModel, update: UpdateSection, options: DeepSpeedSection, temperature: float, ranks: Ranks
     ) -> None:
-        self.model, self.ranks, self.clip_norm = model, ranks, update.clip_norm
+        self.model, self.ranks, self.clip_norm = model, ranks, update.max_grad_norm
         self.stage, self.bf16 = stage_of(options, update), update.bf16
         check_head(model)
         silence_dropout(model)
@@ -212,7 +211,7 @@ def configuration(
     return {
         "train_micro_batch_size_per_gpu": 1,  # ours, and unknown to DeepSpeed: `backward` is told of the last one
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": update.clip_norm if stage else 0.0,
+        "gradient_clipping": update.max_grad_norm if stage else 0.0,
         "bf16": {"enabled": update.bf16},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,

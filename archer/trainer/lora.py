@@ -17,7 +17,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from archer.errors import MissingError, RecipeError, first_line
-from archer.recipe.options import LoraSection
+from archer.recipe.sections import LoraSection
 
 NAME = "default"  # PEFT's, of the only adapter
 

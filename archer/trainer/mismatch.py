@@ -15,7 +15,7 @@ from torch import Tensor
 
 from archer.algorithms.base import LOG_RATIO_BOUND
 from archer.errors import EngineError
-from archer.recipe.options import CorrectionSection
+from archer.recipe.sections import CorrectionSection
 from archer.trainer.batch import Group, TrainSample
 
 LARGEST = "mismatch/largest"

@@ -24,7 +24,7 @@ class TorchBackend:
     """
 
     def __init__(self, model: PreTrainedModel, update: UpdateSection, temperature: float) -> None:
-        self.model, self.clip_norm = model, update.clip_norm
+        self.model, self.clip_norm = model, update.max_grad_norm
         check_head(model)
         silence_dropout(model)
         if update.checkpointing:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from archer.algorithms import Algorithm
-from archer.algorithms.aggregation import AVERAGINGS
+from archer.algorithms.aggregation import AGGREGATIONS
 from archer.algorithms.base import above_quantile, ratio
 from archer.algorithms.tokens import Tokens
 from archer.distributed import Ranks
@@ -125,7 +125,7 @@ class Trainer:
     def _rounds(self, responses: Sequence[TrainSample], rows: Sequence[int]) -> list[list[int]]:
         """Return this rank's micro-batches of the ``rows``."""
         sharing, ranks = self.backend.sharing, self.ranks
-        cut = rounds([responses[row] for row in rows], self.recipe.tokens, ranks.rank, ranks.world, sharing)
+        cut = rounds([responses[row] for row in rows], self.recipe.micro_batch_tokens, ranks.rank, ranks.world, sharing)
         return [[rows[place] for place in micro] for micro in cut]
 
     def _inputs(self, micro: Sequence[TrainSample], work: str, wanted_N: Tensor | None = None) -> ForwardInputs:
@@ -142,7 +142,7 @@ class Trainer:
         was not scored again is from the policy.
         """
         length_B = torch.tensor([float(len(one.tokens)) if one.in_loss else 0.0 for one in mini])
-        weight_B = AVERAGINGS[algorithm.averaging](length_B, self.longest)
+        weight_B = AGGREGATIONS[algorithm.aggregation](length_B, self.longest)
         used = [one.entropy_T for one in mini if one.in_loss]
         if not used:  # over-long filtering left nothing to train on
             return

@@ -11,7 +11,7 @@ import torch
 
 from archer.algorithms import ALGORITHMS, Objective
 from archer.algorithms.advantages import ADVANTAGES
-from archer.algorithms.aggregation import AVERAGINGS
+from archer.algorithms.aggregation import AGGREGATIONS
 from archer.algorithms.archer import Archer
 from archer.algorithms.base import above_quantile
 from archer.algorithms.grpo import Grpo
@@ -61,17 +61,17 @@ def tokens_of(case: dict) -> Tokens:
     )
 
 
-def reduced(objective: Objective, tokens: Tokens, averaging: str, longest: int) -> torch.Tensor:
+def reduced(objective: Objective, tokens: Tokens, aggregation: str, longest: int) -> torch.Tensor:
     loss_BT, _ = objective(tokens)
-    weight_B = AVERAGINGS[averaging](tokens.mask_BT.sum(1).double(), longest)
+    weight_B = AGGREGATIONS[aggregation](tokens.mask_BT.sum(1).double(), longest)
     return (loss_BT * tokens.mask_BT * weight_B[:, None]).sum()
 
 
 @pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case["name"])
 def test_loss_and_gradient_equal_the_reference(case: dict) -> None:
     tokens = tokens_of(case)
-    averaging = AVERAGES[case["config"]["loss_aggregation"]]
-    loss = reduced(objective_of(case), tokens, averaging, case["config"].get("normaliser", 1))
+    aggregation = AVERAGES[case["config"]["loss_aggregation"]]
+    loss = reduced(objective_of(case), tokens, aggregation, case["config"].get("normaliser", 1))
     loss.backward()
     assert loss.item() == pytest.approx(case["expected"]["loss"], abs=1e-9, rel=0)
     expected = torch.tensor(case["expected"]["grad_log_probs"], dtype=torch.float64)
@@ -132,9 +132,9 @@ def rows_of(tokens: Tokens, rows: list[int], width: int | None = None) -> Tokens
     return Tokens(**columns, step_entropy_N=tokens.step_entropy_N)
 
 
-def gradient(objective: Objective, tokens: Tokens, averaging: str, cuts: list[list[int]], width: int | None) -> tuple:
+def gradient(objective: Objective, tokens: Tokens, aggregation: str, cuts: list[list[int]], width: int | None) -> tuple:
     """The loss and, by row and position, its gradient, when the batch is cut into ``cuts``."""
-    weight_B = AVERAGINGS[averaging](tokens.mask_BT.sum(1).double(), 12)
+    weight_B = AGGREGATIONS[aggregation](tokens.mask_BT.sum(1).double(), 12)
     total, grads = 0.0, torch.zeros_like(tokens.logp_BT)
     for rows in cuts:
         part = rows_of(tokens, rows, width)
@@ -153,18 +153,18 @@ OBJECTIVES = {name: row.objective for name, row in ALGORITHMS.items()} | {
 }
 
 
-@pytest.mark.parametrize("averaging", AVERAGINGS)
+@pytest.mark.parametrize("averaging", AGGREGATIONS)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_micro_batches_padding_and_order_change_nothing(name: str, averaging: str) -> None:
+def test_micro_batches_padding_and_order_change_nothing(name: str, aggregation: str) -> None:
     tokens = random_tokens(rows=7, width=11, seed=5)
-    whole = gradient(OBJECTIVES[name], tokens, averaging, [[0, 1, 2, 3, 4, 5, 6]], None)
+    whole = gradient(OBJECTIVES[name], tokens, aggregation, [[0, 1, 2, 3, 4, 5, 6]], None)
     assert whole[1].abs().sum() > 0
     for cuts, width in (
         ([[0, 1, 2], [3], [4, 5, 6]], None),
         ([[6], [2], [0], [1], [5], [3], [4]], None),
         ([[6, 5, 4, 3, 2, 1, 0]], 17),
     ):
-        loss, grads = gradient(OBJECTIVES[name], tokens, averaging, cuts, width)
+        loss, grads = gradient(OBJECTIVES[name], tokens, aggregation, cuts, width)
         assert loss == pytest.approx(whole[0], abs=1e-12)
         torch.testing.assert_close(grads, whole[1], atol=1e-12, rtol=0)
 
@@ -190,7 +190,9 @@ def test_ties_are_reasoning_by_the_paper_and_knowledge_by_the_released_code() ->
 
 def test_averaging_of_lengths_10_and_1000_by_hand() -> None:
     length_B = torch.tensor([10.0, 1000.0])
-    loss = {name: (AVERAGINGS[name](length_B, 1000) * torch.tensor([10.0, 0.0])).sum().item() for name in AVERAGINGS}
+    loss = {
+        name: (AGGREGATIONS[name](length_B, 1000) * torch.tensor([10.0, 0.0])).sum().item() for name in AGGREGATIONS
+    }
     assert loss["response"] == pytest.approx(0.5)
     assert loss["token"] == pytest.approx(10 / 1010, rel=1e-6)
     assert loss["constant"] == pytest.approx(10 / 2000, rel=1e-6)
@@ -198,5 +200,5 @@ def test_averaging_of_lengths_10_and_1000_by_hand() -> None:
 
 def test_weights_leave_out_responses_without_tokens() -> None:
     length_B = torch.tensor([4.0, 0.0, 2.0])
-    assert (AVERAGINGS["response"](length_B, 4) * length_B).tolist() == pytest.approx([0.5, 0.0, 0.5])
-    assert (AVERAGINGS["token"](length_B, 4) * length_B).sum().item() == pytest.approx(1.0)
+    assert (AGGREGATIONS["response"](length_B, 4) * length_B).tolist() == pytest.approx([0.5, 0.0, 0.5])
+    assert (AGGREGATIONS["token"](length_B, 4) * length_B).sum().item() == pytest.approx(1.0)

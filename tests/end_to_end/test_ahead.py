@@ -15,7 +15,7 @@ steps: 4
 model: {{path: {model}}}
 data: [{{name: lab-arithmetic}}]
 algorithms: {{archer: {{}}}}
-rollout: {{prompts: 4, group: 4, max_tokens: 24, ahead: 1, correction: {{kind: truncate, stop: 100}}}}
+rollout: {{prompts: 4, samples_per_prompt: 4, max_tokens: 24, prefetch: 1, correction: {{kind: truncate, stop: 100}}}}
 update: {{lr: 1.0e-3, warmup: 2, mini_batch: 2}}
 """
 

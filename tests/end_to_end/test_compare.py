@@ -14,7 +14,7 @@ import pytest
 
 from archer.compare import CompareJob, ComparePlan, schedule, without_programs
 from archer.errors import MissingError
-from archer.recipe.sections import read_recipe
+from archer.recipe.reading import read_recipe
 from archer.runs.folder import read_lines
 from archer.runs.results import read_result
 
@@ -24,9 +24,9 @@ steps: {steps}
 model: {{path: {model}}}
 data: [{{name: lab-countdown}}, {{name: lab-code}}]
 algorithms: {{grpo: {{}}, archer: {{}}}}
-rollout: {{prompts: 2, group: 4, max_tokens: 16}}
+rollout: {{prompts: 2, samples_per_prompt: 4, max_tokens: 16}}
 update: {{lr: 1.0e-3, mini_batch: 2}}
-evaluate: {{benchmarks: [lab-countdown, lab-code], samples: 2, every: 1, curve_problems: 2, curve_samples: 1}}
+evaluate: {{benchmarks: [lab-countdown, lab-code], samples: 2, during_training: {during_training: {every: 1}, problems: 2, samples: 1}}}
 """
 
 
@@ -116,7 +116,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny:
         (["compare", "--recipe", "{recipe}", "--set", "evaluate.benchmarks=[lab_code]"], "no benchmark or suite 'lab_code'"),
         (["compare", "--recipe", "{recipe}", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
         (["compare", "--recipe", "{recipe}", "--quick"], "--quick is a recipe of its own"),
-        (["compare", "--recipe", "{recipe}", "--set", "algorithms.base={row: grpo}"], "not `base`"),
+        (["compare", "--recipe", "{recipe}", "--set", "algorithms.base={base: grpo}"], "not `base`"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[x"], "not readable as YAML"),
         (["eval", "{recipe}", "--benchmarks", "lab-code"], "no config.json there"),
         (["table", "./nowhere"], "nowhere"),
@@ -145,7 +145,7 @@ def test_a_job_s_failure_is_the_comparison_s(tmp_path: Path, tiny: Path) -> None
     recipe = written(tmp_path, tiny, 2)
     done = archer(
         "compare", "--recipe", recipe, "--seeds", "1", "--out", str(tmp_path / "out"),
-        "--set", "algorithms={dapo: {refills: 1}, grpo: {}}",
+        "--set", "algorithms={dapo: {max_resample_rounds: 1}, grpo: {}}",
     )  # fmt: skip
     assert done.returncode == 2
     assert "dynamic sampling: of 4 groups asked only 0 have both right and wrong samples, 2 are wanted" in done.stderr

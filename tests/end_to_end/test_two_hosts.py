@@ -22,8 +22,8 @@ name: hosts
 steps: 6
 model: {{path: {model}}}
 data: [{{name: lab-arithmetic}}]
-algorithms: {{archer: {{groups: all}}}}
-rollout: {{prompts: 4, group: 4, max_tokens: 24}}
+algorithms: {{archer: {{group_filter: none}}}}
+rollout: {{prompts: 4, samples_per_prompt: 4, max_tokens: 24}}
 update: {{lr: 1.0e-3, warmup: 2, mini_batch: 2, deepspeed: {{stage: {stage}, seconds: {seconds}}}}}
 reward: {{workers: 1}}
 save: {{every: 1, keep: 1}}

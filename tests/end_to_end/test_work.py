@@ -22,7 +22,8 @@ from archer.engines.native import NativeEngine
 from archer.models.loading import load_model
 from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
-from archer.recipe.sections import ModelSection, UpdateSection, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection, UpdateSection
 from archer.system import WorkCounter
 from archer.tools.planning.metered import Levels, metered
 from archer.tools.profiling.costs import costs_of
@@ -81,7 +82,7 @@ def groups(count: int, lengths: Sequence[int] = LENGTHS) -> list[Group]:
 def policy(tokens: int = 2048) -> Trainer:
     """The lab's model, whose micro-batches hold ``tokens`` at most."""
     model, _ = load_model(ModelSection("lab"))
-    update = UpdateSection(lr=1e-4, mini_batch=2, tokens=tokens)
+    update = UpdateSection(lr=1e-4, mini_batch=2, micro_batch_tokens=tokens)
     made = Trainer(TorchBackend(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
     made.keep_reference()
     return made

@@ -18,7 +18,8 @@ from archer.errors import DataError, ModelError
 from archer.models.loading import files_digests, load_model
 from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
-from archer.recipe.sections import ModelSection, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection
 from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(3) for name in TASKS]

@@ -21,7 +21,8 @@ from archer.models.loading import load_model
 from archer.models.prompts import PromptRenderer
 from archer.problems.lab import TASKS
 from archer.problems.streams import open_stream
-from archer.recipe.sections import ModelSection, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection
 from archer.trainer.batch import to_sample
 from archer.trainer.scoring import inputs
 from archer.trainer.torch_backend import TorchBackend

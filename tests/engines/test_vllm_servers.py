@@ -26,7 +26,8 @@ from archer.engines.vllm.servers import choose
 from archer.errors import ArcherError, DataError, EngineError, ModelError, RecipeError, UserError
 from archer.models.loading import load_config, load_tokenizer, weights_digest
 from archer.problems.lab import TASKS
-from archer.recipe.sections import ModelSection, Recipe, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection, Recipe
 from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS["lab-arithmetic"].problem("train", index) for index in range(4)]
@@ -55,7 +56,7 @@ def fakes(about: dict[str, Any], tiny: Path) -> Iterator[list[Fake]]:
 
 
 def recipe(tiny: Path, urls: list[str], seconds: float = 5.0, slots: int = 64) -> Recipe:
-    base = read_recipe("lab", [f"model.path={tiny}", "rollout.engine=vllm", f"rollout.slots={slots}"])
+    base = read_recipe("lab", [f"model.path={tiny}", "rollout.engine=vllm", f"rollout.max_concurrency={slots}"])
     return replace(base, rollout=replace(base.rollout, vllm={"servers": tuple(urls), "seconds": seconds}))
 
 

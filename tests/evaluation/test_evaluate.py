@@ -32,7 +32,8 @@ from archer.evaluation.model import EvalRequest, evaluate_model, first_problems
 from archer.evaluation.scorecard import cells, majority, under
 from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
-from archer.recipe.sections import DataSource, ModelSection, Recipe, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import DataSource, ModelSection, Recipe
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_manifest
 from archer.runs.results import read_result, write_result
@@ -160,13 +161,13 @@ def test_grading_again_draws_nothing(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def recipe(tiny: Path) -> Recipe:
     changes = [f"model.path={tiny}", "evaluate.benchmarks=[lab-arithmetic]", "evaluate.samples=2"]
-    return read_recipe("lab", [*changes, "evaluate.sampling={max_tokens: 24}", "rollout.slots=16"])
+    return read_recipe("lab", [*changes, "evaluate.sampling={max_tokens: 24}", "rollout.max_concurrency=16"])
 
 
 def command(tiny: Path, out: Path, *more: str) -> list[str]:
     return [
         sys.executable, "-m", "archer", "eval", str(tiny), "--benchmarks", "lab-arithmetic,lab-code", "--samples", "4",
-        "--max-tokens", "48", "--problems", "32", "--out", str(out), "--threads", "1", "--allow-unisolated", "--set", "rollout.slots=8",
+        "--max-tokens", "48", "--problems", "32", "--out", str(out), "--threads", "1", "--allow-unisolated", "--set", "rollout.max_concurrency=8",
         *more,
     ]  # fmt: skip
 
@@ -481,7 +482,7 @@ def test_a_server_s_answers_are_not_a_training_run_s(recipe: Recipe) -> None:
 
 
 def test_a_trained_model_s_result_names_its_weights_and_keeps_its_samples(tmp_path: Path, recipe: Recipe) -> None:
-    rollout = replace(recipe.rollout, prompts=2, group=2, max_tokens=16)
+    rollout = replace(recipe.rollout, prompts=2, samples_per_prompt=2, max_tokens=16)
     plan = replace(recipe.evaluate, every=1, curve_problems=2, curve_samples=1)
     short = replace(recipe, steps=1, rollout=rollout, evaluate=plan, update=replace(recipe.update, mini_batch=2))
     train(Run(short, "grpo", 0, tmp_path, unisolated=True))

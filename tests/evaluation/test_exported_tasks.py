@@ -82,9 +82,7 @@ def test_a_killed_answer_is_counted_apart() -> None:
 
 
 def test_texts_in_place_of_verdicts_are_refused() -> None:
-    with pytest.raises(
-        DataError, match="x: expected verdicts from archer.evaluation.lm_eval.tasks.graded, found 'text'"
-    ):
+    with pytest.raises(DataError, match="x: expected verdicts of the filter `graded`, found 'text'"):
         scored({"id": "x"}, ["text"])
 
 

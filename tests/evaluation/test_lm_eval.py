@@ -29,7 +29,7 @@ from archer.evaluation.lm_eval.window import ContextWindow
 from archer.evaluation.loaded import load_benchmark
 from archer.models.loading import load_model, model_path
 from archer.models.prompts import PromptRenderer
-from archer.recipe.sections import read_recipe
+from archer.recipe.reading import read_recipe
 from archer.rewards.grading import Grader
 from archer.types import Request, Sampling
 

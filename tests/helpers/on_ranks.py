@@ -26,7 +26,9 @@ from archer.trainer.batch import Group, TrainSample
 from archer.trainer.state import own_weights
 
 # The clip takes hold in some steps and not in others: AdamW would hide a gradient that is wrong by a factor.
-UPDATE = UpdateSection(lr=5e-5, warmup=2, mini_batch=2, tokens=100, weight_decay=0.1, schedule="linear", clip_norm=1.15)
+UPDATE = UpdateSection(
+    lr=5e-5, warmup=2, mini_batch=2, micro_batch_tokens=100, weight_decay=0.1, schedule="linear", max_grad_norm=1.15
+)
 NAMES = ("archer", "dapo", "grpo")
 LORA: dict[str, Any] = {"lora": {"rank": 4, "alpha": 8.0}}
 VARIANTS: dict[str, dict[str, Any]] = {

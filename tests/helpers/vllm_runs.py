@@ -14,7 +14,8 @@ from archer.engines.vllm import open_vllm
 from archer.engines.vllm.engine import VllmEngine
 from archer.models.loading import load_model
 from archer.problems.lab import TASKS
-from archer.recipe.sections import Recipe, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import Recipe
 from archer.tools.lab_tokenizer import build_tokenizer
 from archer.tools.pretrain import Pretrain, build_model
 from archer.types import Request, Rollout, Sampling
@@ -26,7 +27,7 @@ SHORT = Sampling(max_tokens=40)
 
 
 def recipe(model: Path, *changes: str) -> Recipe:
-    return read_recipe("lab", [f"model.path={model}", "rollout.engine=vllm", "rollout.slots=16", *changes])
+    return read_recipe("lab", [f"model.path={model}", "rollout.engine=vllm", "rollout.max_concurrency=16", *changes])
 
 
 def parts(chosen: Recipe) -> tuple[PreTrainedModel, Any]:

@@ -11,7 +11,8 @@ import pytest
 from archer.algorithms.archer import Archer
 from archer.errors import RecipeError
 from archer.recipe.algorithm import build_algorithm
-from archer.recipe.sections import Recipe, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import Recipe
 
 KEYS = [
     "algorithms",
@@ -30,9 +31,9 @@ KEYS = [
     "data.until",
     "data.weight",
     "evaluate.benchmarks",
-    "evaluate.curve_problems",
-    "evaluate.curve_samples",
-    "evaluate.every",
+    "evaluate.during_training.problems",
+    "evaluate.during_training.samples",
+    "evaluate.during_training.every",
     "evaluate.samples",
     "evaluate.sampling",
     "evaluate.server",
@@ -40,20 +41,20 @@ KEYS = [
     "model.context",
     "model.path",
     "model.revision",
-    "model.template",
+    "model.chat_template_kwargs",
     "name",
-    "reward.engines",
+    "reward.docker_hosts",
     "reward.sandbox",
     "reward.seconds",
     "reward.tests",
     "reward.workers",
-    "rollout.ahead",
+    "rollout.prefetch",
     "rollout.correction",
     "rollout.engine",
-    "rollout.group",
+    "rollout.samples_per_prompt",
     "rollout.max_tokens",
     "rollout.prompts",
-    "rollout.slots",
+    "rollout.max_concurrency",
     "rollout.temperature",
     "rollout.top_k",
     "rollout.top_p",
@@ -64,14 +65,14 @@ KEYS = [
     "update.betas",
     "update.bf16",
     "update.checkpointing",
-    "update.clip_norm",
+    "update.max_grad_norm",
     "update.deepspeed",
     "update.epochs",
     "update.lora",
     "update.lr",
     "update.mini_batch",
     "update.schedule",
-    "update.tokens",
+    "update.micro_batch_tokens",
     "update.warmup",
     "update.weight_decay",
 ]
@@ -99,7 +100,7 @@ def test_the_list_of_keys_is_frozen() -> None:
         ("update.lr=fast", "lab.yaml: update: lr: input should be a valid number"),
         ("update.mini_batch=64", "mini_batch 64 is larger than the 32 prompts of a step"),
         ("rollout.temperature=0", "temperature 0.0 makes all 16 samples of a group the same"),
-        ("rollout.group=1", "group 1 gives no group-relative advantage"),
+        ("rollout.samples_per_prompt=1", "group 1 gives no group-relative advantage"),
         ("rollout.top_p=0.9", "train with top_p 1.0 and top_k 0"),
         ("evaluate.sampling.max_token=9", "evaluate: sampling: unknown key 'max_token' (did you mean 'max_tokens'?)"),
         ("model.context=-1", "model: context must be 1 or more (found -1)"),
@@ -143,9 +144,9 @@ def test_a_file_that_is_not_yaml(tmp_path: Path) -> None:
             ["algorithms.archr.objective.knowlege_kl=0", "algorithms.archr.row=archer"],
             "(did you mean 'knowledge_kl'?)",
         ),
-        (["algorithms.archr={row: archer, objective: {scope: token}}"], "should be 'response' or 'batch'"),
+        (["algorithms.archr={base: archer, objective: {scope: token}}"], "should be 'response' or 'batch'"),
         (
-            ["algorithms.archr={row: archer, objective: {scope: batch, entropy: policy}}"],
+            ["algorithms.archr={base: archer, objective: {scope: batch, entropy: policy}}"],
             "needs entropy: rollout",
         ),
     ],
@@ -157,10 +158,10 @@ def test_bad_algorithms(changes: list[str], message: str) -> None:
 
 
 def test_an_algorithm_is_a_row_with_changes() -> None:
-    changes = ["algorithms.wide={row: archer, averaging: response, objective: {reasoning_clip: [0.6, 0.7]}}"]
+    changes = ["algorithms.wide={base: archer, aggregation: response, objective: {reasoning_clip: [0.6, 0.7]}}"]
     row = build_algorithm(read_recipe("lab", changes), "wide")
     assert row.objective == Archer(reasoning_clip=(0.6, 0.7))
-    assert row.averaging == "response"
+    assert row.aggregation == "response"
 
 
 def test_numbers_are_read_as_numbers() -> None:

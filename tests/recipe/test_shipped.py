@@ -12,7 +12,7 @@ from archer.errors import DataError
 from archer.evaluation.benchmark import expand, read_benchmark
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
-from archer.recipe.sections import find_recipe, read_recipe
+from archer.recipe.reading import find_recipe, read_recipe
 
 PAPER = sorted(path.stem for path in find_recipe("lab").parent.glob("archer-*.yaml"))
 
@@ -29,10 +29,16 @@ def test_values_that_all_the_paper_s_runs_share(name: str) -> None:
     recipe = read_recipe(name)
     rollout, update = recipe.rollout, recipe.update
     assert recipe.name == name
-    assert (rollout.prompts, rollout.group, rollout.temperature, rollout.top_p, rollout.top_k) == (64, 16, 1.0, 1.0, 0)
+    assert (rollout.prompts, rollout.samples_per_prompt, rollout.temperature, rollout.top_p, rollout.top_k) == (
+        64,
+        16,
+        1.0,
+        1.0,
+        0,
+    )
     assert (update.lr, update.mini_batch, update.epochs, update.warmup) == (1e-6, 32, 3, 10)
-    assert (update.weight_decay, update.clip_norm, update.schedule) == (0.1, 1.0, "constant")
-    assert (rollout.engine, recipe.save.every, recipe.evaluate.every) == ("vllm", 10, 0)
+    assert (update.weight_decay, update.max_grad_norm, update.schedule) == (0.1, 1.0, "constant")
+    assert (rollout.engine, recipe.save.every, recipe.evaluate.during_training.every) == ("vllm", 10, 0)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_values_that_all_the_paper_s_runs_share(name: str) -> None:
 def test_values_of_each_run(name: str, model: str, tokens: int, steps: int, thinking: bool | None) -> None:
     recipe = read_recipe(name)
     assert (recipe.model.path, recipe.rollout.max_tokens, recipe.steps) == (model, tokens, steps)
-    assert recipe.model.template.get("enable_thinking") is thinking
+    assert recipe.model.chat_template_kwargs.get("enable_thinking") is thinking
     assert list(recipe.algorithms) == ["archer", "grpo", "dapo"]
 
 
@@ -59,10 +65,10 @@ def test_the_paper_s_algorithms() -> None:
     assert archer.objective == Archer(
         0.8, (0.5, 0.5), (0.2, 0.2), 0.0, 0.001, ">=", "response", "rollout", "k3", "tokens", None
     )
-    assert (archer.algorithms.aggregation, archer.rollouts.collect, archer.overlong_buffer) == ("token", "all", 0.0)
+    assert (archer.aggregation, archer.group_filter, archer.overlong_buffer) == ("token", "none", 0.0)
     assert grpo.objective == Grpo(clip=(0.2, 0.28), kl_weight=0.0)
-    assert (grpo.averaging, grpo.groups, grpo.overlong_buffer) == ("token", "all", 0.0)
-    assert (dapo.objective, dapo.groups) == (Grpo((0.2, 0.28), 0.0, dual_clip=10.0), "refill")
+    assert (grpo.aggregation, grpo.group_filter, grpo.overlong_buffer) == ("token", "none", 0.0)
+    assert (dapo.objective, dapo.group_filter) == (Grpo((0.2, 0.28), 0.0, dual_clip=10.0), "resample")
 
 
 @pytest.mark.parametrize(("name", "tests"), [("archer-math-1.5b-released", 0), ("archer-code-1.5b-released", 16)])
@@ -70,7 +76,7 @@ def test_the_released_code_s_algorithm(name: str, tests: int) -> None:
     recipe = read_recipe(name)
     row = build_algorithm(recipe, "archer-released")
     assert row.objective == Archer(gate=">", kl_average="class", dual_clip=10.0, entropy="policy")
-    assert (row.averaging, row.groups, row.overlong_filter) == ("response", "drop", False)
+    assert (row.aggregation, row.group_filter, row.overlong_filter) == ("response", "drop", False)
     assert recipe.reward.tests == tests
     same = read_recipe(name.removesuffix("-released"))
     assert (recipe.rollout, recipe.update, recipe.model, recipe.data) == (

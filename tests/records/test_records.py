@@ -16,7 +16,8 @@ from archer.leaderboards.paper.maintain import verify, write_all
 from archer.leaderboards.paper.specs import spec_names
 from archer.models.loading import load_model, model_path
 from archer.problems.lab import TASKS
-from archer.recipe.sections import ModelSection, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection
 from archer.runs.results import read_result
 
 ROOT = Path(__file__).parents[2]

@@ -183,7 +183,7 @@ def test_unknown_reward_suggests_a_known_one() -> None:
 
 def test_plain_path_imports_no_sympy() -> None:
     script = (
-        "import sys; from archer.rewards.math import Math; assert Math().judge('5', '5').correct;"
+        "import sys; from archer.rewards.math import MathReward; assert MathReward().judge('5', '5').correct;"
         "sys.exit('sympy' in sys.modules or 'math_verify' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

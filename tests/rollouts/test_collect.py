@@ -16,7 +16,7 @@ from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, assign
 from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.types import Problem
 
-ROLLOUT = RolloutSection(prompts=4, group=2, max_tokens=100)
+ROLLOUT = RolloutSection(prompts=4, samples_per_prompt=2, max_tokens=100)
 
 
 def mixed(problem: Problem, sample: int) -> str:
@@ -26,7 +26,7 @@ def mixed(problem: Problem, sample: int) -> str:
 
 
 def harvest(groups: str, answer=mixed, position: int = 0, **changes: object) -> RolloutBatch:
-    algorithm = replace(ALGORITHMS["dapo"], groups=groups, **changes)
+    algorithm = replace(ALGORITHMS["dapo"], group_filter=groups, **changes)
     stream = open_stream([DataSource("lab-arithmetic")], seed=0)
     with Grader(1, 5.0) as grader:
         return StepSampler(ScriptedEngine(answer), grader, stream, ROLLOUT, algorithm, seed=0).collect(
@@ -39,7 +39,7 @@ def indices(found: RolloutBatch) -> list[int]:
 
 
 def test_all_keeps_every_group() -> None:
-    found = harvest("all")
+    found = harvest("none")
     assert indices(found) == [0, 1, 2, 3]
     assert (found.cursor, found.asked, found.with_signal) == (StreamCursor(4), 4, 2)
 
@@ -51,7 +51,7 @@ def test_drop_leaves_out_groups_without_signal_and_does_not_refill() -> None:
 
 
 def test_refill_fills_the_batch_and_counts_what_it_took() -> None:
-    found = harvest("refill")
+    found = harvest("resample")
     assert indices(found) == [0, 3, 6, 9]
     # 4 asked, 1 and 2 without signal; for them 4 and 5, also without; for them 6 and 7; for 7 8, for 8 9.
     assert [r.problem.id for r, _ in found.sampled[::2]] == [f"lab-arithmetic/train/{index}" for index in range(10)]
@@ -59,20 +59,20 @@ def test_refill_fills_the_batch_and_counts_what_it_took() -> None:
 
 
 def test_refill_goes_on_from_where_the_stream_stood() -> None:
-    assert indices(harvest("refill", position=9)) == [9, 12, 15, 18]
+    assert indices(harvest("resample", position=9)) == [9, 12, 15, 18]
 
 
 def test_a_refill_without_end_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
         UserError, match=r"of 12 groups asked only 0 have both .*, 4 are wanted; make the problems harder or easier"
     ):
-        harvest("refill", lambda problem, sample: "\\boxed{1}", refills=2)
+        harvest("resample", lambda problem, sample: "\\boxed{1}", max_resample_rounds=2)
 
 
 def packed(algorithm: Algorithm, texts: list[str]) -> list:
     """The responses of one group whose samples say ``texts``."""
     stream = open_stream([DataSource("lab-arithmetic")], seed=0)
-    rollout = replace(ROLLOUT, prompts=1, group=len(texts))
+    rollout = replace(ROLLOUT, prompts=1, samples_per_prompt=len(texts))
     script = ScriptedEngine(lambda problem, sample: texts[sample].replace("GOLD", problem.gold))
     with Grader(1, 5.0) as grader:
         found = StepSampler(script, grader, stream, rollout, algorithm, seed=0).collect(StreamCursor(), StepClock())
@@ -87,7 +87,7 @@ def test_advantages_of_one_right_of_four_by_hand() -> None:
 
 def test_overlong_shaping_lowers_the_reward_inside_the_buffer() -> None:
     # max 100, buffer 20: a right answer of 90 tokens gets 1 - 0.5, a wrong short one 0; mean-only advantages.
-    algorithm = replace(ALGORITHMS["dapo"], advantage="centred", groups="all")
+    algorithm = replace(ALGORITHMS["dapo"], advantage="centred", group_filter="none")
     responses = packed(algorithm, ["\\boxed{GOLD}".rjust(95), "\\boxed{1}"])
     length = len(responses[0].tokens)
     assert responses[0].advantage == pytest.approx((1 + (80 - length) / 20) / 2)

@@ -18,7 +18,7 @@ from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler
 from archer.rollouts.dynamic_sampling import GradedGroup, GroupSampler, RankQuota, StreamCursor
 from archer.types import Problem, Request, Rollout, Sampling
 
-ROLLOUT = RolloutSection(prompts=4, group=2, max_tokens=100)
+ROLLOUT = RolloutSection(prompts=4, samples_per_prompt=2, max_tokens=100)
 
 
 def third(problem: Problem, sample: int) -> str:
@@ -51,7 +51,7 @@ class Backwards(ScriptedEngine):
 
 def sampler(engine: ScriptedEngine, grader: Grader, rank: int = 0, world: int = 1) -> StepSampler:
     stream = open_stream([DataSource("lab-arithmetic")], seed=0)
-    algorithm = replace(ALGORITHMS["dapo"], groups="refill")
+    algorithm = replace(ALGORITHMS["dapo"], group_filter="resample")
     return StepSampler(engine, grader, stream, ROLLOUT, algorithm, seed=0, ranks=Ranks(rank, world))
 
 

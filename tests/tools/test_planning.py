@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config, Qw
 
 from archer.errors import ModelError, UserError
 from archer.models.loading import load_config
-from archer.recipe.options import LoraSection
-from archer.recipe.sections import ModelSection, find_recipe, read_recipe
+from archer.recipe.reading import find_recipe, read_recipe
+from archer.recipe.sections import LoraSection, ModelSection
 from archer.tools.planning.activations import PassDtypes, anew, saved, saved_by
 from archer.tools.planning.launch import PlanRequest, server_commands, slurm, train_commands
 from archer.tools.planning.live import LiveBytes
@@ -121,7 +121,7 @@ def test_the_engine_s_cache_by_hand() -> None:
     # a token: keys and values x 28 layers x 2 heads x 128, in bfloat16
     assert plan.memory.cache == int(sampling["KV cache"] / (2 * 28 * 2 * 128 * 2)) == 1_299_107
     assert updating["KV cache"] == updating["engine's weights"] == 0  # asleep
-    ahead = parts(plan_of("archer-math-1.5b", "rollout.ahead=1"), "updating")
+    ahead = parts(plan_of("archer-math-1.5b", "rollout.prefetch=1"), "updating")
     assert ahead["KV cache"] == sampling["KV cache"]
     native = plan_of("lab", algorithm="archer", cluster=Cluster(1, 1, 8))
     assert native.memory.cache == 512 * native.load.row
@@ -140,7 +140,7 @@ def test_checkpointing_keeps_a_layer_s_input() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_shipped_recipe_has_a_plan(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = read_recipe(name)
-    cluster = PAPER if recipe.deepspeed else Cluster(1, 1, 80)
+    cluster = PAPER if recipe.update.deepspeed else Cluster(1, 1, 80)
     for algorithm in recipe.algorithms:
         plan = make_plan(recipe, algorithm, cluster)
         assert plan.faults == ()

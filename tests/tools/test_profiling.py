@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from archer.models.heads import log_probs
 from archer.models.loading import load_model
-from archer.recipe.sections import ModelSection, read_recipe
+from archer.recipe.reading import read_recipe
+from archer.recipe.sections import ModelSection
 from archer.system import PassWork, WorkCounter, listen, region
 from archer.tools.profiling.costs import costs_of
 from archer.tools.profiling.page import sentence, words
@@ -238,7 +239,7 @@ steps: 4
 model: {{path: {model}}}
 data: [{{name: lab-arithmetic}}]
 algorithms: {{archer: {{}}}}
-rollout: {{prompts: 4, group: 4, max_tokens: 24, slots: 8}}
+rollout: {{prompts: 4, samples_per_prompt: 4, max_tokens: 24, max_concurrency: 8}}
 update: {{lr: 1.0e-3, warmup: 2, mini_batch: 2, epochs: 2}}
 evaluate: {{benchmarks: []}}
 save: {{every: 1, keep: 4}}

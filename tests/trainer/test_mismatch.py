@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from archer.errors import EngineError
-from archer.recipe.options import CorrectionSection
+from archer.recipe.sections import CorrectionSection
 from archer.trainer.batch import TrainSample
 from archer.trainer.mismatch import (
     apply_importance_weights,

@@ -22,7 +22,7 @@ from archer.trainer.torch_backend import TorchBackend
 from archer.trainer.trainer import Trainer, lr_factor
 
 GRPO = ALGORITHMS["grpo"]
-UPDATE = UpdateSection(lr=1e-2, warmup=1, mini_batch=2, tokens=10_000, weight_decay=0.0)
+UPDATE = UpdateSection(lr=1e-2, warmup=1, mini_batch=2, micro_batch_tokens=10_000, weight_decay=0.0)
 
 
 def groups(seed: int = 0) -> list[Group]:
@@ -58,7 +58,7 @@ def trained(tiny: Path, name: str, update: UpdateSection, batch: list[Group]) ->
 def test_micro_batch_budget_changes_no_gradient_and_no_metric(tiny: Path, name: str) -> None:
     whole, metrics = trained(tiny, name, UPDATE, groups())
     for budget in (1, 70):  # a response each; a few each
-        cut, same = trained(tiny, name, replace(UPDATE, tokens=budget), groups())
+        cut, same = trained(tiny, name, replace(UPDATE, micro_batch_tokens=budget), groups())
         for key in whole:
             torch.testing.assert_close(cut[key], whole[key], atol=1e-9, rtol=0)
         assert same == pytest.approx(metrics, abs=1e-6)

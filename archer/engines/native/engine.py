@@ -65,7 +65,7 @@ class NativeEngine:
                 if name not in own:  # experts, which transformers stacks, go by the hub's names
                     raise ModelError(
                         f"rollout.engine: native: {self.model.config.name_or_path}: {name} has another name here; set "
-                        "rollout.engine to vllm, or sample from the policy itself (rollout.ahead 0, stage 2 or less)"
+                        "rollout.engine to vllm, or sample from the policy itself (rollout.prefetch 0, stage 2 or less)"
                     )
                 own[name].copy_(tensor)
 

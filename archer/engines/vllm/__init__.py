@@ -34,32 +34,32 @@ def open_vllm(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) 
     Raises MissingError without vLLM, UserError for servers of another version, model or vocabulary, EngineError for
     one that does not start or answer.
     """
-    host = open_servers(recipe, tokenizer, ranks) if recipe.vllm.servers else open_child(recipe, ranks)
+    host = open_servers(recipe, tokenizer, ranks) if recipe.rollout.vllm.servers else open_child(recipe, ranks)
     context = context_of(load_config(recipe.model), recipe.model.context)
     description = engine_description(recipe.update.bf16, files_digests(recipe.model), "vllm")
-    prompts = PromptRenderer(tokenizer, recipe.model.template)
+    prompts = PromptRenderer(tokenizer, recipe.model.chat_template_kwargs)
     return VllmEngine(host, tokenizer, prompts, end_tokens(recipe.model, tokenizer), context, description)
 
 
 def open_child(recipe: Recipe, ranks: Ranks) -> VllmBackend:
     """Start an engine for this rank."""
-    if recipe.vllm.sync == "nccl":
+    if recipe.rollout.vllm.sync == "nccl":
         raise RecipeError("rollout.vllm.sync: nccl: needs `servers` on other GPUs; leave it out for an engine here")
     installed_vllm()
-    reload = recipe.vllm.sync == "reload"
+    reload = recipe.rollout.vllm.sync == "reload"
     opening = {
         "options": options(recipe), "cpu": on_cpu(recipe, machine_memory()), "reload": reload,
-        "sleep": not recipe.rollout.ahead,
+        "sleep": not recipe.rollout.prefetch,
     }  # fmt: skip
     more = environment(recipe, "reload" if reload else "ipc")
     env = clean(os.environ, ranks.local, torch.get_num_threads(), more)
     name = f"vLLM engine of rank {ranks.rank}"
-    return ChildBackend(name, recipe.rollout.slots, recipe.vllm.seconds, env, opening)
+    return ChildBackend(name, recipe.rollout.max_concurrency, recipe.rollout.vllm.seconds, env, opening)
 
 
 def open_servers(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Ranks) -> VllmBackend:
     """Find the recipe's servers, and refuse what is not as it must be."""
-    config, plan = load_config(recipe.model), recipe.vllm
+    config, plan = load_config(recipe.model), recipe.rollout.vllm
     text = config.get_text_config()
     gpus = [uuid for rank in ranks.gather("GPUs", own_gpu()) for uuid in rank]
     cpu = None if gpus else on_cpu(recipe, machine_memory())
@@ -72,7 +72,7 @@ def open_servers(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, ranks: Rank
     fleet.each(lambda server: greet(server, expected))
     sync = choose(plan.sync, fleet.servers, gpus)
     refuse_unable(sync, fleet.servers, str(serve_command(recipe, sync)))
-    room = max(1, recipe.rollout.slots // ranks.world)
+    room = max(1, recipe.rollout.max_concurrency // ranks.world)
     return ServersBackend(fleet, ranks, room, plan.seconds, sync, lambda: weights_digest(recipe.model))
 
 

@@ -39,9 +39,10 @@ def options(recipe: Recipe) -> dict[str, Json]:
     chosen: dict[str, Json] = {
         "model": model_path(recipe.model.path), "revision": recipe.model.revision,
         "dtype": "bfloat16" if recipe.update.bf16 else "float32", "seed": 0,
-        "max_model_len": context_of(config, recipe.model.context), "max_num_seqs": recipe.rollout.slots,
+        "max_model_len": context_of(config, recipe.model.context), "max_num_seqs": recipe.rollout.max_concurrency,
         "logprobs_mode": "processed_logprobs", "max_logprobs": 1, "generation_config": "vllm",
-        "skip_tokenizer_init": True, "gpu_memory_utilization": recipe.vllm.memory, "worker_extension_cls": EXTENSION,
+        "skip_tokenizer_init": True, "gpu_memory_utilization": recipe.rollout.vllm.memory,
+        "worker_extension_cls": EXTENSION,
     }  # fmt: skip
     return {name: value for name, value in chosen.items() if value is not None}
 
@@ -55,9 +56,9 @@ def on_cpu(recipe: Recipe, memory: int) -> dict[str, Json]:
     config = load_config(recipe.model)
     size = 2 if recipe.update.bf16 else 4
     context = context_of(config, recipe.model.context) or 4096
-    rows = recipe.rollout.slots * -(-context // BLOCK) * BLOCK * per_token(config) * size
+    rows = recipe.rollout.max_concurrency * -(-context // BLOCK) * BLOCK * per_token(config) * size
     return {
-        "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * recipe.vllm.memory)),
+        "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * recipe.rollout.vllm.memory)),
         # A prompt cut in two draws a token that is thrown away, and the CPU's random streams cannot be wound back.
         "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, PREFILL_TOKENS),
     }  # fmt: skip

@@ -117,14 +117,18 @@ def build_lm(
     from archer.evaluation.lm_eval.lm import ArcherLM, LmParts
 
     autocast = torch.bfloat16 if recipe.update.bf16 else None
-    engine = NativeEngine(model, tokenizer, EncodedPrompts(), recipe.rollout.slots, autocast, recipe.model.context)
+    engine = NativeEngine(
+        model, tokenizer, EncodedPrompts(), recipe.rollout.max_concurrency, autocast, recipe.model.context
+    )
     texts = TextGenerator(
         engine, lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=True)), responses, seed
     )
     window = ContextWindow(engine.context or tokenizer.model_max_length, how.truncate)
     scorer = LikelihoodScorer(model, autocast=autocast)
     return ArcherLM(
-        LmParts(tokenizer, texts, scorer, responses, window, recipe.model.template, recipe.evaluate.sampling)
+        LmParts(
+            tokenizer, texts, scorer, responses, window, recipe.model.chat_template_kwargs, recipe.evaluate.sampling
+        )
     )
 
 

@@ -94,7 +94,7 @@ def open_grader(problems: Sequence[Problem], sandbox: str, stack: ExitStack) -> 
     """Return a grader, with a sandbox where a problem's reward runs programs."""
     settings = RewardSection()
     programs = any(isinstance(find_reward(problem.reward), ProgramReward) for problem in problems)
-    executor = open_executor(Sandbox(sandbox, settings.workers, settings.engines)) if programs else None
+    executor = open_executor(Sandbox(sandbox, settings.workers, settings.docker_hosts)) if programs else None
     if executor is not None:
         stack.callback(executor.close)
     return stack.enter_context(Grader(settings.workers, settings.seconds, executor))

@@ -152,7 +152,9 @@ def run_step(
 def sampler(asked: DataBuild, name: str, watch: EvalWatcher) -> FilterModel:
     """Return who answers in a sampling step."""
     pipeline, values = asked.pipeline, asked.pipeline.steps[name]
-    model = ModelSection(asked.filters[name], template=values.get("template") or {}, context=values.get("context"))
+    model = ModelSection(
+        asked.filters[name], chat_template_kwargs=values.get("template") or {}, context=values.get("context")
+    )
     recipe = Recipe(
         name=f"{pipeline.name}: {name}", steps=1, data=(), algorithms={}, model=model,
         rollout=pipeline.rollout, reward=pipeline.grading, evaluate=EvaluateSection(server=asked.servers.get(name, "")),

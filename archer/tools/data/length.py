@@ -35,7 +35,7 @@ class Longest:
         from archer.models.loading import load_tokenizer
         from archer.models.prompts import PromptRenderer
 
-        prompts = PromptRenderer(load_tokenizer(model), model.template)
+        prompts = PromptRenderer(load_tokenizer(model), model.chat_template_kwargs)
         for one in candidates:
             found = len(prompts.encode(ask(one)))
             if found > self.tokens:

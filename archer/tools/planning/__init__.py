@@ -27,7 +27,7 @@ def say_plan(
     from archer.tools.planning.page import show
     from archer.tools.planning.plan import make_plan
 
-    usual = PAPER if recipe.deepspeed is not None else (1, 1)
+    usual = PAPER if recipe.update.deepspeed is not None else (1, 1)
     nodes, gpus, memory = machines
     cluster = Cluster(nodes or usual[0], gpus or usual[1], memory)
     name, changes, seed, out = typed

@@ -58,9 +58,9 @@ def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
         return []
     named, _ = find_model(recipe.model)
     found = []
-    for url in recipe.vllm.servers:
+    for url in recipe.rollout.vllm.servers:
         place = urlsplit(url)
-        sync = "nccl" if recipe.vllm.sync == "auto" else recipe.vllm.sync
+        sync = "nccl" if recipe.rollout.vllm.sync == "auto" else recipe.rollout.vllm.sync
         command = str(serve_command(replace(recipe, model=named), sync, place.port or 80))
         found.append((place.hostname or url, command.replace(named.path, recipe.model.path)))
     return found

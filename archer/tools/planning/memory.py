@@ -86,10 +86,10 @@ def load_of(recipe: Recipe, prompt: int, cluster: Cluster) -> RankLoad:
     """Return the most that a rank works on, with prompts of ``prompt`` tokens and every response as long as may be."""
     rollout, update = recipe.rollout, recipe.update
     row = prompt + rollout.max_tokens
-    share = -(-update.mini_batch * rollout.group // cluster.world)
-    responses = -(-rollout.prompts // cluster.world) * rollout.group
-    micro = min(max(update.tokens, row), share * row)
-    return RankLoad(prompt, row, micro, responses, min(rollout.slots, responses))
+    share = -(-update.mini_batch * rollout.samples_per_prompt // cluster.world)
+    responses = -(-rollout.prompts // cluster.world) * rollout.samples_per_prompt
+    micro = min(max(update.micro_batch_tokens, row), share * row)
+    return RankLoad(prompt, row, micro, responses, min(rollout.max_concurrency, responses))
 
 
 def memory_of(
@@ -107,7 +107,7 @@ def memory_of(
 def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: bool) -> tuple[MemoryPart, ...]:
     """Return weights, reference, gradients, optimizer and buffers of one rank."""
     trained, frozen = trained_and_frozen(shape)
-    zero, world, width = recipe.deepspeed, cluster.world, weight_bytes(recipe)
+    zero, world, width = recipe.update.deepspeed, cluster.world, weight_bytes(recipe)
     stage = 0 if zero is None else stage_of(recipe)
     weights = width * shape.parameters / (world if stage == 3 else 1)
     copy = 0.0 if shape.adapter or not reference else weights
@@ -171,12 +171,12 @@ def engine_parts(
     if recipe.rollout.engine == "native":
         return native_parts(recipe, shape, load)
     width = 2 if recipe.update.bf16 else 4
-    weights, share = width * shape.parameters, recipe.vllm.memory * cluster.memory * GIB
+    weights, share = width * shape.parameters, recipe.rollout.vllm.memory * cluster.memory * GIB
     cache = max(0.0, share - weights - ENGINE_WORK)
     tokens = int(cache / (width * shape.position))
-    if recipe.vllm.servers:  # on GPUs of their own, of the same kind
+    if recipe.rollout.vllm.servers:  # on GPUs of their own, of the same kind
         return (), tokens
-    awake = recipe.rollout.ahead  # it samples the next step while this one updates
+    awake = recipe.rollout.prefetch  # it samples the next step while this one updates
     return (
         MemoryPart(
             "engine's weights", 0, weights, awake * weights, "vLLM's copy" + ("" if awake else ", asleep in updates")
@@ -189,9 +189,9 @@ def engine_parts(
 def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tuple[MemoryPart, ...], int]:
     """Return the native engine's parts: a row for each slot, as long as the longest."""
     tokens = load.slots * load.row
-    autocast = recipe.update.bf16 and recipe.deepspeed is None
+    autocast = recipe.update.bf16 and recipe.update.deepspeed is None
     width, cast = (2, 2 * shape.parameters) if autocast else (4, 0)
-    own = 4 * shape.parameters if recipe.deepspeed is not None else 0
+    own = 4 * shape.parameters if recipe.update.deepspeed is not None else 0
     work = 4 * 4 * load.slots * shape.vocabulary + 24 * load.slots * recipe.rollout.max_tokens
     parts = (
         MemoryPart("engine's weights", 0, own, 0, "the native engine's own copy, in float32"),
@@ -205,9 +205,13 @@ def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tup
 def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster) -> float:
     """Return what one rank needs of its machine's memory beside the GPU: loading, offload, a sleeping engine."""
     trained, _ = trained_and_frozen(shape)
-    zero = recipe.deepspeed
+    zero = recipe.update.deepspeed
     offloaded = 16 * trained / cluster.world if zero is not None and zero.offload else 0.0
-    asleep = 0 if recipe.rollout.engine == "native" or recipe.vllm.servers else weight_bytes(recipe) * shape.parameters
+    asleep = (
+        0
+        if recipe.rollout.engine == "native" or recipe.rollout.vllm.servers
+        else weight_bytes(recipe) * shape.parameters
+    )
     return max(4 * shape.parameters, offloaded + asleep)
 
 
@@ -218,12 +222,12 @@ def trained_and_frozen(shape: ModelShape) -> tuple[int, int]:
 
 def weight_bytes(recipe: Recipe) -> int:
     """Return the bytes of a weight that trains: DeepSpeed holds bfloat16 over masters, one process float32."""
-    return 2 if recipe.update.bf16 and recipe.deepspeed is not None else 4
+    return 2 if recipe.update.bf16 and recipe.update.deepspeed is not None else 4
 
 
 def stage_of(recipe: Recipe) -> int:
     """Return the stage of ZeRO that runs: in bfloat16 at least 1."""
-    zero = recipe.deepspeed
+    zero = recipe.update.deepspeed
     if zero is None:
         return 0
     return max(zero.stage, 1) if recipe.update.bf16 else zero.stage

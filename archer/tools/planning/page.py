@@ -32,7 +32,7 @@ def say(console: Console, text: str) -> None:
 
 def model_lines(plan: TrainingPlan) -> str:
     """Return what the model is."""
-    shape, lora = plan.shape, plan.recipe.lora
+    shape, lora = plan.shape, plan.recipe.update.lora
     lines = [f"{plan.recipe.name}, {plan.algorithm}: {plan.recipe.model.path}"]
     active = f", {shape.active:,} of them at work on a token" if shape.active != shape.parameters else ""
     lines.append(f"  parameters      {shape.parameters:,}{active}")
@@ -47,11 +47,11 @@ def model_lines(plan: TrainingPlan) -> str:
 def work_lines(plan: TrainingPlan) -> str:
     """Return what a step and the run do."""
     work, load, cluster = plan.work, plan.load, plan.cluster
-    update, assumed = plan.recipe.update, " (assumed)" if load.prompt == PROMPT else ""
+    rollout, update, assumed = plan.recipe.rollout, plan.recipe.update, " (assumed)" if load.prompt == PROMPT else ""
     return "\n".join([
         f"  machines        {cluster.nodes} x {cluster.gpus} GPUs of {cluster.memory:g} GiB",
-        f"  a step          {plan.recipe.rollout.prompts} prompts x {plan.recipe.rollout.group} = {work.responses:,} "
-        f"responses, at most {work.tokens:,} tokens; {load.responses:,} responses a rank",
+        f"  a step          {rollout.prompts} prompts x {rollout.samples_per_prompt} = {work.responses:,} responses,"
+        f" at most {work.tokens:,} tokens; {load.responses:,} responses a rank",
         f"  updates         {update.epochs} epochs x mini-batches of {update.mini_batch} prompts = {work.updates} "
         f"optimizer steps a step",
         f"  the run         {work.steps:,} steps, {work.total:,} optimizer steps",

@@ -16,8 +16,8 @@ from archer.problems.rows import is_local
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.config import assign, typed
-from archer.recipe.options import DeepSpeedSection, LoraSection
-from archer.recipe.sections import ModelSection, Recipe, check_recipe
+from archer.recipe.reading import check_recipe
+from archer.recipe.sections import DeepSpeedSection, LoraSection, ModelSection, Recipe
 from archer.tools.planning.activations import PassDtypes, kept
 from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, MemoryPlan, RankLoad, load_of, memory_of
 from archer.tools.planning.shape import ModelShape, find_model, read_shape
@@ -42,8 +42,8 @@ class TrainingPlan:
 def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> TrainingPlan:
     """Return the plan. Raises UserError for a recipe, algorithm or model that cannot be meant."""
     reference = build_algorithm(recipe, algorithm).objective.needs_reference
-    config, shape = described(recipe.model.path, recipe.model.revision, recipe.lora)
-    bf16, sharded = recipe.update.bf16, recipe.deepspeed is not None
+    config, shape = described(recipe.model.path, recipe.model.revision, recipe.update.lora)
+    bf16, sharded = recipe.update.bf16, recipe.update.deepspeed is not None
     per_token = kept(config, PassDtypes(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))
     load = load_of(recipe, longest_prompt(recipe), cluster)
     memory = memory_of(recipe, shape, per_token, load, cluster, reference)
@@ -63,7 +63,7 @@ def longest_prompt(recipe: Recipe) -> int:
     """Return the tokens of the longest prompt of a lab recipe's first steps; else a bound."""
     if any(source.path for source in recipe.data):
         return PROMPT
-    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.template)
+    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.chat_template_kwargs)
     asked = open_stream(recipe.data, 0).take(0, 8 * recipe.rollout.prompts)
     return max(len(prompts.encode(problem)) for problem in asked)
 
@@ -86,7 +86,7 @@ def faults(plan: TrainingPlan) -> list[str]:
     needed = holds or plan.load.row
     if plan.recipe.rollout.engine == "vllm" and plan.memory.cache < needed:
         found.append(f"the engine's cache holds {plan.memory.cache:,} tokens, vLLM asks for a context of {needed:,}")
-    if plan.cluster.world > 1 and plan.recipe.deepspeed is None:
+    if plan.cluster.world > 1 and plan.recipe.update.deepspeed is None:
         found.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
     return found
 

@@ -40,19 +40,23 @@ def remedy(plan: TrainingPlan) -> Changes | None:
 def candidates(plan: TrainingPlan) -> Iterator[str]:
     """Yield single changes that save memory, those that cost least first."""
     recipe, world = plan.recipe, plan.cluster.world
-    zero = recipe.deepspeed
-    yield from [f"rollout.vllm.memory={recipe.vllm.memory}"] * (recipe.rollout.engine == "vllm")  # another share alone
+    zero = recipe.update.deepspeed
+    yield from [f"rollout.vllm.memory={recipe.rollout.vllm.memory}"] * (
+        recipe.rollout.engine == "vllm"
+    )  # another share alone
     yield from ["update.checkpointing=true"] * (not recipe.update.checkpointing)
-    yield from [f"update.tokens={plan.load.row}"] * (recipe.update.tokens > plan.load.row)
-    yield from (f"rollout.slots={slots}" for slots in halves(plan.load.slots) if recipe.rollout.engine == "native")
+    yield from [f"update.micro_batch_tokens={plan.load.row}"] * (recipe.update.micro_batch_tokens > plan.load.row)
+    yield from (
+        f"rollout.max_concurrency={slots}" for slots in halves(plan.load.slots) if recipe.rollout.engine == "native"
+    )
     yield from ["update.bf16=true"] * (not recipe.update.bf16)
     yield from ["update.deepspeed={stage: 1}"] * (zero is None and world > 1)
     stages = range(zero.stage + 1 if zero else 1, 4) if world > 1 else range(0)
     yield from (f"update.deepspeed.stage={stage}" for stage in stages)
     yield from ["rollout.engine=vllm"] * (recipe.rollout.engine == "native")
     yield from ["update.deepspeed.offload=true"] * (zero is None or not zero.offload)
-    yield from [f"rollout.vllm.servers={json.dumps(servers(plan))}"] * (not recipe.vllm.servers)
-    yield from ["update.lora={rank: 32, alpha: 64}"] * (recipe.lora is None)
+    yield from [f"rollout.vllm.servers={json.dumps(servers(plan))}"] * (not recipe.rollout.vllm.servers)
+    yield from ["update.lora={rank: 32, alpha: 64}"] * (recipe.update.lora is None)
     yield from (f"rollout.max_tokens={tokens}" for tokens in halves(recipe.rollout.max_tokens) if tokens >= 1024)
 
 

@@ -15,8 +15,7 @@ from transformers.utils import cached_file
 
 from archer.errors import ModelError, first_line
 from archer.models.loading import EMBEDDED, folder_of
-from archer.recipe.options import LoraSection
-from archer.recipe.sections import ModelSection
+from archer.recipe.sections import LoraSection, ModelSection
 
 CONFIGS = Path(__file__).parent / "configs"
 

@@ -26,6 +26,6 @@ class PlannedWork:
 def work_of(recipe: Recipe) -> PlannedWork:
     """Return what the recipe asks for."""
     rollout, update = recipe.rollout, recipe.update
-    responses = rollout.prompts * rollout.group
+    responses = rollout.prompts * rollout.samples_per_prompt
     updates = update.epochs * -(-rollout.prompts // update.mini_batch)
     return PlannedWork(responses, responses * rollout.max_tokens, updates, recipe.steps)

@@ -13,8 +13,8 @@ HALF = 2  # bytes of a bfloat16
 
 def costs_of(recipe: Recipe, ranks: int = 1) -> ModelCosts:
     """Return the costs of training and sampling as the recipe says. Raises ModelError."""
-    config, update, zero = load_config(recipe.model), recipe.update, recipe.deepspeed
-    shape = read_shape(config, recipe.model.path, recipe.lora)
+    config, update, zero = load_config(recipe.model), recipe.update, recipe.update.deepspeed
+    shape = read_shape(config, recipe.model.path, recipe.update.lora)
     narrow = update.bf16 and zero is not None
     what = kept(config, PassDtypes(bf16_weights=narrow, autocast=update.bf16 and not narrow))
     return ModelCosts(

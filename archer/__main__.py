@@ -87,18 +87,13 @@ def train(
         return
     if nodes or gpus:
         raise UserError("--nodes and --gpus belong to --dry-run; --ranks or torchrun starts a run of several")
-    from archer.assembly import Run
     from archer.distributed import launch
     from archer.train import train as run_training
 
-    if not algorithm and len(chosen.algorithms) != 1:
-        raise UserError(f"{recipe}: has {', '.join(chosen.algorithms)}; choose one with --algorithm")
-    name = algorithm or next(iter(chosen.algorithms))
-    folder = out or Path("runs") / chosen.name / name / f"seed-{seed}"
     side = ranks or (gpu_count() if chosen.update.deepspeed is not None else 1)
     if side > 1 and not under_torchrun():
         sys.exit(launch(side, sys.argv[1:]))
-    run_training(Run(chosen, name, seed, folder, threads, allow_unisolated, profile))
+    run_training(chosen, algorithm, seed, out, threads=threads, allow_unisolated=allow_unisolated, profile=profile)
 
 
 @lab.command("pretrain")

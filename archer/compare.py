@@ -15,18 +15,18 @@ from pathlib import Path
 
 import yaml
 
-from archer.assembly import preflight
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.evaluation.benchmark import read_benchmark
-from archer.evaluation.model import eval_digest as of_evaluation
-from archer.evaluation.model import open_sandbox
+from archer.evaluation.model import eval_digest
 from archer.leaderboards.ranking import BASE
 from archer.problems.streams import judges_programs
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import Recipe
+from archer.rewards.opening import open_sandbox
 from archer.runs.folder import RunWriter, last_line, read_manifest, refuse_other
 from archer.runs.progress import CompareProgress
 from archer.sandbox import Sandbox, open_executor
+from archer.spec import resolve
 from archer.system import PACKAGE, provenance
 
 POLL_SECONDS = 0.5
@@ -78,7 +78,7 @@ class ComparePlan:
         """Raise RunFolderError when a job's folder holds a run of other values than this plan's."""
         existing = read_manifest(job.folder)
         if existing is not None:
-            digest = of_evaluation(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
+            digest = eval_digest(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
             refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
 
     def finished(self, job: CompareJob) -> bool:
@@ -127,9 +127,9 @@ def compare(plan: ComparePlan) -> None:
     """
     for name in plan.algorithms:
         build_algorithm(plan.recipe, name)
-    sources = [exam.benchmark.data for exam in preflight(plan.recipe)] + list(plan.recipe.data)
+    spec = resolve(plan.recipe, plan.algorithms[0])
     with contextlib.ExitStack() as stack:
-        open_sandbox(plan.recipe, sources, plan.unisolated, stack)
+        open_sandbox(plan.recipe.reward, spec.rewards, plan.unisolated, stack)
     for job in plan.jobs():
         plan.check_folder(job)
     manifest = {

@@ -17,12 +17,13 @@ import torch
 from trl_contender import NEVER, run_trl, update_trl
 from work import Work, recipe, told
 
-import archer.assembly
+import archer.train
 from archer.distributed import Ranks
 from archer.models.loading import load_model
 from archer.recipe.algorithm import build_algorithm
 from archer.runs.folder import RunWriter, read_lines
-from archer.train import train
+from archer.spec import resolve
+from archer.train import RunOptions, manifest_of, run_steps
 from archer.trainer import open_trainer
 from archer.trainer.batch import Group, TrainSample
 
@@ -58,14 +59,14 @@ def run_archer(work: Work) -> tuple[Any, Steps, Any]:
             super().write(*columns)
             moments.append(time.perf_counter())
 
-    archer.assembly.RunWriter = Timed  # type: ignore[misc]
+    archer.train.RunWriter = Timed  # type: ignore[misc]
     if work.lengths == "fixed":
         endless()
     with tempfile.TemporaryDirectory() as folder:
-        run = archer.assembly.Run(recipe(work), work.algorithm, work.seed, Path(folder), work.threads)
-        train(run)
+        spec = resolve(recipe(work), work.algorithm, work.seed)
+        run_steps(spec, Path(folder), RunOptions(work.threads))
         metrics, timings = (read_lines(Path(folder) / f"{name}.jsonl") for name in ("metrics", "timings"))
-        manifest = run.manifest()
+        manifest = manifest_of(spec)
     steps = []
     for index, (metric, timing) in enumerate(zip(metrics, timings, strict=True)):
         total = moments[index] - moments[index - 1] if index else float("nan")
@@ -81,14 +82,14 @@ def run_archer(work: Work) -> tuple[Any, Steps, Any]:
 
 def endless() -> None:
     """Let no token end a response: the engine waits for one that never comes."""
-    opened = archer.assembly.open_engine
+    opened = archer.train.open_engine
 
     def open_endless(*arguments: Any) -> Any:
         engine: Any = opened(*arguments)
         engine.stops = (NEVER,)
         return engine
 
-    archer.assembly.open_engine = open_endless  # type: ignore[assignment]
+    archer.train.open_engine = open_endless  # type: ignore[assignment]
 
 
 def update_archer(work: Work) -> dict[str, Any]:
@@ -98,7 +99,8 @@ def update_archer(work: Work) -> dict[str, Any]:
     """
     made = recipe(work)
     algorithm = build_algorithm(made, work.algorithm)
-    policy = open_trainer(made, load_model(made.model)[0], Ranks())
+    model = load_model(made.model)[0]
+    policy = open_trainer(made.update, made.rollout, model, made.optimizer_steps, Ranks())
     if algorithm.objective.needs_reference:
         policy.keep_reference()
     taken = []

@@ -97,7 +97,8 @@ def group(options: argparse.Namespace, folder: Path) -> Iterator[Point]:
     for sharing in (True, False):
         model = AutoModelForCausalLM.from_config(config(options.model), dtype=torch.float32)
         work = Work(prompts=4, updates=1, group=4, max_tokens=TOKENS)
-        policy: Any = open_trainer(recipe(work), model, Ranks())
+        made = recipe(work)
+        policy: Any = open_trainer(made.update, made.rollout, model, made.optimizer_steps, Ranks())
         policy.backend.sharing = sharing and policy.backend.sharing
         name = "prompt once a group" if sharing else "prompt once a response"
         for many in GROUPS[: options.points]:

@@ -72,7 +72,7 @@ def measure(case: Case, device: torch.device) -> dict[str, float]:
         mark("start")
         model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32).to(device)
         mark("weights")
-        policy = open_trainer(recipe, model, Ranks())
+        policy = open_trainer(recipe.update, recipe.rollout, model, recipe.optimizer_steps, Ranks())
         mark("policy")
         policy.keep_reference()
         mark("reference")

@@ -73,7 +73,7 @@ def measure(recipe: Recipe, ranks: Ranks) -> dict[str, float]:
     torch.manual_seed(0)
     before = alive()
     model = AutoModelForCausalLM.from_config(CONFIG, dtype=torch.float32)
-    policy = open_trainer(recipe, model, ranks)
+    policy = open_trainer(recipe.update, recipe.rollout, model, recipe.optimizer_steps, ranks)
     policy.keep_reference()
     row = build_algorithm(recipe, "grpo")
     groups = policy.add_reference([group(1), group(2)], row)

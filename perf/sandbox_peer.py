@@ -45,7 +45,7 @@ def main() -> None:
         "executor": options.executor, "workers": cores(), "peer": f"verl {peers('verl')['verl']} prime_code",
         "rounds": options.rounds, "measurements": [],
     }  # fmt: skip
-    sandbox = Sandbox(options.executor, docker_hosts=tuple(options.engine))
+    sandbox = Sandbox(options.executor, engines=tuple(options.engine))
     with opened(sandbox) as executor, ProcessPoolExecutor(cores()) as pool:
         judges: dict[str, Judge] = {
             "archer": lambda programs: len(programs) - len(judge_programs(executor, programs).failed),

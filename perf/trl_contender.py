@@ -15,13 +15,13 @@ import torch
 from work import Work, recipe
 
 from archer.algorithms import Algorithm
-from archer.evaluation.model import open_sandbox
 from archer.models.loading import load_tokenizer, model_path
 from archer.models.prompts import PromptRenderer
-from archer.problems.streams import open_stream
+from archer.problems.streams import open_stream, reward_of
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import Recipe
 from archer.rewards.grading import Grader
+from archer.rewards.opening import open_sandbox
 from archer.rollouts.collect import StepClock, shaped_reward
 from archer.types import Problem, Rollout
 
@@ -112,7 +112,7 @@ def open_trainer(work: Work, tuned: bool, stack: ExitStack) -> tuple[Any, Judge,
     problems = open_stream(made.data, work.seed).take(0, made.steps * work.prompts)
     rows = Dataset.from_list([{"prompt": [talk(one)], "number": at} for at, one in enumerate(problems)])
     told = trl_settings(work, made, algorithm, tuned)
-    executor = open_sandbox(made, made.data, False, stack)
+    executor = open_sandbox(made.reward, {reward_of(source) for source in made.data}, False, stack)
     grader = stack.enter_context(Grader(made.reward.workers, made.reward.seconds, executor))
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     judge = Judge(problems, grader, algorithm, work.max_tokens, work.max_tokens if work.lengths == "fixed" else 0)

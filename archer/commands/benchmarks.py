@@ -96,12 +96,11 @@ def render(problem: Problem, model: str, recipe: str, changes: Sequence[str] | N
     """Print a problem's prompt through a model's chat template, with the recipe's switches, and its length."""
     from dataclasses import replace
 
-    from archer.models.loading import load_tokenizer
-    from archer.models.prompts import PromptRenderer
+    from archer.models.spec import ModelSpec
     from archer.recipe.reading import read_recipe
 
     wanted = replace(read_recipe(recipe, changes or []).model, path=model)
-    prompts = PromptRenderer(load_tokenizer(wanted), wanted.chat_template_kwargs)
+    prompts = ModelSpec(wanted).prompts
     typer.echo(f"--- prompt for {model}, template {dict(wanted.chat_template_kwargs)}\n{prompts.render(problem)}")
     typer.echo(f"--- {len(prompts.encode(problem))} tokens")
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from archer.engines.base import OnRollout
 from archer.engines.decode_buffer import FinishedRow, SampleRow
-from archer.errors import DataError, ModelError
+from archer.errors import DataError
 from archer.models.prompts import PromptEncoder
 from archer.types import Request, Rollout, Sampling
 
@@ -68,14 +68,3 @@ def text_of(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], tokens: S
 def opener(tokenizer: PreTrainedTokenizerBase, tail: tuple[int, ...]) -> str:
     """Return ``<think>`` where a prompt that ends in ``tail`` opened a thought."""
     return THINK if tokenizer.decode(list(tail)).rstrip().endswith(THINK) else ""
-
-
-def end_ids(name: str, *sources: object) -> list[int]:
-    """Return the ids that end a response: ``eos_token_id`` of configurations and tokenizer. Raises ModelError."""
-    ids: set[int] = set()
-    for source in sources:
-        value = getattr(source, "eos_token_id", None)
-        ids.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    if not ids:
-        raise ModelError(f"{name}: no end token in generation_config.json or the tokenizer")
-    return sorted(ids)

@@ -1,4 +1,4 @@
-"""Who is evaluated: the model loaded here, a server, or only the samples that one of them left."""
+"""What is evaluated: a model loaded here, a server, or only the samples that one of them left."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from pathlib import Path
 
 from archer.engines import open_engine
 from archer.engines.base import Generator
-from archer.engines.native import engine_description
-from archer.engines.recall import StoredGenerator
+from archer.engines.spec import EngineSpec
+from archer.engines.stored import StoredGenerator
 from archer.errors import DataError, MissingError, ModelError
-from archer.models.loading import files_digests, load_tokenizer, weights_digest
-from archer.models.prompts import PromptRenderer
-from archer.recipe.sections import Recipe
 from archer.runs.folder import read_manifest
 from archer.types import Json
 
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """Who answers, the name of its weights, and what a server said of itself."""
+    """What generates the samples, the name of its weights, and what a server said of itself."""
 
     engine: Generator
     weights: str
@@ -38,54 +35,51 @@ class EvalTarget:
         )
 
 
-def open_target(recipe: Recipe) -> EvalTarget:
-    """Return the model loaded here, or the server that the recipe names.
+def open_target(spec: EngineSpec, server: str = "") -> EvalTarget:
+    """Return the model, loaded here, or the ``server`` that answers in its place.
 
     Raises ModelError where there is no such model, MissingError without a server's client.
     """
-    if recipe.evaluate.server:
-        return open_server(recipe)
-    engine = open_engine(recipe, None, load_tokenizer(recipe.model))
-    digest = weights_digest(recipe.model)  # last: what comes from the hub is on disk only then
+    if server:
+        return open_server(spec, server)
+    engine = open_engine(spec)
+    digest = spec.model.weights_digest  # last: what comes from the hub is on disk only then
     return EvalTarget(engine, digest, close=engine.close)
 
 
-def open_server(recipe: Recipe) -> EvalTarget:
-    """Return the server that a recipe names."""
+def open_server(spec: EngineSpec, server: str) -> EvalTarget:
+    """Return what an OpenAI-compatible server serves under the model's name."""
     try:
         from archer.engines.openai import OpenAIGenerator, find_served
     except ImportError as error:
         raise MissingError("evaluate.server: needs `pip install 'archer-rlvr[openai]'`") from error
-    served = find_served(recipe.evaluate.server, recipe.model.path)
-    return EvalTarget(
-        OpenAIGenerator(served, recipe.model.chat_template_kwargs, recipe.rollout.max_concurrency),
-        served.weights,
-        asdict(served),
-    )
+    section = spec.model.section
+    served = find_served(server, section.path)
+    generator = OpenAIGenerator(served, section.chat_template_kwargs, spec.rollout.max_concurrency)
+    return EvalTarget(generator, served.weights, asdict(served))
 
 
-def stored_target(recipe: Recipe, out: Path) -> EvalTarget:
-    """Return who left the samples of an evaluation, asking no server and loading no weights.
+def stored_target(spec: EngineSpec, server: str, out: Path) -> EvalTarget:
+    """Rebuild from disk what generated the samples of an evaluation, so that they can be graded again.
 
-    Raises ModelError where the weights, whose digest names the samples, are not on disk.
+    Asks no server and loads no weights. Raises ModelError where the weights, whose digest names the samples, are not on
+    disk.
     """
-    if recipe.evaluate.server:
-        return stored_server_target(recipe, out)
+    if server:
+        return stored_server_target(spec, out)
     try:
-        weights, files = weights_digest(recipe.model), files_digests(recipe.model)
-        prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.chat_template_kwargs)
+        weights, description, prompts = spec.model.weights_digest, spec.describe(), spec.model.prompts
     except ModelError as error:
         raise ModelError(f"--regrade: {error}; it needs the model's files on disk, which name the samples") from error
-    description = engine_description(recipe.update.bf16, files, recipe.rollout.engine)
     return EvalTarget(StoredGenerator(lambda problem: list(prompts.encode(problem)), description), weights)
 
 
-def stored_server_target(recipe: Recipe, out: Path) -> EvalTarget:
-    """Return what a server was, from the manifest of its evaluation: it need not be there any more."""
+def stored_server_target(spec: EngineSpec, out: Path) -> EvalTarget:
+    """Rebuild from its evaluation's manifest what a server was: it need not be there any more."""
     from archer.engines.openai import said
 
-    before = read_manifest(out) or {}
+    section, before = spec.model.section, read_manifest(out) or {}
     if not {"weights", "engine", "server"} <= set(before):
-        raise DataError(f"--regrade: {out} holds no evaluation of {recipe.model.path}; give its --out")
-    engine = StoredGenerator(lambda problem: said(problem, recipe.model.chat_template_kwargs), before["engine"])
+        raise DataError(f"--regrade: {out} holds no evaluation of {section.path}; give its --out")
+    engine = StoredGenerator(lambda problem: said(problem, section.chat_template_kwargs), before["engine"])
     return EvalTarget(engine, before["weights"], before["server"])

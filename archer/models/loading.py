@@ -44,10 +44,8 @@ def folder_of(model: ModelSection) -> str:
     return path
 
 
-def load_model(
-    model: ModelSection, device: torch.device | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load weights in float32 on ``device`` (none: the GPU where there is one) and the tokenizer beside them.
+def load_weights(model: ModelSection, device: torch.device | None = None) -> PreTrainedModel:
+    """Load a model in float32 on ``device`` (None: the GPU where there is one).
 
     Raises ModelError naming the folder and what it lacks.
     """
@@ -63,8 +61,14 @@ def load_model(
         raise ModelError(
             f"model.path: {model.path}: weights are missing: {', '.join(sorted(info['missing_keys'])[:4])}"
         )
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return loaded.to(device), load_tokenizer(model)
+    return loaded.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_model(
+    model: ModelSection, device: torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and the tokenizer beside it. Raises ModelError."""
+    return load_weights(model, device), load_tokenizer(model)
 
 
 def load_tokenizer(model: ModelSection) -> PreTrainedTokenizerBase:

@@ -12,6 +12,7 @@ from archer.errors import ModelError
 from archer.types import Json, Problem
 
 Tokenizer = PreTrainedTokenizerBase
+REMEMBERED = 16384  # prompts whose token ids are kept
 
 
 class PromptEncoder(Protocol):
@@ -24,10 +25,12 @@ class PromptEncoder(Protocol):
 
 @dataclass(frozen=True)
 class PromptRenderer:
-    """Renders problems. ``switches`` go to the chat template (``enable_thinking: false`` for Qwen3)."""
+    """Renders problems through the chat template, each prompt tokenized once."""
 
     tokenizer: PreTrainedTokenizerBase
     switches: Mapping[str, Json] = field(default_factory=dict)
+    """Arguments of the chat template, such as ``enable_thinking: false`` for Qwen3."""
+    _encoded: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a tokenizer without a chat template: guessing one would train on other prompts than meant."""
@@ -46,7 +49,12 @@ class PromptRenderer:
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
         """Return the prompt's token ids; the template writes its own special tokens, so none are added."""
-        return tuple(self.tokenizer.encode(self.render(problem), add_special_tokens=False))
+        key = problem.system, problem.prompt
+        if key not in self._encoded:
+            if len(self._encoded) >= REMEMBERED:
+                self._encoded.clear()
+            self._encoded[key] = tuple(self.tokenizer.encode(self.render(problem), add_special_tokens=False))
+        return self._encoded[key]
 
 
 def messages(problem: Problem) -> list[dict[str, str]]:

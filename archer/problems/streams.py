@@ -71,10 +71,14 @@ def open_source(source: DataSource, seed: int) -> ProblemAt:
     return at
 
 
+def reward_of(source: DataSource) -> str:
+    """Return the name of the reward that grades a source's problems."""
+    return source.reward if source.path else open_source(source, seed=0)(0).reward
+
+
 def judges_programs(source: DataSource) -> bool:
-    """Say whether the source's reward runs programs."""
-    reward = source.reward if source.path else open_source(source, seed=0)(0).reward
-    return isinstance(find_reward(reward), ProgramReward)
+    """Whether the source's reward runs programs."""
+    return isinstance(find_reward(reward_of(source)), ProgramReward)
 
 
 def read_problems(source: DataSource, most: int) -> list[Problem]:

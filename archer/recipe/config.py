@@ -49,7 +49,9 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
     """Set the value of a dotted key in nested mappings. Raises RecipeError where a part of it holds no keys."""
     *parents, last = key.split(".")
     for parent in parents:
-        inner = values.setdefault(parent, {})
+        if values.get(parent) is None:  # a section that was left out
+            values[parent] = {}
+        inner = values[parent]
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {key}={value}: {parent!r} holds {inner!r}, not keys of its own")
         values = inner

@@ -7,8 +7,10 @@ file, the key, the value and the next step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from archer.errors import RecipeError, did_you_mean
 from archer.recipe.aliases import new_key, new_value, upgrade
@@ -17,18 +19,32 @@ from archer.recipe.sections import Recipe
 from archer.types import Json, Sampling
 
 
-def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
+def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe by name or a YAML file by path; ``changes`` are ``key.key=value`` strings.
 
     Raises RecipeError when the file, a key or a value is not what it should be.
     """
-    path = find_recipe(name)
-    values = upgrade(read_yaml(path), path.name)
+    path = find_recipe(str(name))
+    return made_recipe(upgrade(read_yaml(path), path.name), changes, path.name)
+
+
+def changed_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Return the recipe with ``changes`` made. Raises RecipeError."""
+    return made_recipe(asdict(recipe), changes, recipe.name) if changes else recipe
+
+
+def as_recipe(recipe: str | Path | Recipe, changes: Sequence[str] = ()) -> Recipe:
+    """Return a recipe given by name, by file or as it is, with ``changes`` made. Raises RecipeError."""
+    return changed_recipe(recipe, changes) if isinstance(recipe, Recipe) else read_recipe(recipe, changes)
+
+
+def made_recipe(values: dict[str, Any], changes: Sequence[str], where: str) -> Recipe:
+    """Return the checked recipe of plain values under today's keys, once ``changes`` are made."""
     for change in changes:
         key, value = parse_change(change)
         put(values, new_key(key), new_value(key, value, f"--set {change}"))
-    recipe = typed(Recipe, values, path.name)
-    check_recipe(recipe, path.name)
+    recipe = typed(Recipe, values, where)
+    check_recipe(recipe, where)
     return recipe
 
 

@@ -274,6 +274,12 @@ class Recipe:
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Trackers that get each step's metrics beside ``metrics.jsonl``."""
 
+    @property
+    def optimizer_steps(self) -> int:
+        """Optimizer steps of the whole run, where every step trains on all its prompts."""
+        update = self.update
+        return self.steps * update.epochs * -(-self.rollout.prompts // update.mini_batch)
+
     def digest(self, algorithm: str | None = None) -> str:
         """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
         chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}

@@ -71,6 +71,11 @@ class Grader:
         """End every worker process."""
         self._workers.close()
 
+    @property
+    def sandbox(self) -> dict[str, Json] | None:
+        """What verdicts on programs depend on: the executor, its Python, the limits; None without a sandbox."""
+        return where_programs_ran(self._executor)
+
     def begin(self) -> RunsUnderWay:
         """Return what takes rollouts as they are finished, to run programs while others are still sampled."""
         return RunsUnderWay(self._executor)

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from archer.distributed import Ranks
 from archer.errors import RunFolderError
-from archer.trainer.backend import Policy
+from archer.trainer import Trainer
 from archer.types import Json
 
 TRAINER = "trainer.json"  # the trainer's state, and the size of every other file
@@ -27,7 +27,7 @@ TRAINER = "trainer.json"  # the trainer's state, and the size of every other fil
 def save_checkpoint(
     folder: Path,
     step: int,
-    policy: Policy,
+    trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
     state: Mapping[str, Json],
     keep: int,
@@ -46,7 +46,7 @@ def save_checkpoint(
             aside.mkdir(parents=True)
 
     def write() -> None:
-        policy.write(aside)
+        trainer.write(aside)
         if ranks.main:
             tokenizer.save_pretrained(aside)
             finish(aside, folder / f"step-{step:06d}", state)
@@ -104,14 +104,14 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def load_checkpoint(path: Path, policy: Policy) -> dict[str, Json]:
-    """Put a checkpoint into ``policy`` and return the trainer's state. A call of all ranks, all of which read.
+def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Json]:
+    """Put a checkpoint into ``trainer`` and return the trainer's state. A call of all ranks, all of which read.
 
     Raises RunFolderError when a file is missing or cut short, or holds another model.
     """
     state = verify_checkpoint(path)
     try:
-        policy.read(path)
+        trainer.read(path)
     except (OSError, RuntimeError, SafetensorError, ValueError, KeyError) as error:
         raise damaged(path, str(error)) from error
     return state

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from archer.errors import RunFolderError
+from archer.errors import RecipeError, RunFolderError
+from archer.recipe.reading import recorded_recipe
 from archer.runs.results import write_result
 from archer.system import write_aside
 from archer.types import Json, Result, Rollout, Verdict
@@ -66,12 +67,11 @@ class RunWriter:
         self,
         step: int,
         metrics: Mapping[str, float],
-        rollouts: Sequence[Rollout],
-        verdicts: Sequence[Verdict],
+        sampled: Sequence[tuple[Rollout, Verdict]],
     ) -> None:
         """Record one step. Raises RunFolderError when the disk is full."""
         try:
-            self._write_rollouts(step, rollouts, verdicts)
+            self._write_rollouts(step, sampled)
             append(self.folder / "metrics.jsonl", {"step": step, **metrics})
         except OSError as error:
             raise RunFolderError(
@@ -100,9 +100,9 @@ class RunWriter:
         """Say whether a final evaluation is done."""
         return self.final(benchmark).exists()
 
-    def _write_rollouts(self, step: int, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> None:
+    def _write_rollouts(self, step: int, sampled: Sequence[tuple[Rollout, Verdict]]) -> None:
         lines = []
-        for rollout, verdict in zip(rollouts, verdicts, strict=True):
+        for rollout, verdict in sampled:
             row = {
                 "problem": rollout.problem.id, "prompt": rollout.problem.prompt, "sample": rollout.sample,
                 "text": rollout.text, "stop": rollout.stop, "version": rollout.version,
@@ -113,20 +113,6 @@ class RunWriter:
         path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"
         # No time stamp inside, so that a rerun writes the same bytes.
         write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
-
-
-class NullRunWriter(RunWriter):
-    """The journal of a rank that leaves writing to rank 0."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def close(self) -> None: ...
-    def rewind(self, step: int) -> None: ...
-    def write(
-        self, step: int, metrics: Mapping[str, float], rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]
-    ) -> None: ...
-    def time(self, step: int, seconds: Mapping[str, float]) -> None: ...
 
 
 def take_lock(lock: TextIO, folder: Path) -> None:
@@ -153,12 +139,21 @@ def read_manifest(folder: Path) -> dict[str, Json] | None:
 
 def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
     """Raise RunFolderError when a folder belongs to another run."""
+    before = {**existing, "recipe_digest": recorded_digest(existing)}
     for key in IDENTITY:
-        if key in manifest and existing.get(key) != manifest[key]:
+        if key in manifest and before.get(key) != manifest[key]:
             raise RunFolderError(
-                f"{folder}: holds a run with {key} {existing.get(key)!r}, this one has {manifest[key]!r}; "
+                f"{folder}: holds a run with {key} {before.get(key)!r}, this one has {manifest[key]!r}; "
                 "choose another --out, or delete the folder"
             )
+
+
+def recorded_digest(manifest: Mapping[str, Json]) -> Json:
+    """Return the fingerprint of a manifest's recipe as it is taken today, also where keys had other names then."""
+    try:
+        return recorded_recipe(manifest, "manifest.json").digest(manifest.get("algorithm"))
+    except (KeyError, RecipeError):  # an evaluation records no recipe
+        return manifest.get("recipe_digest")
 
 
 def read_lines(path: Path) -> list[dict[str, Json]]:

@@ -1,4 +1,8 @@
-"""Policies: a model, its optimizer, and one update step."""
+"""Training: one update procedure over two backends, packed rows, log-prob scoring, adapters, importance weights.
+
+In: groups of ``TrainSample``, and an algorithm. Out: moved weights and metrics. May use: models, recipe, algorithms and
+below.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +12,39 @@ from transformers import PreTrainedModel
 
 from archer.distributed import Ranks
 from archer.errors import RecipeError
-from archer.recipe.sections import Recipe
-from archer.trainer.backend import Policy, TrainBackend
+from archer.recipe.sections import RolloutSection, UpdateSection
+from archer.trainer.backend import TrainBackend
 from archer.trainer.lora import add_adapter
 from archer.trainer.torch_backend import TorchBackend
 from archer.trainer.trainer import Trainer
 
-__all__ = ["Policy", "open_trainer"]
+__all__ = ["Trainer", "open_trainer"]
 
 
-def open_trainer(recipe: Recipe, model: PreTrainedModel, ranks: Ranks, seed: int = 0) -> Policy:
-    """Return the policy that trains ``model`` as the recipe says; ``seed`` draws an adapter's first weights.
+def open_trainer(
+    update: UpdateSection, rollout: RolloutSection, model: PreTrainedModel, optimizer_steps: int, ranks: Ranks,
+    seed: int = 0,
+) -> Trainer:  # fmt: skip
+    """Return the trainer of ``model``, for ``optimizer_steps`` in all; ``seed`` draws an adapter's first weights.
 
-    Raises RecipeError where several ranks have nothing to train together with, MissingError for a package that is
-    not installed, ModelError for a model that the head does not cover.
+    Raises RecipeError for several ranks without DeepSpeed, MissingError for a package that is not installed, ModelError
+    for a model that the LM head does not cover.
     """
-    update = recipe.update
-    if recipe.update.lora is not None:
-        add_adapter(model, recipe.update.lora, zlib.crc32(f"{seed}/lora".encode()))
-    planned = recipe.steps * update.epochs * -(-recipe.rollout.prompts // update.mini_batch)
-    return Trainer(open_backend(recipe, model, ranks), update, planned, recipe.rollout.max_tokens, ranks)
+    if update.lora is not None:
+        add_adapter(model, update.lora, zlib.crc32(f"{seed}/lora".encode()))
+    backend = open_backend(update, rollout.temperature, model, ranks)
+    return Trainer(backend, update, optimizer_steps, rollout.max_tokens, ranks)
 
 
-def open_backend(recipe: Recipe, model: PreTrainedModel, ranks: Ranks) -> TrainBackend:
-    """Return DeepSpeed's mechanics where the recipe asks for them, else those of one process."""
-    temperature = recipe.rollout.temperature
-    if recipe.update.deepspeed is not None:
+def open_backend(update: UpdateSection, temperature: float, model: PreTrainedModel, ranks: Ranks) -> TrainBackend:
+    """Return DeepSpeed's backend where the recipe asks for it, else the one of a single process."""
+    if update.deepspeed is not None:
         from archer.trainer.deepspeed_backend import DeepSpeedBackend
 
-        return DeepSpeedBackend(model, recipe.update, recipe.update.deepspeed, temperature, ranks)
+        return DeepSpeedBackend(model, update, update.deepspeed, temperature, ranks)
     if ranks.world > 1:
         raise RecipeError(
-            f"{recipe.name}: update: deepspeed is not set, and {ranks.world} ranks were started; set "
-            "update.deepspeed={stage: 2}, or start one process"
+            f"update: deepspeed is not set, and {ranks.world} ranks were started; set update.deepspeed={{stage: 2}}, "
+            "or start one process"
         )
-    return TorchBackend(model, recipe.update, temperature)
+    return TorchBackend(model, update, temperature)

@@ -60,7 +60,7 @@ def kept_buffers(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_policy(folder: Path, mechanics: TrainBackend, counts: Mapping[str, int], ranks: Ranks) -> None:
-    """Write ``folder``; see :meth:`archer.trainer.backend.Policy.write`."""
+    """Write ``folder``; see :meth:`archer.trainer.Trainer.write`."""
     model = mechanics.model
     whole: dict[str, Tensor] = {}
     for name, tensor in own_weights(mechanics):

@@ -1,4 +1,4 @@
-"""The policy: one update procedure over any mechanics, on one rank or many.
+"""The trainer: one update procedure over any backend, on one rank or many.
 
 B responses, T tokens, N response tokens of several responses, one after the other.
 """
@@ -36,14 +36,19 @@ NOTHING = TrainSample((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a
 
 
 class Trainer:
-    """Trains the mechanics' model in place (:class:`~archer.trainer.backend.Policy`).
+    """Trains the backend's model in place. With several ranks every call is one of all ranks, with the same groups.
 
-    ``steps`` is the number of optimizer steps planned, ``longest`` the most tokens a response may have. ``version``
-    counts training steps; there is no randomness, so no hidden state.
+    ``optimizer_steps`` is the number planned, which the learning rate's schedule needs; ``longest`` the most tokens a
+    response may have. ``version`` counts the training steps behind the weights, ``tally`` the work of this rank. There
+    is no randomness, so no hidden state.
     """
 
-    def __init__(self, mechanics: TrainBackend, update: UpdateSection, steps: int, longest: int, ranks: Ranks) -> None:
-        self.backend, self.recipe, self.total, self.longest, self.ranks = mechanics, update, steps, longest, ranks
+    def __init__(
+        self, backend: TrainBackend, update: UpdateSection, optimizer_steps: int, longest: int, ranks: Ranks
+    ) -> None:
+        self.backend, self.section, self.total, self.longest, self.ranks = (
+            backend, update, optimizer_steps, longest, ranks,
+        )  # fmt: skip
         self.version = 0
         self.optimizer_steps = 0
         self.tally = WorkCounter()
@@ -53,8 +58,11 @@ class Trainer:
         self.backend.keep_reference()
 
     def add_reference(self, groups: Sequence[Group], algorithm: Algorithm) -> list[Group]:
-        """Return the groups with the reference's log-probs, of tokens that ``algorithm`` holds to it alone."""
-        minis = mini_batches(groups, self.recipe.mini_batch)
+        """Return the groups with the reference's log-probs of every token with a KL weight.
+
+        Needs :meth:`keep_reference`.
+        """
+        minis = mini_batches(groups, self.section.mini_batch)
         wanted = [held_T for mini in minis for held_T in kl_masks(mini, algorithm)]
 
         def known(one: TrainSample, held_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> TrainSample:
@@ -63,7 +71,7 @@ class Trainer:
         return self._scored(groups, "reference", self.backend.reference, known, wanted)
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with log-probs and entropies by the policy's own pass; the engine's are kept."""
+        """Return the groups with log-probs and entropies by the policy's own pass; the engine's log-probs are kept."""
 
         def known(one: TrainSample, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> TrainSample:
             engine = one.old_logp_T if one.engine_logp_T is None else one.engine_logp_T
@@ -74,26 +82,38 @@ class Trainer:
         return self._scored(groups, "score", self.backend.forward, known, wanted)
 
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
-        """Run every epoch's mini-batches; return metrics averaged over their tokens and updates, on every rank."""
+        """Train on the groups; return metrics averaged over tokens and updates, the same on every rank.
+
+        Raises UserError when training diverged.
+        """
         averages = Averages()
-        self.backend.model.train(self.recipe.checkpointing)  # what only training mode switches on
-        for epoch in range(self.recipe.epochs):
-            for number, mini in enumerate(mini_batches(groups, self.recipe.mini_batch)):
+        self.backend.model.train(self.section.checkpointing)  # what only training mode switches on
+        for epoch in range(self.section.epochs):
+            for number, mini in enumerate(mini_batches(groups, self.section.mini_batch)):
                 self._step(mini, algorithm, averages, first=epoch == number == 0)
         self.version += 1
         return summed(averages, self.ranks).result()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield every weight by its Hugging Face name, whole; every rank iterates to the end."""
+        """Yield every weight by its Hugging Face name, whole and merged. Every rank iterates to the end.
+
+        Tied weights come once, by the first of their names. A tensor is the policy's own where it is whole already.
+        """
         return whole_weights(self.backend.model, self.backend.full_param)
 
     def write(self, folder: Path) -> None:
-        """Write model and optimizer state into ``folder``; see :class:`~archer.trainer.backend.Policy`."""
+        """Write a Hugging Face model and the optimizer's state into ``folder``; rank 0 alone writes.
+
+        Raises OSError or RuntimeError, on rank 0 alone, after all ranks contributed.
+        """
         counts = {"version": self.version, "optimizer_steps": self.optimizer_steps}
         write_policy(folder, self.backend, counts, self.ranks)
 
     def read(self, folder: Path) -> None:
-        """Take back what :meth:`write` wrote. Raises RunFolderError where it does not fit the model."""
+        """Take back what :meth:`write` wrote, by whatever backend and number of ranks.
+
+        Raises RunFolderError when it does not fit the model, OSError and others when a file is damaged.
+        """
         counts = read_policy(folder, self.backend)
         self.version, self.optimizer_steps = counts["version"], counts["optimizer_steps"]
 
@@ -125,7 +145,9 @@ class Trainer:
     def _rounds(self, responses: Sequence[TrainSample], rows: Sequence[int]) -> list[list[int]]:
         """Return this rank's micro-batches of the ``rows``."""
         sharing, ranks = self.backend.sharing, self.ranks
-        cut = rounds([responses[row] for row in rows], self.recipe.micro_batch_tokens, ranks.rank, ranks.world, sharing)
+        cut = rounds(
+            [responses[row] for row in rows], self.section.micro_batch_tokens, ranks.rank, ranks.world, sharing
+        )
         return [[rows[place] for place in micro] for micro in cut]
 
     def _inputs(self, micro: Sequence[TrainSample], work: str, wanted_N: Tensor | None = None) -> ForwardInputs:
@@ -167,7 +189,7 @@ class Trainer:
 
     def _finish(self, averages: Averages) -> None:
         """Move the weights by the gradient gathered. Raises UserError where it is not finite."""
-        norm = self.backend.step(self.recipe.lr * lr_factor(self.recipe, self.optimizer_steps, self.total))
+        norm = self.backend.step(self.section.lr * lr_factor(self.section, self.optimizer_steps, self.total))
         if not math.isfinite(norm):
             raise UserError(
                 f"training diverged: the gradient of optimizer step {self.optimizer_steps} is {norm}; lower "

@@ -83,7 +83,7 @@ def policy(tokens: int = 2048) -> Trainer:
     """The lab's model, whose micro-batches hold ``tokens`` at most."""
     model, _ = load_model(ModelSection("lab"))
     update = UpdateSection(lr=1e-4, mini_batch=2, micro_batch_tokens=tokens)
-    made = Trainer(TorchBackend(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
+    made = Trainer(TorchBackend(model, update, temperature=1.0), update, optimizer_steps=100, longest=32, ranks=Ranks())
     made.keep_reference()
     return made
 

@@ -12,11 +12,13 @@ from transformers import GPT2Config
 
 from archer.engines import open_engine
 from archer.engines.base import Completion, sample_seed, stream_key
-from archer.engines.native import NativeEngine, context_of
+from archer.engines.native import NativeEngine
 from archer.engines.sampling import draw, invert, truncate, uniforms
+from archer.engines.spec import EngineSpec
 from archer.errors import DataError, ModelError
 from archer.models.loading import files_digests, load_model
 from archer.models.prompts import PromptRenderer
+from archer.models.spec import context_of
 from archer.problems.lab import TASKS
 from archer.recipe.reading import read_recipe
 from archer.recipe.sections import ModelSection
@@ -125,7 +127,7 @@ def test_the_recorded_seed_names_the_stream_that_is_drawn_from() -> None:
 
 def test_the_engine_s_name_holds_the_digests_of_the_model_s_files(tiny: Path, parts: tuple) -> None:
     recipe = read_recipe("lab", [f"model.path={tiny}", "update.bf16=true"])
-    said = open_engine(recipe, *parts).describe()
+    said = open_engine(EngineSpec.of(recipe), parts[0]).describe()
     assert said == {"name": "native", "dtype": "bfloat16", "files": files_digests(ModelSection(str(tiny)))}
     assert {name: len(one) for name, one in said["files"].items()} == {"config": 64, "generation": 64, "tokenizer": 64}
 

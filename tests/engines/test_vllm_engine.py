@@ -19,11 +19,13 @@ from helpers.vllm_runs import PROBLEMS, SHORT, asks, load, moved, parts, recipe,
 
 from archer.distributed import Ranks
 from archer.engines.base import Completion
+from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
 from archer.engines.vllm.child import ChildBackend, clean
 from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, RecipeError
 from archer.models.prompts import PromptRenderer
+from archer.recipe.sections import VllmSection
 from archer.types import Request, Rollout, Sampling
 
 
@@ -36,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(tiny: Path) -> Iterator[VllmEngine]:
     chosen = recipe(tiny)
-    made = open_vllm(chosen, parts(chosen)[1], Ranks())
+    made = open_vllm(EngineSpec.of(chosen), Ranks())
     yield made
     made.close()
 
@@ -93,7 +95,7 @@ def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> N
     other = moved(model, 3)
     load(fresh, 1, other)
     expected = fresh.generate(asks(5), SHORT)
-    second = open_vllm(chosen, tokenizer, Ranks())
+    second = open_vllm(EngineSpec.of(chosen), Ranks())
     try:
         load(second, 1, other)
         assert second.generate(asks(5), SHORT) == expected
@@ -167,7 +169,7 @@ def test_an_error_of_grading_leaves_the_engine_usable(fresh: VllmEngine) -> None
 )  # fmt: skip
 def test_an_engine_that_ends_or_hangs_while_it_draws(tiny: Path, sign: signal.Signals, message: str) -> None:
     chosen = recipe(tiny)
-    engine = open_vllm(chosen, parts(chosen)[1], Ranks())
+    engine = open_vllm(EngineSpec.of(chosen), Ranks())
     assert isinstance(engine.host, ChildBackend)
     engine.host.seconds = 3.0
     process = engine.host._process
@@ -184,7 +186,7 @@ def test_an_engine_that_ends_or_hangs_while_it_draws(tiny: Path, sign: signal.Si
 def test_an_engine_ends_with_a_run_that_is_killed(tiny: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, '.')\nfrom helpers import vllm_runs as t\nfrom pathlib import Path\nfrom archer.distributed import Ranks\n"
-        "r = t.recipe(Path(sys.argv[1]))\ne = t.open_vllm(r, t.parts(r)[1], Ranks())\n"
+        "r = t.recipe(Path(sys.argv[1]))\ne = t.open_vllm(t.EngineSpec.of(r), Ranks())\n"
         "Path(sys.argv[2]).write_text(str(e.host._process.pid))\ne.generate(t.asks(1, 4096), t.Sampling(max_tokens=200))\n"
     )
     noted = tmp_path / "pid"
@@ -203,15 +205,15 @@ def test_an_engine_ends_with_a_run_that_is_killed(tiny: Path, tmp_path: Path) ->
 def test_an_engine_that_cannot_start_says_why(tmp_path_factory: pytest.TempPathFactory) -> None:
     chosen = recipe(untrained(tmp_path_factory.mktemp("narrow"), hidden=24))
     with pytest.raises(EngineError, match=r"vLLM engine of rank 0: open: .*[Hh]ead") as caught:
-        open_vllm(chosen, parts(chosen)[1], Ranks())
+        open_vllm(EngineSpec.of(chosen), Ranks())
     assert "The end of its log, " in str(caught.value)
 
 
 def test_nccl_needs_servers(tiny: Path) -> None:
     chosen = recipe(tiny)
-    chosen = replace(chosen, rollout=replace(chosen.rollout, vllm={"sync": "nccl"}))
+    chosen = replace(chosen, rollout=replace(chosen.rollout, vllm=VllmSection(sync="nccl")))
     with pytest.raises(RecipeError, match="rollout.vllm.sync: nccl: needs `servers` on other GPUs"):
-        open_vllm(chosen, parts(chosen)[1], Ranks())
+        open_vllm(EngineSpec.of(chosen), Ranks())
 
 
 # ---- several ranks

@@ -20,12 +20,13 @@ import torch
 from helpers.vllm_runs import asks, moved, parts, recipe, untrained, worst
 
 from archer.distributed import Ranks
+from archer.engines.spec import EngineSpec
 from archer.engines.vllm import machine_memory, open_vllm
 from archer.engines.vllm.command import on_cpu, serve_command
 from archer.engines.vllm.control import ServerControl
 from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, ModelError
-from archer.recipe.sections import Recipe
+from archer.recipe.sections import Recipe, VllmSection
 from archer.types import Sampling
 
 pytestmark = pytest.mark.vllm
@@ -39,7 +40,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def at(chosen: Recipe, url: str, seconds: float = 60.0) -> Recipe:
-    return replace(chosen, rollout=replace(chosen.rollout, vllm={"servers": (url,), "seconds": seconds}))
+    return replace(chosen, rollout=replace(chosen.rollout, vllm=VllmSection(servers=(url,), seconds=seconds)))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,8 @@ def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    chosen = recipe(tiny)
-    command = serve_command(chosen, "reload", port, cpu=on_cpu(chosen, machine_memory()))
+    spec = EngineSpec.of(recipe(tiny))
+    command = serve_command(spec, "reload", port, cpu=on_cpu(spec, machine_memory()))
     assert command.words[0] == "python"
     log = tmp_path_factory.mktemp("served") / "log"
     environment = {**os.environ, **command.environment, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -76,8 +77,8 @@ def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 def test_a_server_draws_as_the_policy_after_every_update(tiny: Path, served: tuple[str, Any]) -> None:
     """In one test, in this order: a server's weights are what was last loaded."""
     chosen = at(recipe(tiny), served[0])
-    model, tokenizer = parts(chosen)
-    engine = open_vllm(chosen, tokenizer, Ranks())
+    model, _ = parts(chosen)
+    engine = open_vllm(EngineSpec.of(chosen), Ranks())
     assert worst(model, engine.generate(asks(0), SHORT)) < 2e-3  # nothing loaded: those on disk
     drawn = []
     for version in range(1, 4):
@@ -90,7 +91,7 @@ def test_a_server_draws_as_the_policy_after_every_update(tiny: Path, served: tup
         drawn.append([one.tokens for one in rollouts])
     assert len(set(map(str, drawn))) == 3
     with pytest.raises(ModelError, match="has the weights of a run that trained with it; start it again"):
-        open_vllm(chosen, tokenizer, Ranks()).generate(asks(0), SHORT)
+        open_vllm(EngineSpec.of(chosen), Ranks()).generate(asks(0), SHORT)
     refuse_missing_weights(engine)
     engine.load(4, lambda: iter(model.named_parameters()))
     assert {one.version for one in engine.generate(asks(4), SHORT)} == {4}

@@ -17,6 +17,7 @@ from helpers.vllm_server import END, GENERATE, Fake, serving
 
 from archer.distributed import Ranks
 from archer.engines.base import sample_seed
+from archer.engines.spec import EngineSpec
 from archer.engines.vllm import address, open_vllm
 from archer.engines.vllm.checks import SHAPE, numbers, vocabulary_digest
 from archer.engines.vllm.command import on_cpu, serve_command
@@ -27,7 +28,7 @@ from archer.errors import ArcherError, DataError, EngineError, ModelError, Recip
 from archer.models.loading import load_config, load_tokenizer, weights_digest
 from archer.problems.lab import TASKS
 from archer.recipe.reading import read_recipe
-from archer.recipe.sections import ModelSection, Recipe
+from archer.recipe.sections import ModelSection, Recipe, VllmSection
 from archer.types import Request, Rollout, Sampling
 
 PROBLEMS = [TASKS["lab-arithmetic"].problem("train", index) for index in range(4)]
@@ -57,12 +58,11 @@ def fakes(about: dict[str, Any], tiny: Path) -> Iterator[list[Fake]]:
 
 def recipe(tiny: Path, urls: list[str], seconds: float = 5.0, slots: int = 64) -> Recipe:
     base = read_recipe("lab", [f"model.path={tiny}", "rollout.engine=vllm", f"rollout.max_concurrency={slots}"])
-    return replace(base, rollout=replace(base.rollout, vllm={"servers": tuple(urls), "seconds": seconds}))
+    return replace(base, rollout=replace(base.rollout, vllm=VllmSection(servers=tuple(urls), seconds=seconds)))
 
 
 def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64) -> VllmEngine:
-    tokenizer = load_tokenizer(ModelSection(str(tiny)))
-    return open_vllm(recipe(tiny, [fake.url for fake in fakes], seconds, slots), tokenizer, Ranks())
+    return open_vllm(EngineSpec.of(recipe(tiny, [fake.url for fake in fakes], seconds, slots)), Ranks())
 
 
 def asks(samples: int, problems: int = 4) -> list[Request]:
@@ -346,22 +346,22 @@ def test_how_weights_travel_is_chosen_by_what_there_is() -> None:
 
 
 def test_the_command_line_of_a_server(tiny: Path) -> None:
-    made = serve_command(recipe(tiny, [], slots=256), "nccl", port=8001, gpus=4)
+    made = serve_command(EngineSpec.of(recipe(tiny, [], slots=256)), "nccl", port=8001, gpus=4)
     assert str(made) == (
         f"VLLM_SERVER_DEV_MODE=1 vllm serve {tiny} --dtype float32 --seed 0 --max-model-len 512 --max-num-seqs 256 "
         "--logprobs-mode processed_logprobs --max-logprobs 1 --generation-config vllm --skip-tokenizer-init "
         "--gpu-memory-utilization 0.4 --worker-extension-cls archer.engines.vllm.extension.WorkerExtension --port 8001 "
         '--tokens-only --tensor-parallel-size 4 --weight-transfer-config \'{"backend": "nccl"}\''
     )
-    ipc = serve_command(recipe(tiny, []), "ipc")
+    ipc = serve_command(EngineSpec.of(recipe(tiny, [])), "ipc")
     assert ipc.environment == {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}
 
 
 def test_the_cache_of_the_cpu_build_is_what_rows_need_or_the_share_of_the_memory(tiny: Path) -> None:
     chosen = recipe(tiny, [], slots=4)
     # 2 layers, keys and values, 32 numbers, 4 bytes; 512 positions a row
-    assert on_cpu(chosen, 1 << 40)["kv_cache_memory_bytes"] == 4 * 512 * 2 * 2 * 32 * 4
-    assert on_cpu(chosen, 1 << 20)["kv_cache_memory_bytes"] == int(0.4 * (1 << 20))
+    assert on_cpu(EngineSpec.of(chosen), 1 << 40)["kv_cache_memory_bytes"] == 4 * 512 * 2 * 2 * 32 * 4
+    assert on_cpu(EngineSpec.of(chosen), 1 << 20)["kv_cache_memory_bytes"] == int(0.4 * (1 << 20))
 
 
 def test_versions_and_counts_are_read() -> None:

@@ -20,10 +20,9 @@ import pytest
 from typer.testing import CliRunner
 
 from archer.__main__ import app
-from archer.assembly import Run, preflight
 from archer.engines.base import OnCompletion
-from archer.engines.recall import StoredGenerator
 from archer.engines.scripted import ScriptedEngine
+from archer.engines.stored import StoredGenerator
 from archer.errors import DataError, RunFolderError, UserError
 from archer.evaluation.benchmark import Benchmark
 from archer.evaluation.evaluate import ModelUnderTest, SilentWatcher, evaluate
@@ -33,11 +32,12 @@ from archer.evaluation.scorecard import cells, majority, under
 from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
 from archer.recipe.reading import read_recipe
-from archer.recipe.sections import DataSource, ModelSection, Recipe
+from archer.recipe.sections import CurveSection, DataSource, ModelSection, Recipe
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_manifest
 from archer.runs.results import read_result, write_result
 from archer.runs.samples import SampleStore, UnstoredSamples
+from archer.spec import resolve
 from archer.system import write_aside
 from archer.train import train
 from archer.types import Problem, Request, Result, Sampling
@@ -406,7 +406,7 @@ def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Pat
     ],
 )
 def test_a_result_that_is_none_is_named(tmp_path: Path, change: dict | None, message: str) -> None:
-    run(ScriptedEngine(script)).write(path := tmp_path / "q.json")
+    write_result(run(ScriptedEngine(script)), path := tmp_path / "q.json")
     path.write_text(json.dumps(change and {**json.loads(path.read_text()), **change}))
     with pytest.raises(DataError, match=rf"q\.json: not a result of `archer`: {message}") as caught:
         read_result(path)
@@ -478,14 +478,14 @@ def test_weights_are_named_by_what_sha256sum_says(tiny: Path) -> None:
 def test_a_server_s_answers_are_not_a_training_run_s(recipe: Recipe) -> None:
     served = replace(recipe, evaluate=replace(recipe.evaluate, server="http://localhost:1/v1"))
     with pytest.raises(UserError, match="answers with its own weights, not with those of the run"):
-        preflight(served)
+        resolve(served, "grpo")
 
 
 def test_a_trained_model_s_result_names_its_weights_and_keeps_its_samples(tmp_path: Path, recipe: Recipe) -> None:
     rollout = replace(recipe.rollout, prompts=2, samples_per_prompt=2, max_tokens=16)
-    plan = replace(recipe.evaluate, every=1, curve_problems=2, curve_samples=1)
+    plan = replace(recipe.evaluate, during_training=CurveSection(1, 2, 1))
     short = replace(recipe, steps=1, rollout=rollout, evaluate=plan, update=replace(recipe.update, mini_batch=2))
-    train(Run(short, "grpo", 0, tmp_path, unisolated=True))
+    train(short, "grpo", 0, tmp_path, allow_unisolated=True)
     result = read_result(tmp_path / "results" / "lab-arithmetic.json")
     assert result.weights == digest_of(tmp_path / "checkpoints" / "step-000001")
     assert result.verifier["math"]["rules"] >= 2

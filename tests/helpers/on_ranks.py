@@ -21,7 +21,7 @@ from archer.errors import RunFolderError, UserError
 from archer.models.loading import load_model
 from archer.recipe.sections import DataSource, ModelSection, Recipe, RolloutSection, UpdateSection
 from archer.runs import checkpoints as checkpoint
-from archer.trainer import Policy, open_trainer
+from archer.trainer import Trainer, open_trainer
 from archer.trainer.batch import Group, TrainSample
 from archer.trainer.state import own_weights
 
@@ -78,13 +78,13 @@ def recipe(model: Path, **update: Any) -> Recipe:
     )  # fmt: skip
 
 
-def opened(model: Path, ranks: Ranks | None = None, **update: Any) -> Policy:
+def opened(model: Path, ranks: Ranks | None = None, **update: Any) -> Trainer:
     """A policy over the model in a folder."""
     made = recipe(model, **update)
-    return open_trainer(made, load_model(made.model)[0], ranks or Ranks())
+    return open_trainer(made.update, made.rollout, load_model(made.model)[0], made.optimizer_steps, ranks or Ranks())
 
 
-def trained(policy: Policy, name: str, steps: range) -> list[dict[str, float]]:
+def trained(policy: Trainer, name: str, steps: range) -> list[dict[str, float]]:
     """Update once for each of ``steps``; return the metrics."""
     algorithm = ALGORITHMS[name]
     metrics = []
@@ -96,7 +96,7 @@ def trained(policy: Policy, name: str, steps: range) -> list[dict[str, float]]:
     return metrics
 
 
-def weights(policy: Policy) -> dict[str, torch.Tensor]:
+def weights(policy: Trainer) -> dict[str, torch.Tensor]:
     """All weights, copied."""
     return {name: tensor.clone() for name, tensor in policy.weights()}
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
 from archer.engines.vllm.engine import VllmEngine
 from archer.models.loading import load_model
@@ -81,8 +82,8 @@ def on_rank(model_folder: Path, out: Path) -> None:
     with ExitStack() as stack:
         ranks = join_ranks(120.0, stack)
         chosen = recipe(model_folder)
-        model, tokenizer = parts(chosen)
-        engine = open_vllm(chosen, tokenizer, ranks)
+        model, _ = parts(chosen)
+        engine = open_vllm(EngineSpec.of(chosen), ranks)
         stack.callback(engine.close)
         model = moved(model, 1)
         load(engine, 1, model)

@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config, Qw
 
 from archer.errors import ModelError, UserError
 from archer.models.loading import load_config
-from archer.recipe.reading import find_recipe, read_recipe
+from archer.recipe.reading import changed_recipe, find_recipe, read_recipe
 from archer.recipe.sections import LoraSection, ModelSection
 from archer.tools.planning.activations import PassDtypes, anew, saved, saved_by
 from archer.tools.planning.launch import PlanRequest, server_commands, slurm, train_commands
 from archer.tools.planning.live import LiveBytes
 from archer.tools.planning.memory import GIB, PHASES, Cluster
 from archer.tools.planning.page import show
-from archer.tools.planning.plan import TrainingPlan, changed, make_plan
+from archer.tools.planning.plan import TrainingPlan, make_plan
 from archer.tools.planning.remedy import more_machines, remedy
 from archer.tools.planning.shape import find_model, read_shape
 
@@ -202,7 +202,7 @@ def test_what_does_not_fit_comes_with_changes_that_do(name: str, algorithm: str,
     assert again.faults == ()
     for change in changes:  # none is in vain
         fewer = tuple(one for one in changes if one != change)
-        assert make_plan(changed(recipe, fewer), algorithm, cluster).faults
+        assert make_plan(changed_recipe(recipe, fewer), algorithm, cluster).faults
 
 
 def test_what_no_change_can_fit_says_so() -> None:

@@ -26,7 +26,7 @@ from archer.tools.profiling.roofline import MachineRates, ModelCosts, WorkNeed, 
 from archer.tools.profiling.split import SplitRow, StepSplit, split_of
 from archer.tools.profiling.trace import CALLS, StepTrace
 from archer.tools.profiling.watch import ProfiledSteps, Stopwatch, TimedRegion, spans_of
-from archer.train import Run, train
+from archer.train import train
 
 COSTS = ModelCosts(layers=10, attention=2, head=6, cache=4, trained=16, width=2, activations=3.0)
 WORK = PassWork(calls=2, tokens=5, pairs=7, rows=3)
@@ -256,22 +256,20 @@ def test_a_profiled_run_is_the_same_run(tmp_path: Path, tiny: Path, capsys: pyte
     file = tmp_path / "recipe.yaml"
     file.write_text(RECIPE.format(model=tiny))
     recipe = read_recipe(str(file), [])
-    plain, profiled, resumed = (
-        Run(recipe, "archer", 3, tmp_path / name, 1) for name in ("plain", "profiled", "resumed")
-    )
-    train(plain)
-    train(replace(profiled, profile=1))
-    assert content(profiled.folder) == content(plain.folder)
+    plain, profiled, resumed = (tmp_path / name for name in ("plain", "profiled", "resumed"))
+    train(recipe, "archer", 3, plain, threads=1)
+    train(recipe, "archer", 3, profiled, threads=1, profile=1)
+    assert content(profiled) == content(plain)
 
-    shutil.copytree(profiled.folder, resumed.folder)
-    shutil.rmtree(resumed.folder / "profile")
+    shutil.copytree(profiled, resumed)
+    shutil.rmtree(resumed / "profile")
     for step in (2, 3, 4):
-        shutil.rmtree(resumed.folder / "checkpoints" / f"step-{step:06d}")
-    train(replace(resumed, profile=1))
-    assert content(resumed.folder) == content(plain.folder)
+        shutil.rmtree(resumed / "checkpoints" / f"step-{step:06d}")
+    train(recipe, "archer", 3, resumed, threads=1, profile=1)
+    assert content(resumed) == content(plain)
 
     printed = capsys.readouterr().out
-    for folder in (profiled.folder, resumed.folder):
+    for folder in (profiled, resumed):
         assert f"one traced ({folder}/profile)" in printed.replace("\n", "")
         check_profile(folder / "profile")
 
@@ -298,6 +296,6 @@ def check_profile(folder: Path) -> None:
 def test_a_run_too_short_says_so(tmp_path: Path, tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(RECIPE.format(model=tiny))
-    train(Run(read_recipe(str(file), ["steps=1"]), "archer", 3, tmp_path / "out", 1, profile=1))
+    train(file, "archer", 3, tmp_path / "out", changes=["steps=1"], threads=1, profile=1)
     assert "let the run go on for 2 steps or more" in caplog.text
     assert not (tmp_path / "out" / "profile").exists()

@@ -92,7 +92,7 @@ def test_an_adapter_goes_on_bitwise(tiny: Path, tmp_path: Path, name: str) -> No
 def test_first_weights_come_from_the_seed(tiny: Path) -> None:
     def low(seed: int) -> torch.Tensor:
         made = recipe(tiny, **LORA)
-        policy = open_trainer(made, load_model(made.model)[0], Ranks(), seed)
+        policy = open_trainer(made.update, made.rollout, load_model(made.model)[0], made.optimizer_steps, Ranks(), seed)
         return parameters(policy)["model.layers.0.mlp.up_proj.lora_A.default.weight"]
 
     torch.manual_seed(1)

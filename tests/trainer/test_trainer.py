@@ -40,7 +40,7 @@ def groups(seed: int = 0) -> list[Group]:
 
 def policy_of(model: torch.nn.Module, update: UpdateSection) -> Trainer:
     """The policy in one process."""
-    return Trainer(TorchBackend(model, update, temperature=1.0), update, steps=100, longest=32, ranks=Ranks())
+    return Trainer(TorchBackend(model, update, temperature=1.0), update, optimizer_steps=100, longest=32, ranks=Ranks())
 
 
 def trained(tiny: Path, name: str, update: UpdateSection, batch: list[Group]) -> tuple[dict, dict]:
@@ -207,7 +207,7 @@ def test_a_mini_batch_without_signal_still_moves_by_momentum(tiny: Path) -> None
 def test_several_ranks_need_deepspeed(tiny: Path) -> None:
     recipe = Recipe("r", 2, (DataSource("lab-arithmetic"),), {"dapo": {}}, ModelSection(str(tiny)))
     with pytest.raises(RecipeError, match="2 ranks were started; set update.deepspeed"):
-        open_trainer(recipe, load_model(recipe.model)[0], Ranks(0, 2))
+        open_trainer(recipe.update, recipe.rollout, load_model(recipe.model)[0], recipe.optimizer_steps, Ranks(0, 2))
 
 
 def test_learning_rate_by_hand() -> None:

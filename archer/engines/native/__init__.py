@@ -1,5 +1,5 @@
 """The native engine: sampling in this process with any Hugging Face causal LM, on the CPU or one GPU."""
 
-from archer.engines.native.engine import NativeEngine, context_of, engine_description
+from archer.engines.native.engine import NativeEngine
 
-__all__ = ["NativeEngine", "context_of", "engine_description"]
+__all__ = ["NativeEngine"]

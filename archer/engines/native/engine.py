@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from archer.engines.base import MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more
 from archer.engines.decode_buffer import FinishedRow, SampleRow
@@ -15,9 +15,11 @@ from archer.engines.native.decoder import DecodeContext, Decoder, width
 from archer.engines.native.forward import misfit, open_forward
 from archer.engines.native.graphs import cuda_capture
 from archer.engines.native.weights import unfit
-from archer.engines.requests import collect_rollouts, end_ids, rows_of, text_of
+from archer.engines.requests import collect_rollouts, rows_of, text_of
+from archer.engines.spec import engine_description
 from archer.errors import ModelError
 from archer.models.prompts import PromptEncoder
+from archer.models.spec import context_of, stop_ids
 from archer.system import WorkCounter
 from archer.types import Json, Problem, Request, Rollout, Sampling
 
@@ -49,7 +51,7 @@ class NativeEngine:
         self.autocast = autocast
         self.context, self.files = context_of(model.config, context), dict(files or {})
         self.shared, self.version = shared, 0
-        self.stops = tuple(end_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
+        self.stops = tuple(stop_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
         self.tally = WorkCounter()  # "prefill" and "decode"
         self.look = LOOK if model.device.type == "cuda" else 1
         self.why_modules: str | None = None  # known once it was looked for: "" where the lean forward fits
@@ -138,25 +140,3 @@ class NativeEngine:
             how = f"by its own modules: {self.why_modules}" if self.why_modules else "by the lean forward"
             logger.info("%s: decodes %s", self.model.config.name_or_path, how)
         return not (self.why_modules or unfit(self.model))
-
-
-def engine_description(bf16: bool, files: Mapping[str, str], name: str = "native") -> dict[str, Json]:
-    """Return what an engine's ``describe`` returns, for readers of stored samples that load no model."""
-    return {"name": name, "dtype": "bfloat16" if bf16 else "float32", "files": dict(files)}
-
-
-def context_of(config: PretrainedConfig, stated: int | None) -> int | None:
-    """Return how many tokens prompt and response may have together; None where the configuration does not say.
-
-    ``stated`` (``model.context``) comes first, also above ``max_position_embeddings`` for a model whose positions
-    are rotary. Raises ModelError where they are a table of that length.
-    """
-    trained: int | None = getattr(config, "max_position_embeddings", None)
-    if stated is None or trained is None:
-        return stated or trained
-    if stated > trained and not getattr(config, "rope_parameters", None):
-        raise ModelError(
-            f"model.context: {stated}: {config.name_or_path} has a table of {trained} positions and none beyond; "
-            f"state {trained} or less"
-        )
-    return stated

@@ -10,9 +10,9 @@ from typing import Literal
 
 from transformers import PretrainedConfig
 
-from archer.engines.native import context_of
-from archer.models.loading import load_config, model_path
-from archer.recipe.sections import Recipe
+from archer.engines.spec import EngineSpec
+from archer.models.loading import model_path
+from archer.recipe.sections import ModelSection
 from archer.types import Json
 
 Sync = Literal["nccl", "ipc", "reload"]
@@ -33,32 +33,29 @@ class ServeCommand:
         return " ".join([*settings, shlex.join(self.words)])
 
 
-def options(recipe: Recipe) -> dict[str, Json]:
-    """Return vLLM's options for a recipe, by their names in Python. Raises ModelError where there is no model."""
-    config = load_config(recipe.model)
+def options(spec: EngineSpec) -> dict[str, Json]:
+    """Return vLLM's options by their names in Python. Raises ModelError where there is no model."""
+    section, rollout = spec.model.section, spec.rollout
     chosen: dict[str, Json] = {
-        "model": model_path(recipe.model.path), "revision": recipe.model.revision,
-        "dtype": "bfloat16" if recipe.update.bf16 else "float32", "seed": 0,
-        "max_model_len": context_of(config, recipe.model.context), "max_num_seqs": recipe.rollout.max_concurrency,
+        "model": model_path(section.path), "revision": section.revision, "dtype": spec.dtype, "seed": 0,
+        "max_model_len": spec.model.context, "max_num_seqs": rollout.max_concurrency,
         "logprobs_mode": "processed_logprobs", "max_logprobs": 1, "generation_config": "vllm",
-        "skip_tokenizer_init": True, "gpu_memory_utilization": recipe.rollout.vllm.memory,
-        "worker_extension_cls": EXTENSION,
+        "skip_tokenizer_init": True, "gpu_memory_utilization": rollout.vllm.memory, "worker_extension_cls": EXTENSION,
     }  # fmt: skip
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def on_cpu(recipe: Recipe, memory: int) -> dict[str, Json]:
+def on_cpu(spec: EngineSpec, memory: int) -> dict[str, Json]:
     """Return what vLLM's CPU build needs beside :func:`options`; ``memory`` is the machine's, in bytes.
 
     Nothing is compiled: compiled code may keep packed weights of before an update. The cache is as large as all rows
     may need, and no more than the recipe's share of the memory.
     """
-    config = load_config(recipe.model)
-    size = 2 if recipe.update.bf16 else 4
-    context = context_of(config, recipe.model.context) or 4096
-    rows = recipe.rollout.max_concurrency * -(-context // BLOCK) * BLOCK * per_token(config) * size
+    size = 2 if spec.bf16 else 4
+    context = spec.model.context or 4096
+    rows = spec.rollout.max_concurrency * -(-context // BLOCK) * BLOCK * per_token(spec.model.config) * size
     return {
-        "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * recipe.rollout.vllm.memory)),
+        "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * spec.rollout.vllm.memory)),
         # A prompt cut in two draws a token that is thrown away, and the CPU's random streams cannot be wound back.
         "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, PREFILL_TOKENS),
     }  # fmt: skip
@@ -72,13 +69,13 @@ def per_token(config: PretrainedConfig) -> int:
 
 
 def serve_command(
-    recipe: Recipe, sync: Sync, port: int = 8000, gpus: int = 1, cpu: Mapping[str, Json] | None = None
+    spec: EngineSpec, sync: Sync, port: int = 8000, gpus: int = 1, cpu: Mapping[str, Json] | None = None
 ) -> ServeCommand:
     """Return the `vllm serve` that :mod:`archer.engines.vllm.servers` expects, on ``gpus`` GPUs.
 
     ``sync`` is how it is to get new weights; ``cpu`` are the options of :func:`on_cpu` for a server without a GPU.
     """
-    chosen = {**options(recipe), **(cpu or {}), "port": port, "tokens_only": True}  # token ids in, token ids out
+    chosen = {**options(spec), **(cpu or {}), "port": port, "tokens_only": True}  # token ids in, token ids out
     if gpus > 1:
         chosen["tensor_parallel_size"] = gpus
     if sync != "reload":
@@ -91,14 +88,14 @@ def serve_command(
         words.append(f"--{'no-' if value is False else ''}{name.replace('_', '-')}")
         if not isinstance(value, bool):
             words.append(json.dumps(value) if isinstance(value, dict) else str(value))
-    return ServeCommand(environment(recipe, sync), tuple(words))
+    return ServeCommand(environment(spec.model.section, sync), tuple(words))
 
 
-def environment(recipe: Recipe, sync: Sync) -> dict[str, str]:
+def environment(model: ModelSection, sync: Sync) -> dict[str, str]:
     """Return what the environment of a vLLM must have."""
     found = {"VLLM_SERVER_DEV_MODE": "1"}  # the calls that move weights
     if sync == "ipc":
         found["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # handles of GPU memory travel pickled
-    if recipe.model.context:
+    if model.context:
         found["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
     return found

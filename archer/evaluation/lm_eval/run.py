@@ -16,7 +16,7 @@ from archer.evaluation.lm_eval.report import origin, report_of, table, write
 from archer.evaluation.lm_eval.responses import ResponseCache
 from archer.evaluation.lm_eval.texts import EncodedPrompts, TextGenerator
 from archer.evaluation.lm_eval.window import ContextWindow
-from archer.models.loading import files_digests, load_model, weights_digest
+from archer.models.spec import ModelSpec
 from archer.recipe.sections import Recipe
 from archer.types import Json
 
@@ -62,9 +62,9 @@ def run_lm_eval(
     if how.threads:
         torch.set_num_threads(how.threads)
     opened = open_tasks(recipe, tasks, include, how)
-    model, tokenizer = load_model(recipe.model)
-    files = files_digests(recipe.model)
-    owner = {"weights": weights_digest(recipe.model), "bf16": recipe.update.bf16, "files": files}
+    spec = ModelSpec(recipe.model)
+    model, tokenizer = spec.load(), spec.tokenizer
+    owner = {"weights": spec.weights_digest, "bf16": recipe.update.bf16, "files": spec.digests}
     reports = {}
     with ResponseCache(out / "lm-eval" / "responses.sqlite", owner) as responses:
         lm = build_lm(recipe, model, tokenizer, responses, how, seed)

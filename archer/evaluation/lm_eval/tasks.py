@@ -17,11 +17,10 @@ from datasets import Dataset
 
 from archer.errors import DataError
 from archer.evaluation.loaded import LoadedBenchmark, load_benchmark, read_data
+from archer.recipe.config import typed
 from archer.recipe.sections import RewardSection
-from archer.rewards import ProgramReward, find_reward
-from archer.rewards.grading import Grader
-from archer.sandbox import Sandbox, open_executor
-from archer.types import Json, Problem, Rollout
+from archer.rewards.opening import open_grader
+from archer.types import Json, Rollout
 
 Doc = Mapping[str, Any]
 KILLED = ("timeout", "memory")  # reasons that tell of the grader's limits, not of the answer alone
@@ -78,7 +77,9 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
         for sample, text in enumerate(texts)
     ]
     with ExitStack() as stack:
-        verdicts = iter(open_grader(list(problems.values()), docs[0]["archer_sandbox"], stack).grade(rollouts))
+        section = typed(RewardSection, {"sandbox": docs[0]["archer_sandbox"]}, "--metadata")
+        grader = open_grader(section, {problem.reward for problem in problems.values()}, False, stack)
+        verdicts = iter(grader.grade(rollouts))
     warn_of_copies(resps)
     return [
         [
@@ -88,16 +89,6 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
         ]
         for texts in resps
     ]
-
-
-def open_grader(problems: Sequence[Problem], sandbox: str, stack: ExitStack) -> Grader:
-    """Return a grader, with a sandbox where a problem's reward runs programs."""
-    settings = RewardSection()
-    programs = any(isinstance(find_reward(problem.reward), ProgramReward) for problem in problems)
-    executor = open_executor(Sandbox(sandbox, settings.workers, settings.docker_hosts)) if programs else None
-    if executor is not None:
-        stack.callback(executor.close)
-    return stack.enter_context(Grader(settings.workers, settings.seconds, executor))
 
 
 def warn_of_copies(resps: Sequence[Sequence[str]]) -> None:

@@ -32,10 +32,9 @@ class Longest:
 
     def longer(self, candidates: Iterable[Candidate], ask: Ask, model: ModelSection) -> Iterator[Drop]:
         """Yield what is longer by the model's tokenizer; its weights are not loaded. Raises ModelError."""
-        from archer.models.loading import load_tokenizer
-        from archer.models.prompts import PromptRenderer
+        from archer.models.spec import ModelSpec
 
-        prompts = PromptRenderer(load_tokenizer(model), model.chat_template_kwargs)
+        prompts = ModelSpec(model).prompts
         for one in candidates:
             found = len(prompts.encode(ask(one)))
             if found > self.tokens:

@@ -10,19 +10,19 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
-from archer.engines.native import context_of, engine_description
+from archer.engines.spec import EngineSpec
 from archer.errors import ModelError, RunFolderError
 from archer.evaluation.benchmark import Benchmark, fingerprint
 from archer.evaluation.evaluate import EvalWatcher, ModelUnderTest, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
-from archer.evaluation.model import open_sandbox
 from archer.evaluation.target import EvalTarget, open_target
-from archer.models.loading import files_digests, load_config, load_tokenizer, weights_digest
 from archer.recipe.sections import DataSource, Recipe
 from archer.rewards import find_reward
 from archer.rewards.grading import Grader
+from archer.rewards.opening import open_grader
 from archer.runs.samples import SampleStore
 from archer.system import provenance, write_aside
 from archer.types import Json, Problem, Sampling
@@ -39,6 +39,11 @@ class FilterModel:
     unisolated: bool
     watch: EvalWatcher
 
+    @cached_property
+    def spec(self) -> EngineSpec:
+        """What its engine is opened from."""
+        return EngineSpec.of(self.recipe)
+
     @property
     def model(self) -> str:
         """The model as it was named."""
@@ -49,37 +54,28 @@ class FilterModel:
         recipe = self.recipe
         rules = {"seed": self.seed, "rules": find_reward(self.reward).rules}
         if recipe.evaluate.server:
-            subject = open_target(recipe)
+            subject = open_target(self.spec, recipe.evaluate.server)
             return {**rules, "weights": subject.weights, "engine": dict(subject.engine.describe())}
         try:
-            weights = weights_digest(recipe.model)
+            weights = self.spec.model.weights_digest
         except ModelError:  # from the hub, and not fetched yet
-            with closing(open_target(recipe)) as subject:
+            with closing(open_target(self.spec)) as subject:
                 weights = subject.weights
-        return {**rules, "weights": weights, "engine": self._described()}
+        return {**rules, "weights": weights, "engine": self.spec.describe()}
 
     def tokenizer(self) -> Json:
         """Return whose tokens count prompts. Raises ModelError."""
-        load_tokenizer(self.recipe.model)  # first: what comes from the hub is on disk only then
-        return {"model": self.model, "files": files_digests(self.recipe.model)}
-
-    def _described(self) -> Json:
-        recipe = self.recipe
-        return engine_description(recipe.update.bf16, files_digests(recipe.model), recipe.rollout.engine)
+        _ = self.spec.model.tokenizer  # first: what comes from the hub is on disk only then
+        return {"model": self.model, "files": dict(self.spec.model.digests)}
 
     @contextmanager
     def open(self, samples: int, sampling: Sampling, folder: Path) -> Iterator[OpenFilterModel]:
         """Open model, sandbox and graders; what is drawn goes into ``folder``. Raises ModelError, MissingError."""
         recipe = self.recipe
         with ExitStack() as stack:
-            executor = open_sandbox(
-                recipe, [DataSource(self.label, "rows", reward=self.reward)], self.unisolated, stack
-            )
-            subject = stack.enter_context(closing(open_target(recipe)))
-            grader = stack.enter_context(Grader(recipe.reward.workers, recipe.reward.seconds, executor))
-            room = None
-            if not recipe.evaluate.server:
-                room = context_of(load_config(recipe.model), recipe.model.context)
+            grader = open_grader(recipe.reward, [self.reward], self.unisolated, stack)
+            subject = stack.enter_context(closing(open_target(self.spec, recipe.evaluate.server)))
+            room = None if recipe.evaluate.server else self.spec.model.context
             yield OpenFilterModel(self, subject, grader, samples, sampling, folder, room)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from archer.engines.spec import EngineSpec
 from archer.engines.vllm.command import serve_command
 from archer.tools.planning.plan import TrainingPlan
 from archer.tools.planning.shape import find_model
@@ -57,11 +58,12 @@ def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
     if recipe.rollout.engine != "vllm":
         return []
     named, _ = find_model(recipe.model)
+    spec = EngineSpec.of(replace(recipe, model=named))
     found = []
     for url in recipe.rollout.vllm.servers:
         place = urlsplit(url)
         sync = "nccl" if recipe.rollout.vllm.sync == "auto" else recipe.rollout.vllm.sync
-        command = str(serve_command(replace(recipe, model=named), sync, place.port or 80))
+        command = str(serve_command(spec, sync, place.port or 80))
         found.append((place.hostname or url, command.replace(named.path, recipe.model.path)))
     return found
 

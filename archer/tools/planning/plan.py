@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from transformers import PretrainedConfig
 
 from archer.errors import DataError
-from archer.models.loading import load_config, load_tokenizer
-from archer.models.prompts import PromptRenderer
+from archer.models.loading import load_config
+from archer.models.spec import ModelSpec
 from archer.problems.rows import is_local
 from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
-from archer.recipe.config import assign, typed
-from archer.recipe.reading import check_recipe
-from archer.recipe.sections import DeepSpeedSection, LoraSection, ModelSection, Recipe
+from archer.recipe.sections import LoraSection, ModelSection, Recipe
 from archer.tools.planning.activations import PassDtypes, kept
 from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, MemoryPlan, RankLoad, load_of, memory_of
 from archer.tools.planning.shape import ModelShape, find_model, read_shape
 from archer.tools.planning.work import PlannedWork, work_of
-from archer.types import Json
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def longest_prompt(recipe: Recipe) -> int:
     """Return the tokens of the longest prompt of a lab recipe's first steps; else a bound."""
     if any(source.path for source in recipe.data):
         return PROMPT
-    prompts = PromptRenderer(load_tokenizer(recipe.model), recipe.model.chat_template_kwargs)
+    prompts = ModelSpec(recipe.model).prompts
     asked = open_stream(recipe.data, 0).take(0, 8 * recipe.rollout.prompts)
     return max(len(prompts.encode(problem)) for problem in asked)
 
@@ -89,18 +86,6 @@ def faults(plan: TrainingPlan) -> list[str]:
     if plan.cluster.world > 1 and plan.recipe.update.deepspeed is None:
         found.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
     return found
-
-
-def changed(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
-    """Return the recipe with ``--set`` changes made. Raises RecipeError."""
-    values: dict[str, Json] = asdict(recipe)
-    for change in changes:
-        if change.startswith("update.deepspeed.") and values["update"]["deepspeed"] is None:
-            values["update"]["deepspeed"] = asdict(DeepSpeedSection())
-        assign(values, change)
-    made = typed(Recipe, values, recipe.name)
-    check_recipe(made, recipe.name)
-    return made
 
 
 def missing_data(recipe: Recipe) -> Mapping[str, str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from archer.errors import UserError
+from archer.recipe.reading import changed_recipe
 from archer.tools.planning.memory import GIB, PHASES
-from archer.tools.planning.plan import TrainingPlan, changed, make_plan
+from archer.tools.planning.plan import TrainingPlan, make_plan
 
 SHARES = tuple(share / 100 for share in range(90, 5, -5))  # of a GPU for vLLM, the largest that fits first
 SERVER = "http://node{}:8000"  # a name to be replaced by a machine's own
@@ -75,7 +76,7 @@ def servers(plan: TrainingPlan) -> list[str]:
 def planned(plan: TrainingPlan, changes: Changes) -> TrainingPlan | None:
     """Return the plan with changes made; None where they contradict the recipe."""
     try:
-        return make_plan(changed(plan.recipe, changes), plan.algorithm, plan.cluster)
+        return make_plan(changed_recipe(plan.recipe, changes), plan.algorithm, plan.cluster)
     except UserError:
         return None
 

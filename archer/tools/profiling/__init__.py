@@ -29,8 +29,7 @@ from archer.tools.profiling.split import SplitRow, StepSplit, split_of
 from archer.tools.profiling.trace import StepTrace, TracedOperators
 from archer.tools.profiling.watch import DECODER, MECHANICS, Stopwatch, spans_of
 from archer.tools.profiling.watch import Path as Part
-from archer.trainer.backend import Policy
-from archer.trainer.trainer import Trainer
+from archer.trainer import Trainer
 from archer.types import Json
 
 KEPT = 10  # operators of a part in the record
@@ -40,11 +39,12 @@ logger = logging.getLogger(__name__)
 class StepProfiler:
     """A tracker (:class:`archer.runs.trackers.Tracker`) that measures ``steps`` steps after the first."""
 
-    def __init__(self, recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks) -> None:
-        assert isinstance(policy, Trainer)
-        self.recipe, self.steps, self.folder, self.policy, self.engine = recipe, steps, folder, policy, engine
+    def __init__(
+        self, recipe: Recipe, steps: int, folder: Path, trainer: Trainer, engine: Engine, ranks: Ranks
+    ) -> None:
+        self.recipe, self.steps, self.folder, self.trainer, self.engine = recipe, steps, folder, trainer, engine
         self.ranks = ranks
-        self.device = next(policy.backend.model.parameters()).device
+        self.device = next(trainer.backend.model.parameters()).device
         self.watching = ExitStack()
         self.watch: Stopwatch | None = None
         self.trace: StepTrace | None = None
@@ -85,10 +85,9 @@ class StepProfiler:
     def _begin(self) -> None:
         bf16 = torch.bfloat16 if self.recipe.update.bf16 else torch.float32
         self.rates, self.costs = measure_rates(self.device, bf16), costs_of(self.recipe, self.ranks.world)
-        tallies = [getattr(part, "tally", {}) for part in (self.policy, self.engine)]  # servers count nothing here
+        tallies = [getattr(part, "tally", {}) for part in (self.trainer, self.engine)]  # servers count nothing here
         self.watch = Stopwatch(self.device, tallies)
-        assert isinstance(self.policy, Trainer)
-        self.watching.enter_context(spans_of(self.policy.backend, MECHANICS))
+        self.watching.enter_context(spans_of(self.trainer.backend, MECHANICS))
         self.watching.enter_context(spans_of(Decoder, DECODER))
         listen(self.watch)
         self.watching.callback(listen, None)
@@ -120,10 +119,10 @@ class StepProfiler:
 
 
 def open_profile(
-    recipe: Recipe, steps: int, folder: Path, policy: Policy, engine: Engine, ranks: Ranks, stack: ExitStack
+    recipe: Recipe, steps: int, folder: Path, trainer: Trainer, engine: Engine, ranks: Ranks, stack: ExitStack
 ) -> StepProfiler:
     """Return what measures ``steps`` steps of the run; it ends with ``stack``."""
-    profile = StepProfiler(recipe, steps, folder, policy, engine, ranks)
+    profile = StepProfiler(recipe, steps, folder, trainer, engine, ranks)
     stack.callback(profile.close)
     return profile
 

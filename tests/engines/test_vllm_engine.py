@@ -91,7 +91,7 @@ def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: VllmEn
 
 def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> None:
     chosen = recipe(tiny)
-    model, tokenizer = parts(chosen)
+    model, _ = parts(chosen)
     other = moved(model, 3)
     load(fresh, 1, other)
     expected = fresh.generate(asks(5), SHORT)

@@ -14,7 +14,7 @@ from archer.commands.evaluate import evaluate
 from archer.commands.options import Changes, Threads, Unisolated, chosen_recipe, split
 from archer.commands.tables import report, show, table
 from archer.errors import ArcherError, UserError
-from archer.system import cores, die_with_parent, under_torchrun
+from archer.system import die_with_parent, gpu_count, under_torchrun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +45,7 @@ def compare(
     changes: Changes = None,
 ) -> None:
     """Train algorithms from one base model, evaluate all, print the table that compares them."""
-    from archer import compare as comparing
+    import archer.compare as comparing
 
     if recipe and quick:
         raise UserError(f"--quick is a recipe of its own: leave it out, or leave out --recipe {recipe}")
@@ -55,11 +55,8 @@ def compare(
         typer.echo(note, err=True, nl=bool(note))
     names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
-    side, each = comparing.schedule(len(names) * count, parallel, cores(), gpu_count() > 0)
-    folder = out or Path("runs") / chosen.name
-    plan = comparing.ComparePlan(chosen, names, count, folder, side, threads or each, allow_unisolated)
-    comparing.compare(plan)
-    show(plan.out, report=True)
+    comparing.compare(chosen, names, count, out, parallel=parallel, threads=threads, allow_unisolated=allow_unisolated)
+    show(out or Path("runs") / chosen.name, report=True)
 
 
 @app.command()
@@ -122,13 +119,6 @@ def lab_show(task: str, index: int = 0, split: str = "train") -> None:
             raise UserError(f"lab show: unknown {word!r}{did_you_mean(word, known)}")
     problem = TASKS[task].problem(split, index)
     typer.echo(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")
-
-
-def gpu_count() -> int:
-    """Return the number of GPUs torch can use."""
-    import torch
-
-    return torch.cuda.device_count()
 
 
 class Interrupted(BaseException):

@@ -18,16 +18,18 @@ import yaml
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.evaluation.benchmark import read_benchmark
 from archer.evaluation.model import eval_digest
-from archer.leaderboards.ranking import BASE
+from archer.leaderboards.ranking import BASE, Standings
+from archer.leaderboards.standings import read_standings
 from archer.problems.streams import judges_programs
 from archer.recipe.algorithm import build_algorithm
+from archer.recipe.reading import as_recipe
 from archer.recipe.sections import Recipe
 from archer.rewards.opening import open_sandbox
 from archer.runs.folder import RunWriter, last_line, read_manifest, refuse_other
 from archer.runs.progress import CompareProgress
 from archer.sandbox import Sandbox, open_executor
 from archer.spec import resolve
-from archer.system import PACKAGE, provenance
+from archer.system import PACKAGE, cores, gpu_count, provenance
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
@@ -120,7 +122,28 @@ def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
         return replace(recipe, data=data, evaluate=evaluate), f"programs are left out: {error}"
 
 
-def compare(plan: ComparePlan) -> None:
+def compare(
+    recipe: str | Path | Recipe = "lab", algorithms: Sequence[str] = (), seeds: int = 2, out: str | Path | None = None,
+    *, changes: Sequence[str] = (), parallel: int = 0, threads: int = 0, allow_unisolated: bool = False,
+) -> Standings:  # fmt: skip
+    """Train algorithms from one base model, each with several seeds, evaluate all, and return their standings.
+
+    ``recipe`` is a shipped recipe's name, a YAML file or a :class:`~archer.recipe.sections.Recipe`; ``changes`` are
+    ``key.key=value`` strings as of ``--set``. ``algorithms`` are names in the recipe (none: all of them). ``out`` is
+    the folder (None: ``runs/RECIPE``): called again on the same folder, go on where it stopped. ``parallel`` runs go
+    side by side (0: one a core, one on a GPU) with ``threads`` each (0: an equal share of the cores).
+
+    Raises UserError or OurError with the first failing run's own message, once the others have finished.
+    """
+    chosen = as_recipe(recipe, changes)
+    names = tuple(dict.fromkeys(algorithms)) or tuple(chosen.algorithms)
+    side, each = schedule(len(names) * seeds, parallel, cores(), gpu_count() > 0)
+    folder = Path(out) if out else Path("runs") / chosen.name
+    run_plan(ComparePlan(chosen, names, seeds, folder, side, threads or each, allow_unisolated))
+    return read_standings(folder)
+
+
+def run_plan(plan: ComparePlan) -> None:
     """Run every job that is not finished yet; called again, go on where it stopped.
 
     Raises UserError or OurError with the first failing job's own message, once the others have finished.

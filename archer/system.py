@@ -89,6 +89,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpu_count() -> int:
+    """Return the number of GPUs torch can use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def under_torchrun() -> bool:
     """Say whether this process is one of several that torchrun or its like started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

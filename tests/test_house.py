@@ -26,7 +26,7 @@ DOORS = {
     "math_verify": ("rewards.mathematics.reading", "rewards.mathematics.equality"),
     "latex2sympy2_extended": ("rewards.mathematics.reading",),
     "sympy": ("rewards.mathematics.reading", "rewards.mathematics.equality", "rewards.mathematics.numeric"),
-    "pandas": ("leaderboards.standings", "leaderboards.layouts"),
+    "pandas": ("leaderboards.ranking", "leaderboards.layouts", "runs.loaded", "evaluation.api"),
     "statsmodels": ("evaluation.statistics", "leaderboards.power"),
     "plotly": ("leaderboards.report",),
     "pebble": ("rewards.workers",),

@@ -54,6 +54,11 @@ class EvalRequest:
     """Grades the stored samples again."""
 
 
+def eval_folder(model: str, label: str, seed: int) -> Path:
+    """Return where an evaluation goes unless told otherwise."""
+    return Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"
+
+
 def evaluate_model(asked: EvalRequest, watch: EvalWatcher) -> list[Result]:
     """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
 

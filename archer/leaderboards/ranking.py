@@ -6,12 +6,16 @@ Pure. Rows are ``base`` and the algorithms; columns are benchmarks, with their m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from archer.evaluation.resampling import grouped
 from archer.evaluation.statistics import Array, Clusters, Difference, Interval, holm, mean_interval, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = ("avg", "pass")
 MEAN = "mean"
@@ -84,6 +88,14 @@ class Standings:
     comparisons: tuple[Comparison, ...]
     details: Mapping[str, ResponseDetail]
     costs: Mapping[str, TrainingCost]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return every number, a line each: scores with 95 % intervals, differences with p, details, costs."""
+        import pandas as pd
+
+        columns = ["benchmark", "row", "metric", "value", "low", "high", "seeds", "problems", "samples"]
+        found = pd.DataFrame(list(numbers(self)), columns=columns)
+        return found.astype({"seeds": "Int64", "problems": "Int64", "samples": "Int64"})
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -208,3 +220,24 @@ def legend(standings: Standings) -> list[str]:
         f"Bold: better than every other row, each paired difference's interval above zero; {bold}.",
         differences,
     ]
+
+
+def numbers(standings: Standings) -> Iterator[tuple[object, ...]]:
+    """Yield every number as the columns of :meth:`Standings.to_pandas`."""
+
+    def counted(column: str, row: str, name: str, score: Interval) -> tuple[object, ...]:
+        bounds = (score.value, score.low, score.high)
+        return column, row, name, *bounds, score.seeds, score.problems, standings.samples(column)
+
+    blank = (None,) * 5
+    for (row, column, metric), score in standings.cells.items():
+        yield counted(column, row, standings.metric_name(metric, column), score)
+    for pair in standings.comparisons:
+        name = f"{standings.metric_name(pair.metric, pair.column)} minus {pair.against}"
+        yield counted(pair.column, pair.row, name, pair.difference)
+        yield pair.column, pair.row, f"{name}: Holm's p", pair.p, *blank
+    extras: list[tuple[str, ResponseDetail | TrainingCost]] = [*standings.details.items(), *standings.costs.items()]
+    for row, facts in extras:
+        prefix = "response" if isinstance(facts, ResponseDetail) else "training"
+        for name, value in asdict(facts).items():
+            yield "all", row, f"{prefix} {name}", value, *blank

@@ -7,16 +7,14 @@ same way, are refused: a table of them would compare something else than the mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from archer.errors import DataError, RunFolderError
-from archer.evaluation.statistics import Interval, avg_at_k, pass_at_k
+from archer.evaluation.statistics import avg_at_k, pass_at_k
 from archer.leaderboards.layouts import markdown
 from archer.leaderboards.ranking import BASE, BenchmarkEntry, ResponseDetail, Scores, Standings, TrainingCost, rank
 from archer.leaderboards.tables import page, render
@@ -25,7 +23,7 @@ from archer.runs.results import read_result
 from archer.system import write_aside
 from archer.types import Result
 
-__all__ = ["frame", "read_standings", "render", "table_files", "write_tables"]
+__all__ = ["read_standings", "render", "table_files", "write_tables"]
 
 ALIKE = ("sha256", "samples", "sampling", "problems", "verifier")  # what rows of one benchmark must agree in
 UNTRAINED = ("evaluate", "write")  # timings that are not training
@@ -159,7 +157,7 @@ def cost(runs: Sequence[Path]) -> TrainingCost:
 
 def table_files(standings: Standings) -> dict[str, str]:
     """Return what a comparison's table files hold, by name."""
-    return {"table.md": markdown(page(standings)), "table.csv": frame(standings).to_csv(index=False)}
+    return {"table.md": markdown(page(standings)), "table.csv": standings.to_pandas().to_csv(index=False)}
 
 
 def write_tables(standings: Standings, out: Path) -> None:
@@ -169,31 +167,3 @@ def write_tables(standings: Standings, out: Path) -> None:
             write_aside(out / name, text)
     except OSError as error:
         raise RunFolderError(f"{out}: the tables could not be written: {error.strerror}") from error
-
-
-def frame(standings: Standings) -> pd.DataFrame:
-    """Return every number, a line each: scores, differences, details, costs."""
-    columns = ["benchmark", "row", "metric", "value", "low", "high", "seeds", "problems", "samples"]
-    found = pd.DataFrame(list(lines(standings)), columns=columns)
-    return found.astype({"seeds": "Int64", "problems": "Int64", "samples": "Int64"})
-
-
-def lines(standings: Standings) -> Iterator[tuple[object, ...]]:
-    """Yield the lines of :func:`frame`."""
-
-    def counted(column: str, row: str, name: str, one: Interval) -> tuple[object, ...]:
-        bounds = (one.value, one.low, one.high)
-        return column, row, name, *bounds, one.seeds, one.problems, standings.samples(column)
-
-    blank = (None,) * 5
-    for (row, column, metric), one in standings.cells.items():
-        yield counted(column, row, standings.metric_name(metric, column), one)
-    for pair in standings.comparisons:
-        name = f"{standings.metric_name(pair.metric, pair.column)} minus {pair.against}"
-        yield counted(pair.column, pair.row, name, pair.difference)
-        yield pair.column, pair.row, f"{name}: Holm's p", pair.p, *blank
-    extras: list[tuple[str, ResponseDetail | TrainingCost]] = [*standings.details.items(), *standings.costs.items()]
-    for row, facts in extras:
-        prefix = "response" if isinstance(facts, ResponseDetail) else "training"
-        for name, value in asdict(facts).items():
-            yield "all", row, f"{prefix} {name}", value, *blank

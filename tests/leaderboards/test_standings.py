@@ -15,7 +15,7 @@ from rich.console import Console
 from archer.errors import DataError, RunFolderError
 from archer.evaluation.statistics import Difference, Interval
 from archer.leaderboards.ranking import BenchmarkEntry, Comparison, Standings, TrainingCost, show, show_difference
-from archer.leaderboards.standings import frame, read_standings, render, write_tables
+from archer.leaderboards.standings import read_standings, render, write_tables
 from archer.types import Sampling
 
 
@@ -145,7 +145,7 @@ def test_csv_is_long_and_complete(standings: Standings, folder: Path) -> None:
         "samples",
     ]
     by_key = {(row["benchmark"], row["row"], row["metric"]): row for row in rows}
-    assert len(by_key) == len(rows) == len(frame(standings))
+    assert len(by_key) == len(rows) == len(standings.to_pandas())
     cell = by_key["lab-sums", "archer", "avg@4"]
     assert [cell[key] for key in ("value", "seeds", "problems", "samples")] == ["0.96875", "2", "4", "4"]
     assert by_key["lab-code", "archer", "avg@4 minus grpo"]["value"] == "-0.375"

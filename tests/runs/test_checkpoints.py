@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3MoeConfig, Qw
 from archer.distributed import Ranks
 from archer.errors import RunFolderError
 from archer.runs import checkpoints as checkpoint
-from archer.trainer import Policy
+from archer.trainer import Trainer
 from archer.trainer import state as stored
 
 STATE = {"step": 2, "queue": [7, [1, 2]], "ahead": None}
 
 
-def saved(policy: Policy, tiny: Path, folder: Path, step: int = 2, keep: int = 2) -> Path:
+def saved(policy: Trainer, tiny: Path, folder: Path, step: int = 2, keep: int = 2) -> Path:
     checkpoint.save_checkpoint(folder, step, policy, AutoTokenizer.from_pretrained(tiny), STATE, keep, Ranks())
     return checkpoint.complete_checkpoints(folder)[-1]
 

@@ -153,7 +153,7 @@ OBJECTIVES = {name: row.objective for name, row in ALGORITHMS.items()} | {
 }
 
 
-@pytest.mark.parametrize("averaging", AGGREGATIONS)
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_micro_batches_padding_and_order_change_nothing(name: str, aggregation: str) -> None:
     tokens = random_tokens(rows=7, width=11, seed=5)

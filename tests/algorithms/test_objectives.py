@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from collections import Counter
 
 import pytest
 import torch
+from helpers.golden import AVERAGES, FOLDER, committed_cases, family_of, golden_cases, reduced, tokens_of
 
 from archer.algorithms import ALGORITHMS, Objective
 from archer.algorithms.advantages import ADVANTAGES
@@ -18,19 +17,7 @@ from archer.algorithms.grpo import Grpo
 from archer.algorithms.tokens import Tokens
 
 FAMILIES = ("archer_paper", "archer_released", "grpo", "dapo", "dr_grpo")
-AVERAGES = {
-    "token-mean": "token", "token mean over the batch": "token",
-    "seq-mean-token-mean": "response", "mean over responses of the token mean": "response",
-    "seq-mean-token-sum-norm": "constant",
-}  # fmt: skip
-
-
-def golden_cases() -> list[dict]:
-    default = Path(__file__).parents[3] / "shared" / "golden" / "losses.json"
-    path = Path(os.environ.get("ARCHER_GOLDEN", default))
-    if not path.is_file():
-        return []
-    return [case for case in json.loads(path.read_text()) if case["name"].split("-")[0] in FAMILIES]
+ARCHER = ("archer_paper", "archer_released")
 
 
 def objective_of(case: dict) -> Objective:
@@ -49,25 +36,7 @@ def objective_of(case: dict) -> Objective:
     )
 
 
-def tokens_of(case: dict) -> Tokens:
-    inputs = {name: torch.tensor(case["inputs"][name], dtype=torch.float64) for name in case["inputs"]}
-    return Tokens(
-        logp_BT=inputs["log_probs"].requires_grad_(),
-        old_logp_BT=inputs["old_log_probs"],
-        entropy_BT=inputs["entropy"],
-        advantage_BT=inputs["advantages"][:, None].expand_as(inputs["log_probs"]),
-        mask_BT=inputs["mask"].bool(),
-        ref_logp_BT=inputs["ref_log_probs"],
-    )
-
-
-def reduced(objective: Objective, tokens: Tokens, aggregation: str, longest: int) -> torch.Tensor:
-    loss_BT, _ = objective(tokens)
-    weight_B = AGGREGATIONS[aggregation](tokens.mask_BT.sum(1).double(), longest)
-    return (loss_BT * tokens.mask_BT * weight_B[:, None]).sum()
-
-
-@pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", golden_cases("losses", FAMILIES), ids=lambda case: case["name"])
 def test_loss_and_gradient_equal_the_reference(case: dict) -> None:
     tokens = tokens_of(case)
     aggregation = AVERAGES[case["config"]["loss_aggregation"]]
@@ -78,7 +47,7 @@ def test_loss_and_gradient_equal_the_reference(case: dict) -> None:
     torch.testing.assert_close(tokens.logp_BT.grad, expected, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("case", golden_cases(), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", golden_cases("losses", FAMILIES), ids=lambda case: case["name"])
 def test_advantages_equal_the_reference(case: dict) -> None:
     groups = torch.tensor(case["inputs"]["groups"])
     reward_B = torch.tensor(case["inputs"]["rewards"], dtype=torch.float64)
@@ -89,17 +58,23 @@ def test_advantages_equal_the_reference(case: dict) -> None:
         torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in golden_cases() if c["name"].startswith("archer")], ids=lambda case: case["name"]
-)
+@pytest.mark.parametrize("case", golden_cases("losses", ARCHER), ids=lambda case: case["name"])
 def test_reasoning_tokens_equal_the_reference(case: dict) -> None:
     objective = objective_of(case)
     found = above_quantile(tokens_of(case), objective.entropy_quantile, strict=objective.gate == ">")
     assert found.tolist() == torch.tensor(case["expected"]["reasoning_mask"]).bool().tolist()
 
 
-def test_golden_cases_are_all_there(shared: Path) -> None:
-    assert len(golden_cases()) >= 32
+def test_golden_cases_are_all_there() -> None:
+    assert len(golden_cases("losses", FAMILIES)) >= 32
+    counts = Counter(family_of(case) for case in committed_cases("losses"))
+    assert counts == {
+        "archer_paper": 8, "archer_released": 12, "grpo": 4, "dapo": 4, "dr_grpo": 4,
+        "gspo": 4, "gspo_wide": 4, "cispo": 4, "sapo": 4, "gmpo": 4, "kl_cov": 4,
+    }  # fmt: skip
+    readme = (FOLDER / "README.md").read_text()
+    assert f"{counts.total()} cases in {len(counts)} families" in readme
+    assert [name for name in counts if f"`{name}`" not in readme] == []
 
 
 def random_tokens(rows: int, width: int, seed: int) -> Tokens:

@@ -1,12 +1,13 @@
-"""What several tests share: where the real data lies, and a tiny untrained model."""
+"""What several tests share: where the real data lies, sandboxes, and a tiny untrained model."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,34 @@ from archer.sandbox import Sandbox, open_executor
 from archer.sandbox.pool import Pool
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it, which the hub's client does once, at import
+DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real benchmark data and golden losses, which only the project's own machines have."""
-    if not SHARED.is_dir():
-        pytest.skip("the folder of golden losses and benchmark data is not beside this checkout")
+    """The folder beside the checkout with the benchmark data that the repository may not hold."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs benchmark data that is not in the repository: CONTRIBUTING.md says which and why")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a data file by name, ``code/mbpp.jsonl``: unpacked from ``tests/data``, else that of the shared folder."""
+    folder = tmp_path_factory.mktemp("data")
+
+    def find(name: str) -> Path:
+        packed, unpacked, outside = DATA / f"{name}.gz", folder / name, SHARED / "data" / name
+        if packed.is_file():
+            unpacked.parent.mkdir(exist_ok=True)
+            unpacked.write_bytes(gzip.decompress(packed.read_bytes()))
+            return unpacked
+        if not outside.is_file():
+            pytest.skip(f"needs {name}, which is not in the repository: CONTRIBUTING.md says why")
+        return outside
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +51,8 @@ FILES = {
 RUN = CliRunner()
 
 
-def where(shared: Path, name: str) -> dict[str, Path]:
-    return {name: shared / "data" / FILES[name]}
+def where(data_file: Callable[[str], Path], name: str) -> dict[str, Path]:
+    return {name: data_file(FILES[name])}
 
 
 def command(*words: str) -> tuple[int, str]:
@@ -130,22 +130,24 @@ def test_pins_that_pin_nothing(changes: dict[str, object], message: str) -> None
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_real_rows_are_as_pinned(shared: Path, name: str) -> None:
-    exam = load_benchmark(name, data=where(shared, name))
+def test_real_rows_are_as_pinned(data_file: Callable[[str], Path], name: str) -> None:
+    exam = load_benchmark(name, data=where(data_file, name))
     assert len(exam.problems) == exam.benchmark.problems
     assert exam.benchmark.sha256 == fingerprint(exam.problems)
     assert exam.notes == tuple(unconfirmed(read_benchmark(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("humaneval", "mbpp")])
-def test_every_gold_of_mathematics_is_graded_right(shared: Path, grader: Grader, name: str) -> None:
-    proof = validate(name, where(shared, name), grader, refuse)
+def test_every_gold_of_mathematics_is_graded_right(data_file: Callable[[str], Path], grader: Grader, name: str) -> None:
+    proof = validate(name, where(data_file, name), grader, refuse)
     assert (proof.graded, proof.faults, proof.unexpected) == (proof.problems, (), [])
 
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])
-def test_every_reference_program_earns_1(shared: Path, grader: Grader, sandbox: Pool, name: str) -> None:
-    proof = validate(name, where(shared, name), grader, lambda: sandbox)
+def test_every_reference_program_earns_1(
+    data_file: Callable[[str], Path], grader: Grader, sandbox: Pool, name: str
+) -> None:
+    proof = validate(name, where(data_file, name), grader, lambda: sandbox)
     assert (proof.graded, proof.faults, proof.failing) == (proof.problems, (), ())
 
 
@@ -170,13 +172,13 @@ def test_public_tests_alone_are_not_livecodebench(shared: Path, grader: Grader) 
         pin("lcb-v5", data)
 
 
-def test_clusters_and_dates(shared: Path) -> None:
-    live = located("lcb-v5", {"lcb-v5": shared / "data/code/livecodebench_v5_public_tests.jsonl"})
+def test_clusters_and_dates(data_file: Callable[[str], Path]) -> None:
+    live = located("lcb-v5", {"lcb-v5": data_file("code/livecodebench_v5_public_tests.jsonl")})
     first = read_problems(live.data, 0)[0]
     assert (first.id, first.meta["cluster"], first.meta["date"]) == ("lcb-v5/abc365_b", "atcoder/abc365", "2024-08-03")
-    amc = load_benchmark("amc23", data=where(shared, "amc23")).problems
+    amc = load_benchmark("amc23", data=where(data_file, "amc23")).problems
     assert {problem.meta["cluster"] for problem in amc} == {"2023 AMC 12A", "2023 AMC 12B"}
-    aime = load_benchmark("aime24", data=where(shared, "aime24")).problems
+    aime = load_benchmark("aime24", data=where(data_file, "aime24")).problems
     assert {problem.meta["cluster"] for problem in aime} == {""}  # this copy does not say which contest
 
 
@@ -264,15 +266,18 @@ def test_ids_must_differ() -> None:
     assert found == ["2 problems have 1 different ids"]
 
 
-def test_every_unconfirmed_pin_is_told(shared: Path) -> None:
+def test_every_unconfirmed_pin_is_told() -> None:
     one = Benchmark(**{**BASE, "confirm": ("revision", "sha256")})  # type: ignore[arg-type]
     assert unconfirmed(one) == [
         "b: the hub's revision is not known: the rows are those of a local copy",
         "b: sha256 is that of a local copy, not yet compared with the hub",
     ]
     assert unconfirmed(Benchmark(**{**BASE, "sha256": "", "confirm": ("sha256",)})) == []  # type: ignore[arg-type]
+
+
+def test_a_benchmark_of_a_local_copy_notes_every_unconfirmed_pin(data_file: Callable[[str], Path]) -> None:
     if read_benchmark("minerva").confirm:
-        assert len(load_benchmark("minerva", data=where(shared, "minerva")).notes) == len(
+        assert len(load_benchmark("minerva", data=where(data_file, "minerva")).notes) == len(
             read_benchmark("minerva").confirm
         )
 

@@ -9,6 +9,7 @@ import pickle
 import textwrap
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -575,8 +576,8 @@ def test_the_recipe_knows_every_format() -> None:
 # ---- the real files
 
 
-def real(shared: Path, name: str, file: str, **more: str) -> list[Problem]:
-    source = DataSource(name, path=str(shared / "data/code" / file), format=name, reward="code", **more)  # type: ignore[arg-type]
+def real(data_file: Callable[[str], Path], name: str, file: str, **more: str) -> list[Problem]:
+    source = DataSource(name, path=str(data_file(f"code/{file}")), format=name, reward="code", **more)  # type: ignore[arg-type]
     return read_problems(source, 0)
 
 
@@ -591,26 +592,30 @@ def real(shared: Path, name: str, file: str, **more: str) -> list[Problem]:
         ("livecodebench", "livecodebench_v5_public_tests.jsonl", 879, {"stdin": 1365, "arguments": 934}),
     ],
 )
-def test_real_files_shape(shared: Path, name: str, file: str, problems: int, tests: dict[str, int]) -> None:
-    found = real(shared, name, file)
+def test_real_files_shape(
+    data_file: Callable[[str], Path], name: str, file: str, problems: int, tests: dict[str, int]
+) -> None:
+    found = real(data_file, name, file)
     assert len({problem.id for problem in found}) == len(found) == problems
     assert sum((kinds(problem.gold) for problem in found), Counter()) == tests
 
 
-def test_the_real_checks_by_replay(shared: Path) -> None:
-    found = real(shared, "humaneval", "humaneval.jsonl") + real(shared, "mbpp", "mbpp.jsonl", split="validation")
+def test_the_real_checks_by_replay(data_file: Callable[[str], Path]) -> None:
+    found = real(data_file, "humaneval", "humaneval.jsonl") + real(data_file, "mbpp", "mbpp.jsonl", split="validation")
     assert [problem.id.rpartition("/")[2] for problem in found if "check" in kinds(problem.gold)] == [
         *("32", "38", "44", "50", "53", "151"),
         "596",
     ]
 
 
-def test_livecodebench_s_published_window(shared: Path) -> None:
+def test_livecodebench_s_published_window(data_file: Callable[[str], Path]) -> None:
     window = {"since": "2024-08-01", "until": "2025-02-01"}
-    assert len(real(shared, "livecodebench", "livecodebench_v5_public_tests.jsonl", **window)) == 279
+    assert len(real(data_file, "livecodebench", "livecodebench_v5_public_tests.jsonl", **window)) == 279
 
 
-def test_every_reference_is_there(shared: Path) -> None:
-    for name, file in [("humaneval", "humaneval.jsonl"), ("leetcode", "leetcode_200_with_solutions.json")]:
-        rows = read_rows(DataSource(name, path=str(shared / "data/code" / file)))
-        assert all(REFERENCES[name](row) for row in rows)
+@pytest.mark.parametrize(
+    ("name", "file"), [("humaneval", "humaneval.jsonl"), ("leetcode", "leetcode_200_with_solutions.json")]
+)
+def test_every_reference_is_there(data_file: Callable[[str], Path], name: str, file: str) -> None:
+    rows = read_rows(DataSource(name, path=str(data_file(f"code/{file}"))))
+    assert all(REFERENCES[name](row) for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,8 @@ def test_a_missing_file_and_an_unknown_task() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test", "validation", "prompt"])
-def test_a_file_of_mbpp_gives_the_split_asked_for(shared: Path, split: str) -> None:
-    path = str(shared / "data/code/mbpp.jsonl")
+def test_a_file_of_mbpp_gives_the_split_asked_for(data_file: Callable[[str], Path], split: str) -> None:
+    path = str(data_file("code/mbpp.jsonl"))
     found = read_problems(DataSource("mbpp", path=path, split=split, format="mbpp", reward="code"), 0)
     first = {"prompt": (1, 10), "test": (11, 500), "validation": (511, 90), "train": (601, 374)}[split]
     assert (found[0].id, len(found)) == (f"mbpp/{first[0]}", first[1])

@@ -15,17 +15,15 @@ from archer.rewards.mathematics.matching import Matcher
 from archer.types import Json, Problem
 
 PAIRS = Path(__file__).parents[1] / "data" / "math_pairs.jsonl"
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "math"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark data in {DATA}")
 
 
 def reason(gold: Json, text: str) -> str:
     return MathReward()(Problem("p", "s", "", "math", gold), text).reason
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    text = (DATA / name).read_text()
-    return json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
+def rows(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text()
+    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
 
 
 # How each benchmark's gold and worked solution are read from its row, and the number of rows.
@@ -49,11 +47,10 @@ UNREADABLE = {
 }
 
 
-@needs_data
 @pytest.mark.parametrize("name", GOLDS)
-def test_every_gold_is_right_in_a_box(name: str) -> None:
+def test_every_gold_is_right_in_a_box(data_file: Callable[[str], Path], name: str) -> None:
     count, golds, solution = GOLDS[name]
-    table = rows(name)
+    table = rows(data_file(f"math/{name}"))
     assert len(table) == count
     given = [gold for row in table for gold in golds(row)]
     assert [gold for gold in given if reason(gold, rf"\boxed{{{gold}}}") != "right"] == []
@@ -64,12 +61,13 @@ def test_every_gold_is_right_in_a_box(name: str) -> None:
     print(f"{name}: {len(given)} golds and {len(worked)} worked solutions, all right")
 
 
-@needs_data
 @pytest.mark.parametrize("name", GOLDS)
-def test_golds_are_read_and_not_only_found_identical(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golds_are_read_and_not_only_found_identical(
+    data_file: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _count, golds, _solution = GOLDS[name]
     monkeypatch.setattr("archer.rewards.mathematics.matching.shortcut", plain_equal)
-    given = {gold.strip() for row in rows(name) for gold in golds(row)}
+    given = {gold.strip() for row in rows(data_file(f"math/{name}")) for gold in golds(row)}
     failed = {gold for gold in given if Matcher(Scale()).reason(gold, rf"{gold}\,") != "right"}
     assert failed <= UNREADABLE
 
@@ -82,12 +80,9 @@ CONTRADICT = {
 }
 
 
-@needs_data
-def test_math_verify_s_own_pairs() -> None:
+def test_math_verify_s_own_pairs(data_file: Callable[[str], Path]) -> None:
     """The columns are settings of ours: what is looked for in a text without a box, decimals, names, sets."""
-    pairs = [
-        json.loads(line) for line in (DATA.parent / "verdicts" / "math_verify_pairs.jsonl").read_text().splitlines()
-    ]
+    pairs = rows(data_file("verdicts/math_verify_pairs.jsonl"))
     missed = set()
     for pair in pairs:
         judge = MathReward(
@@ -106,7 +101,7 @@ def test_math_verify_s_own_pairs() -> None:
 
 def test_adversarial_pairs() -> None:
     """``right`` is what a careful marker would say; known misses are named here (none at present)."""
-    pairs = [json.loads(line) for line in PAIRS.read_text().splitlines()]
+    pairs = rows(PAIRS)
     missed = [
         pair for pair in pairs if (reason(pair["gold"], rf"\boxed{{{pair['answer']}}}") == "right") != pair["right"]
     ]

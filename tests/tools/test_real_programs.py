@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from archer.types import Problem
         ("leetcode", "leetcode_200_with_solutions.json", 200),
     ],
 )
-def test_every_reference_solution_earns_1(sandbox: Pool, shared: Path, form: str, file: str, programs: int) -> None:
-    judged = judge_programs(sandbox, references(form, shared / "data/code" / file))
+def test_every_reference_solution_earns_1(
+    sandbox: Pool, data_file: Callable[[str], Path], form: str, file: str, programs: int
+) -> None:
+    judged = judge_programs(sandbox, references(form, data_file(f"code/{file}")))
     assert (len(judged.rounds[0]), judged.failed) == (programs, [])
 
 

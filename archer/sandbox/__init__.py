@@ -1,4 +1,8 @@
-"""Running untrusted programs: see ``base`` for the contract, ``EXECUTORS`` for who keeps it."""
+"""Runs untrusted programs in isolated workers, on this machine or on Docker hosts.
+
+In: ``ProgramJob`` records: a program, its inputs, its limits. Out: ``Outcome`` records: how each run ended and what it
+gave. May use: errors and system. ``base`` states the contract; ``EXECUTORS`` lists the implementations.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,16 @@ from archer.system import cores
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Which executor, and how: ``workers`` 0 means one a core; ``engines`` are Docker's, by URL.
-
-    ``unisolated`` accepts an executor that isolates nothing.
-    """
+    """What :func:`open_executor` starts."""
 
     executor: str = "bubblewrap"
+    """An entry of ``EXECUTORS``."""
     workers: int = 0
+    """Programs that run at once; 0: one per core."""
     engines: tuple[str, ...] = ()
+    """URLs of the Docker hosts for ``docker``; none: the host that ``DOCKER_HOST`` or the default socket names."""
     unisolated: bool = False
+    """Whether ``process``, which isolates nothing, is allowed."""
 
 
 def _docker(sandbox: Sandbox, workers: int) -> Pool:
@@ -44,9 +49,9 @@ EXECUTORS: Mapping[str, Callable[[Sandbox, int], Pool]] = {
 def open_executor(sandbox: Sandbox) -> Executor:
     """Start the executor that ``sandbox`` names.
 
-    Raises :class:`~archer.errors.UserError` for an unknown name, for no workers or for ``process`` without
-    ``unisolated``, :class:`~archer.errors.MissingError` where something is to be installed, and what the
-    executor's constructor raises.
+    Raises :class:`~archer.errors.UserError` for an unknown name, a negative number of workers or ``process``
+    without ``unisolated``, :class:`~archer.errors.MissingError` if a package or program is not installed, and
+    what the executor's constructor raises.
     """
     if sandbox.executor not in EXECUTORS:
         raise UserError(f"sandbox: unknown executor {sandbox.executor!r}{did_you_mean(sandbox.executor, EXECUTORS)}")

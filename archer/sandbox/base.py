@@ -1,7 +1,7 @@
-"""Running untrusted programs: what goes in, what comes out, and what an executor promises.
+"""The sandbox's contract: what a job holds, what an outcome holds, what an executor promises.
 
-An :class:`Outcome` describes the program. A :class:`~archer.errors.SandboxError` describes us. Only the
-first may become a reward. Expected outputs never enter a sandbox that runs programs: scripts compare, outside.
+An :class:`Outcome` describes the program; a :class:`~archer.errors.SandboxError` describes the sandbox itself. Only
+an outcome may become a reward. Expected outputs never enter a sandbox that runs programs: scripts compare on the host.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ Status = Literal["ok", "error", "cpu_timeout", "wall_timeout", "memory", "output
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on one run of a program; ``sandbox/limits.yaml`` says what counts how, and holds the defaults."""
+    """Limits on one run of a program, all its processes together; ``sandbox/limits.yaml`` overrides these defaults."""
 
     cpu_seconds: float = 4.0
+    """CPU time, in seconds."""
     wall_seconds: float = 12.0
+    """Elapsed time, in seconds."""
     memory_bytes: int = 512 * 2**20
+    """Resident memory of all processes, and address space of each, in bytes."""
     processes: int = 16
+    """Processes and threads at once."""
     open_files: int = 64
+    """File descriptors of each process."""
     file_bytes: int = 16 * 2**20
+    """Size of each file written, in bytes."""
     output_bytes: int = 8 * 2**20
+    """Size of standard output, of standard error and of a call's result, in bytes each."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,8 @@ class Expression:
 class Trusted:
     """Load ``program``, a data set's code instead of the job's, then call ``function`` with plain values.
 
-    It runs in a sandbox of its own kind, which no model's program ever enters, before or after: what it
-    holds, such as expected values, cannot be read by a program.
+    It runs in a separate sandbox that no model's program ever enters, so programs cannot read what it holds,
+    such as expected values.
     """
 
     program: str
@@ -68,32 +75,34 @@ Script = Generator[Input, "ProgramRun", Any]
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """One process: how it ended and what it gave.
-
-    ``value`` is the result of a call or an expression, rebuilt from plain data (None for stdin runs):
-    None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, of exactly these types.
-    ``stdout`` and ``stderr`` are decoded with replacement, ``stderr`` cut to its tail. ``detail`` explains
-    any status but ``ok``. ``seconds`` is elapsed time, ``cpu_seconds`` that of all its processes.
-    """
+    """How one process ended and what it gave."""
 
     status: Status
     exit_code: int
+    """Negative for the number of the signal that ended it."""
     stdout: str
+    """Standard output, decoded as UTF-8 with replacement."""
     stderr: str
+    """The end of standard error, decoded likewise."""
     value: Any
+    """The result of a call or an expression, rebuilt as exactly None, bool, int, float, complex, str, bytes, list,
+    tuple, set, frozenset or dict; None for stdin runs."""
     seconds: float
+    """Elapsed time."""
     detail: str = ""
+    """Why the status is not ``ok``."""
     cpu_seconds: float = 0.0
+    """CPU time of all its processes."""
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """The script that runs fixed inputs one after another, whatever comes out."""
+    """The script that runs fixed inputs in order, whatever their outcomes."""
 
     inputs: tuple[Input, ...]
 
     def __call__(self) -> Script:
-        """Start anew."""
+        """Return a fresh generator over the inputs."""
         for given in self.inputs:  # noqa: UP028 (a tuple's iterator takes no runs)
             yield given
 
@@ -105,24 +114,24 @@ def in_order(*inputs: Input) -> InOrder:
 
 @dataclass(frozen=True)
 class ProgramJob:
-    """One program and the script of what to try on it, each input in a fresh process.
-
-    ``script()`` starts a generator on the host, in a worker's thread: it yields an input, is sent the
-    :class:`ProgramRun`, and ends when it has seen enough. So verdicts are decided outside, and a failing program
-    stops at its first failure. ``prelude`` is executed first, in the program's own namespace: the imports
-    that a format grants. Runs may be large, so a job whose script's result says all need not keep them.
-    """
+    """One program and the script of inputs to try on it, each in a fresh process."""
 
     program: str
+    """Python source."""
     script: Callable[[], Script]
+    """Starts a generator on the host, in a worker's thread: it yields an input, is sent the :class:`ProgramRun`, and
+    returns when it has seen enough. So verdicts are decided outside, and testing can stop at the first failure."""
     limits: Limits
+    """Limits on each run."""
     prelude: str = ""
+    """Source executed first, in the program's own namespace: the imports that a format grants."""
     keep_runs: bool = True
+    """Whether the outcome holds the runs, which may be large, beside the script's result."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The runs of one job that were kept, in the order in which its script asked, and what the script returned."""
+    """The runs of one job, in the script's order (none unless ``keep_runs``), and what the script returned."""
 
     runs: tuple[ProgramRun, ...]
     result: Any = None
@@ -135,13 +144,13 @@ class Executor(Protocol):
     python: str  # the version that runs programs
 
     def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
-        """Start on the jobs now; yield ``(index of the job, its outcome)`` as jobs finish.
+        """Start the jobs now; yield ``(index of the job, its outcome)`` as jobs finish.
 
         A lost worker is replaced and its input repeated once. Raises
-        :class:`~archer.errors.SandboxError` when fresh workers fail a trivial program too.
+        :class:`~archer.errors.SandboxError` if fresh workers fail a trivial program too.
         """
         ...
 
     def close(self) -> None:
-        """End every worker; no process or descriptor remains."""
+        """End every worker, leaving no process or descriptor behind."""
         ...

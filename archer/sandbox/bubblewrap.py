@@ -1,15 +1,14 @@
-"""The embedded sandbox: each worker is one guest in a bubblewrap sandbox of its own (Linux).
+"""The default sandbox: each worker is one guest in its own bubblewrap sandbox (Linux).
 
 Covered: no network, not even the host's loopback; a read-only root with nothing but Python's own files
 (no site-packages but numpy and sortedcontainers, no /etc, no home, no program but the interpreter); PID,
 IPC, mount, UTS and network namespaces; no capabilities, no new privileges, an unprivileged user; a small
 memory file system emptied between programs; limits on CPU, wall time, memory, processes, files and output;
 an empty environment; a filter of system calls. Not covered: memory is not accounted by the kernel (no
-cgroup). A hole in the kernel within the calls let through is a hole in this sandbox. See
-``sandbox/README.md``.
+cgroup), and a kernel bug that the allowed system calls reach breaks the sandbox. See ``sandbox/README.md``.
 
-An ordinary user's sandbox lies in a user namespace. Root's does not: there root would still own what root
-owns outside, such as devices. Instead each guest starts as root and becomes a user of its own.
+An ordinary user's sandbox lies in a user namespace. Root's does not, because root would still own there what it
+owns outside, such as devices; instead each guest starts as root and switches to a user ID of its own.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ from archer.sandbox.guest import FOLDERS, GUEST_FILES, NOBODY, PACKAGES, PYTHON_
 from archer.sandbox.pool import Pool
 from archer.system import suite
 
-FIRST_USER, USERS = 0x60000000, 2**24  # numbers no system gives out: each guest of root's is its own user
-HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")  # the machine, not the program
+FIRST_USER, USERS = 0x60000000, 2**24  # user IDs that no system assigns, one per guest of root
+HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")  # they describe the machine
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
 
 
@@ -43,8 +42,8 @@ class BubblewrapExecutor(Pool):
     def __init__(self, workers: int) -> None:
         """Start the workers.
 
-        Raises :class:`~archer.errors.MissingError` where bubblewrap is not installed or the system forbids
-        it, :class:`~archer.errors.SandboxError` where the guest does not start.
+        Raises :class:`~archer.errors.MissingError` if bubblewrap is not installed or the system forbids it,
+        :class:`~archer.errors.SandboxError` if the guest does not start.
         """
         program = shutil.which("bwrap")
         if program is None:
@@ -57,7 +56,7 @@ class BubblewrapExecutor(Pool):
 
 
 def _starter(program: str) -> tuple[Callable[[], Guest], str]:
-    """Return what starts a guest, found by trying, and the Python in it. Raises what the constructor says."""
+    """Return the first way to start a guest that works here, and the guest's Python. Raises as the constructor."""
     ways: list[Callable[[], Guest]] = [lambda: Guest(ChildLink(_command(program)))]
     if os.geteuid() == 0:
         ways = [
@@ -76,7 +75,7 @@ def _starter(program: str) -> tuple[Callable[[], Guest], str]:
 
 
 def _command(program: str, user: int = 0) -> list[str]:
-    """The sandbox and the guest in it, as a command line; ``user`` is whom a guest of root's becomes."""
+    """Return the command that starts a guest in its sandbox; ``user`` is the ID that a guest of root switches to."""
     options = _known_options(program)
     command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
     if user:  # rights to become that user, given up with it; without --unshare-user, which -all would imply
@@ -106,7 +105,7 @@ def _command(program: str, user: int = 0) -> list[str]:
 
 
 def _python_files() -> list[str]:
-    """Arguments that show Python's own files and the system's libraries, and hide installed packages.
+    """Return arguments that show Python's own files and the system's libraries, and hide installed packages.
 
     Packages are hidden because a data set, or this project, may be installed among them.
     """
@@ -128,18 +127,18 @@ def _python_files() -> list[str]:
 
 
 def _parents(binds: Sequence[str]) -> list[str]:
-    """Arguments that make the folders above what is bound: left to itself, bubblewrap of root's closes them."""
-    places = [Path(place) for kind, place in zip(binds, binds[2:], strict=False) if kind.startswith("--ro-bind")]
-    above = sorted({parent for place in places for parent in place.parents} - {Path("/")})
-    return [part for folder in above for part in ("--dir", str(folder))]
+    """Return arguments that create the parents of bound paths: run by root, bubblewrap would make them unreadable."""
+    targets = [Path(path) for option, path in zip(binds, binds[2:], strict=False) if option.startswith("--ro-bind")]
+    parents = sorted({parent for target in targets for parent in target.parents} - {Path("/")})
+    return [part for folder in parents for part in ("--dir", str(folder))]
 
 
 def _packages() -> list[str]:
-    """Arguments that show the few packages programs may import, as they are installed beside us."""
+    """Return arguments that show the few packages that programs may import, from this Python's installation."""
     arguments: list[str] = []
     for name in PACKAGES:
-        found = find_spec(name)
-        for folder in found.submodule_search_locations or () if found else ():
+        spec = find_spec(name)
+        for folder in spec.submodule_search_locations or () if spec else ():
             for part in (folder, f"{folder}.libs"):
                 arguments += ["--ro-bind-try", part, f"/packages/{Path(part).name}"]
     return arguments
@@ -151,7 +150,7 @@ def _known_options(program: str) -> str:
 
 
 def _explain(program: str, reason: str) -> MissingError | SandboxError:
-    """Tell a system that forbids sandboxes from a guest of ours that does not work."""
+    """Return MissingError if the system forbids sandboxes, SandboxError if the guest itself fails."""
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     if "bwrap:" not in reason:
         return SandboxError(f"sandbox: bubblewrap: the guest in a fresh sandbox {reason}")

@@ -1,4 +1,4 @@
-"""A guest that is a child process of ours, with a socket pair to it: what bubblewrap and ``process`` start."""
+"""A guest in a child process, reached by a socket pair: for the ``bubblewrap`` and ``process`` executors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_SECONDS = 2.0
 
 
 def interpreter() -> Path:
-    """The real file of the Python that runs us: not a virtual environment's link, not a shim."""
+    """Return the real file of the running Python: not a virtual environment's link, not a shim."""
     return Path(getattr(sys, "_base_executable", None) or sys.executable).resolve()
 
 
@@ -33,10 +33,10 @@ class ChildLink:
         user: int | None = None,
         clean: Callable[[], None] | None = None,
     ) -> None:
-        """Start it.
+        """Start ``command``.
 
-        ``user`` is who it runs as (root's choice only); ``clean`` runs after its end. Raises
-        :class:`~archer.sandbox.guest.GuestLost` where it cannot be started.
+        ``user`` is the user ID that it runs as (root only); ``clean`` is called after its end. Raises
+        :class:`~archer.sandbox.guest.GuestLost` if it does not start.
         """
         self._clean = clean
         groups: list[int] | None = None if user is None else []
@@ -54,7 +54,7 @@ class ChildLink:
                     user=user,
                     group=user,
                     extra_groups=groups,
-                    start_new_session=True,  # Ctrl-C at a terminal is for the host, which then closes us
+                    start_new_session=True,  # Ctrl-C at a terminal goes to the host, which then closes the guest
                 )
         except OSError as error:
             self._release()
@@ -62,7 +62,7 @@ class ChildLink:
 
     @property
     def pid(self) -> int:
-        """The process that was started; with bubblewrap the guest itself is its child."""
+        """The process ID of ``command``; with bubblewrap the guest is its child."""
         return int(self._process.pid)
 
     def write(self, data: bytes, deadline: float) -> None:
@@ -71,7 +71,7 @@ class ChildLink:
         self._socket.sendall(data)
 
     def read_into(self, view: memoryview, deadline: float) -> int:
-        """Receive some bytes, 0 at the end."""
+        """Receive bytes into ``view``; return how many, 0 at the end."""
         self._socket.settimeout(max(0.001, deadline - time.monotonic()))
         return self._socket.recv_into(view)
 
@@ -81,7 +81,7 @@ class ChildLink:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def words(self) -> str:
-        """Return what the guest said on its standard error, waiting a moment for its end."""
+        """Return the guest's standard error, waiting up to 0.2 s for its end."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(0.2)
         self._words.seek(0)
@@ -89,7 +89,7 @@ class ChildLink:
 
     def end(self) -> None:
         """End the guest and everything in it, and wait until it is gone."""
-        self._socket.close()  # its sign to end by itself
+        self._socket.close()  # tells the guest to end by itself
         for kill in (self._kill_inside, self._process.kill):
             try:
                 self._process.wait(STOP_SECONDS)

@@ -32,7 +32,7 @@ from archer.sandbox.pool import Pool
 from archer.system import suite
 
 IMAGE = "archer-sandbox"
-LABEL = "archer.sandbox"  # on every container of ours: `docker ps --filter label=archer.sandbox`
+LABEL = "archer.sandbox"  # on every container that this project starts: `docker ps --filter label=archer.sandbox`
 SPARE_BYTES = 192 * 2**20  # beside the programs' memory: the server, the folders, buffers of the kernel
 SPARE_PROCESSES = 48  # a bomb is ended by the guest first; this is the kernel's backstop
 STDOUT, STDERR = 1, 2
@@ -89,7 +89,7 @@ class DockerExecutor(Pool):
         super().__init__(spawn, workers, ", ".join(sorted(pythons)))
 
     def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
-        """As of any pool. Raises UserError for a job with wider limits than the containers were made for."""
+        """As :meth:`Pool.execute`. Raises UserError for a job with wider limits than the containers have."""
         return super().execute(map(self._within, jobs))
 
     def _within(self, job: ProgramJob) -> ProgramJob:
@@ -166,7 +166,7 @@ def _spawn(engines: Sequence[str], image: str) -> Guest:
 
 
 class ContainerLink:
-    """The link to a container of its own; see :class:`archer.sandbox.guest.Link`."""
+    """The link to a container made for one guest; see :class:`archer.sandbox.guest.Link`."""
 
     def __init__(self, engine: str, image: str) -> None:
         """Create, attach, start, and send the guest. Raises :class:`~archer.sandbox.guest.GuestLost`."""
@@ -195,7 +195,7 @@ class ContainerLink:
         self._socket.sendall(data)
 
     def read_into(self, view: memoryview, deadline: float) -> int:
-        """Receive some bytes of the guest's, 0 at the end; what it says on standard error is kept apart."""
+        """Receive bytes into ``view``; return how many, 0 at the end. Standard error is collected for :meth:`words`."""
         while True:
             if not self._left and len(self._buffer) >= 8:
                 self._stream, self._left = self._buffer[0], int.from_bytes(self._buffer[4:8], "big")
@@ -225,7 +225,7 @@ class ContainerLink:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def words(self) -> str:
-        """Return what the guest said on its standard error."""
+        """Return the guest's standard error."""
         with contextlib.suppress(OSError):
             self.read_into(memoryview(bytearray(2**16)), time.monotonic() + 0.2)
         return self._words.decode(errors="replace")
@@ -244,7 +244,7 @@ class ContainerLink:
 
 
 def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any]:
-    """What a hardened container is made of, as ``create_container`` takes it."""
+    """Return the arguments of ``create_container`` for a hardened container."""
     memory = limits.memory_bytes + SPARE_BYTES
     mount = f"rw,nosuid,nodev,noexec,mode=0700,uid={NOBODY},gid={NOBODY}"
     host = api.create_host_config(

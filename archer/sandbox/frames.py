@@ -1,4 +1,4 @@
-"""What host and guest write to each other: an input as a request, an answer as a :class:`ProgramRun`."""
+"""What host and guest write to each other: inputs become requests, answers become :class:`ProgramRun` records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archer.sandbox.values import plain, read_value
 
 
 def request(given: Input) -> dict[str, Any]:
-    """Return what a header says of an input; the text on standard input is the body instead."""
+    """Return an input's header fields; the text of :class:`Stdin` is the frame's body instead."""
     match given:
         case Stdin():
             return {"kind": "stdin"}
@@ -23,15 +23,15 @@ def request(given: Input) -> dict[str, Any]:
 
 
 def read_run(answer: dict[str, Any], output: bytes) -> ProgramRun:
-    """Build a Run from the guest's answer; raises Lost where the answer is not one."""
+    """Return the run that a guest's answer describes. Raises :class:`GuestLost` for a malformed answer."""
     try:
         size_out, size_err, size_value = answer["sizes"]
         status, detail, code = answer["status"], str(answer["detail"]), int(answer["code"])
         seconds, cpu, _ = float(answer["seconds"]), float(answer["cpu"]), answer["spent"]
     except (KeyError, TypeError, ValueError):
-        raise GuestLost(f"sent an answer without its parts: {str(answer)[:200]}") from None
+        raise GuestLost(f"sent an incomplete answer: {str(answer)[:200]}") from None
     if status not in get_args(Status) or len(output) != size_out + size_err + size_value:
-        raise GuestLost(f"sent an answer of another size or status than there are: {str(answer)[:200]}")
+        raise GuestLost(f"sent an answer with an unknown status or wrong sizes: {str(answer)[:200]}")
     stdout = output[:size_out].decode("utf-8", "replace")
     stderr = output[size_out : size_out + size_err].decode("utf-8", "replace")
     value = None

@@ -1,4 +1,4 @@
-"""Who runs beside whom: inputs side by side, or one alone where elapsed time has to be beyond doubt."""
+"""A lock with two modes: inputs run concurrently, or one runs alone so that its elapsed time can be trusted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_ALONE = 0.2  # of all time
+MOST_ALONE = 0.2  # share of all time that lone runs may take
 
 
 class Gate:
-    """Lets inputs run side by side, or one alone."""
+    """Lets inputs run concurrently, or one alone."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -20,7 +20,7 @@ class Gate:
 
     @contextmanager
     def second_chance(self) -> Iterator[None]:
-        """Run alone; beside others if much of the time so far went by alone, so that nobody can stall the rest."""
+        """Run alone, or concurrently once lone runs took more than ``MOST_ALONE``, so that none can stall the rest."""
         begin = time.monotonic()
         if self._alone > MOST_ALONE * (begin - self._begun):
             with self.beside_others():
@@ -34,7 +34,7 @@ class Gate:
 
     @contextmanager
     def beside_others(self) -> Iterator[None]:
-        """Run beside others, once nobody runs alone or waits to."""
+        """Run concurrently, once no lone run is under way or waiting."""
         with self._changed:
             self._changed.wait_for(lambda: not self._closed)
             self._running += 1
@@ -47,7 +47,7 @@ class Gate:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Run alone: nobody new begins, and those who run have ended."""
+        """Run alone: hold back new runs, and wait for those under way."""
         with self._changed:
             self._changed.wait_for(lambda: not self._closed)
             self._closed = True

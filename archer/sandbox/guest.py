@@ -1,7 +1,7 @@
 """One running guest as the host sees it: frames over a link, and how it ends.
 
-The guest is trusted as far as its frames go (untrusted code cannot reach its link), but not to stay alive: a
-program may take its sandbox down. That is :class:`GuestLost`, and what to make of it is decided by the pool.
+The guest's frames are trusted (untrusted code cannot reach its link), but a program may take its sandbox down.
+Then :class:`GuestLost` is raised, and the pool decides what that means.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from typing import Any, Protocol
 
 HEAD = struct.Struct(">II")
 START_SECONDS = 30.0
-# Equal programs do equal things: sets iterate in the same order in every guest.
+# Sets iterate in the same order in every guest, so equal programs give equal results.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LANG": "C.UTF-8"}
 PYTHON_FLAGS = ("-S", "-s", "-B")
-# Modules before those that import them, the one to run last.
+# In import order: every module after those that it imports; the last one is run.
 GUEST_FILES = ("seccomp.json", "syscalls.json", "confine.py", "watch.py", "values.py", "program.py", "runner.py")
 PACKAGES = ("numpy", "sortedcontainers")  # what programs may import beside the standard library
-MOST_PRELUDE = 16_000  # bytes, at most 4 a character: what fits into a pipe inside the guest
+MOST_PRELUDE = 16_000  # characters of at most 4 bytes: what fits into a pipe inside the guest
 NOBODY = 65534
 FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
-WORDS = 800  # characters of a dying guest's last words to repeat
+WORDS = 800  # characters of a lost guest's standard error to quote
 
 
 class GuestLost(Exception):
-    """The guest died, fell silent or sent nonsense; the message says which, with its last words."""
+    """The guest died, fell silent or sent nonsense; the message says which and quotes its standard error."""
 
 
 class Link(Protocol):
-    """The way to a guest: bytes there and back. Not safe for several threads, but for :meth:`interrupt`."""
+    """A byte stream to and from a guest. Not thread-safe, except :meth:`interrupt`."""
 
     def write(self, data: bytes, deadline: float) -> None:
         """Send all of ``data``. Raises OSError, of which TimeoutError at the deadline (monotonic seconds)."""
         ...
 
     def read_into(self, view: memoryview, deadline: float) -> int:
-        """Receive some bytes, 0 at the end. Raises as :meth:`write` does."""
+        """Receive bytes into ``view``; return how many, 0 at the end. Raises as :meth:`write` does."""
         ...
 
     def interrupt(self) -> None:
@@ -46,7 +46,7 @@ class Link(Protocol):
         ...
 
     def words(self) -> str:
-        """Return what the guest said on its standard error, waiting a moment for its end."""
+        """Return the guest's standard error, waiting a moment for its end."""
         ...
 
     def end(self) -> None:
@@ -55,13 +55,13 @@ class Link(Protocol):
 
 
 class Guest:
-    """A guest that is ready. Not safe for several threads, but for :meth:`interrupt`."""
+    """A guest that takes inputs. Not thread-safe, except :meth:`interrupt`."""
 
     def __init__(self, link: Link, isolating: bool = True) -> None:
-        """Wait until it is ready.
+        """Wait until the guest is ready and reports ``python``, the version that runs programs.
 
-        Raises :class:`GuestLost` when it ends or stays silent instead, or where it should be isolated and finds that
-        it is not; it is ended then. ``python`` is the version that runs programs.
+        Ends the guest and raises :class:`GuestLost` if it ends or stays silent, or if ``isolating`` and it reports
+        that it is not isolated.
         """
         self.link, self.asked = link, 0
         self._prepared: set[str] = set()
@@ -76,7 +76,7 @@ class Guest:
             raise
 
     def ask(self, header: Mapping[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """Send one frame and return the answer's header and body. Raises :class:`GuestLost`."""
+        """Send one input; return the answer's header and body within ``seconds``. Raises :class:`GuestLost`."""
         deadline = time.monotonic() + seconds
         self.asked += 1
         self._in_job = True
@@ -84,13 +84,13 @@ class Guest:
         return self._receive(deadline)
 
     def prepare(self, prelude: str) -> None:
-        """Have a prelude executed once for all jobs to come. Raises :class:`GuestLost`."""
+        """Let the guest execute a prelude once, for all later jobs. Raises :class:`GuestLost`."""
         if prelude and prelude not in self._prepared and len(prelude) <= MOST_PRELUDE and not self._in_job:
             self._send({"prepare": prelude}, b"", time.monotonic() + START_SECONDS)
             self._prepared.add(prelude)
 
     def done(self) -> None:
-        """End the job whose inputs were asked, so that nothing of it is left for the next one. Raises Lost."""
+        """End the current job, so that nothing of it is left for the next one. Raises :class:`GuestLost`."""
         if self._in_job:
             self._send({"done": True}, b"", time.monotonic() + START_SECONDS)
             self._in_job = False

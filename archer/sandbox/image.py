@@ -51,7 +51,7 @@ def _check_root(root: Path) -> None:
 
 @contextlib.contextmanager
 def _packed(root: Path) -> Iterator[Iterator[bytes]]:
-    """Give the root as a tar file, with links to the packages where the guest looks for them."""
+    """Yield the root as blocks of a tar file, with links to the packages where the guest looks for them."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             tar.add(root, arcname=".", filter=_needed)
@@ -64,6 +64,6 @@ def _packed(root: Path) -> Iterator[Iterator[bytes]]:
 
 
 def _needed(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out device files, the package cache, which is most of a fresh root, and rights by a file's mode."""
+    """Drop device files and the package cache, which is most of a fresh root; clear set-user-ID bits."""
     cache = item.name.startswith(("./var/cache/apt/", "./var/lib/apt/lists/"))
     return None if item.isdev() or cache else item.replace(mode=item.mode & 0o777, deep=False)

@@ -36,5 +36,5 @@ def load_limits(path: Path) -> Limits:
 
 @functools.cache
 def default_limits() -> Limits:
-    """The limits of ``sandbox/limits.yaml``. Raises what :func:`load_limits` raises."""
+    """Return the limits of ``sandbox/limits.yaml``. Raises what :func:`load_limits` raises."""
     return load_limits(suite("sandbox") / "limits.yaml")

@@ -1,13 +1,12 @@
-"""Guests at work: worker threads, each with its guest, that take jobs from one queue.
+"""Worker threads, each with its own guest, that take jobs from one queue.
 
-A guest that is lost over an input is replaced and the input repeated once. If that guest is lost too, a
-trivial program tells whose fault it is: where it runs, the input ends its sandbox and the run is a
-``violation``; where it does not, or where no guest starts, the sandbox is broken and
-:class:`~archer.errors.SandboxError` is raised. So neither can a hostile program stop a training run, nor can
-a broken sandbox become a reward of zero.
+A guest that is lost over an input is replaced and the input repeated once. If that guest is lost too, a trivial
+program shows whose fault it is: if it runs, the input took its sandbox down and the run is a ``violation``; if it
+does not, or no guest starts, the sandbox is broken and :class:`~archer.errors.SandboxError` is raised. So a hostile
+program cannot stop a training run, and a broken sandbox cannot become a reward of zero.
 
-A program that ran out of elapsed time while it waited for a free core, or that a kill from outside ended, as
-in a shortage of memory, is run once more, alone, and with more time: other processes of the machine stay.
+A program that ran out of elapsed time while it waited for a free core, or that was killed from outside, as in a
+shortage of memory, is run once more with more elapsed time, alone among the pool's programs.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from archer.sandbox.gate import Gate
 from archer.sandbox.guest import Guest, GuestLost
 
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
-LIFE = 2000  # inputs of one guest; then a fresh one takes its place
-STARVED = 0.1  # of the wall limit: waited longer than that for a free core, a time-out may be the load's doing
-PATIENCE = 3  # times the wall limit, for a second run after such a time-out; the CPU limit stays
+LIFE = 2000  # inputs of one guest, before a fresh one takes its place
+STARVED = 0.1  # share of the wall limit: after a longer wait for a core, a time-out may be due to load
+PATIENCE = 3  # factor on the wall limit for a second run after such a time-out; the CPU limit stays
 PAUSES = (0.2, 1.0, 3.0)  # seconds before another try to start a guest
-MOST_STDIN = 32 * 2**20  # bytes: an input lies in the folder that the program may fill
+MOST_STDIN = 32 * 2**20  # bytes: the input shares its folder with the files that the program writes
 TRIVIAL = ProgramJob("print(1)", in_order(Stdin("")), Limits())
 
 
@@ -52,7 +51,7 @@ class _Task:
 
 
 class Pool:
-    """Worker threads and their guests. Threads matter: a sandbox dies with the thread that started it."""
+    """Worker threads, each with its guests: a sandbox dies with the thread that started it."""
 
     name = "pool"
 
@@ -63,15 +62,14 @@ class Pool:
         self._ahead = 4 * workers
         gate = Gate()
         self._workers = [_Worker(spawn, self._tasks, gate) for _ in range(workers)]
-        self._lock = threading.Lock()  # nothing enters the queue behind the workers' last task
+        self._lock = threading.Lock()  # no task enters the queue after the workers' end marks
         self._closed = False
 
     def execute(self, jobs: Iterable[ProgramJob]) -> Iterator[tuple[int, Outcome]]:
-        """Start on the jobs now; yield ``(index, outcome)`` as they finish.
+        """Start the jobs now; yield ``(index, outcome)`` as they finish.
 
-        At most a few jobs per worker are drawn from ``jobs`` ahead of the results taken. A job's script
-        goes on in a worker's thread; what it raises is raised here. Raises SandboxError when the sandbox
-        is broken or closed.
+        At most four jobs per worker are drawn from ``jobs`` ahead of the results taken. Scripts run in workers'
+        threads; what one raises is raised here. Raises SandboxError if the sandbox is broken or closed.
         """
         batch, numbered = _Batch(), enumerate(jobs)
         under_way = sum(self._put(batch, numbered) for _ in range(self._ahead))
@@ -101,11 +99,11 @@ class Pool:
 
     @property
     def guests(self) -> tuple[Guest, ...]:
-        """The guests that live now."""
+        """The running guests."""
         return tuple(guest for worker in self._workers for guest in worker.guests.values())
 
     def close(self) -> None:
-        """End every worker and its guest; jobs not finished end in SandboxError for their callers."""
+        """End every worker and its guests; unfinished jobs raise SandboxError in their callers."""
         with self._lock:
             if not self._closed:
                 for _ in self._workers:
@@ -126,12 +124,12 @@ class Pool:
 
 
 class _Worker:
-    """One thread and, from its first moment, one guest; another one for trusted inputs once there are some."""
+    """One thread with one guest, and a second guest for trusted inputs once there are any."""
 
     def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: Gate) -> None:
         self._spawn, self._tasks, self._gate = spawn, tasks, gate
         self._closed = threading.Event()
-        self.guests: dict[bool, Guest] = {}  # by whether trusted inputs, and nothing else, run in it
+        self.guests: dict[bool, Guest] = {}  # by whether it runs trusted inputs, and only those
         self.thread = threading.Thread(target=self._work, name="sandbox", daemon=True)
         self.thread.start()
 
@@ -141,7 +139,7 @@ class _Worker:
             guest.interrupt()
 
     def _work(self) -> None:
-        with suppress(SandboxError):  # what fails here fails again at the first job, and is raised there
+        with suppress(SandboxError):  # a failure here repeats at the first job, and is raised there
             self._ready(False, "")
         while (task := self._tasks.get()) is not None:
             if task.batch.cancelled:
@@ -186,7 +184,7 @@ class _Worker:
         return run
 
     def _attempt(self, job: ProgramJob, given: Input) -> tuple[ProgramRun, bool]:
-        """Run one input, whatever happens to guests; say too whether how it ended may not be its own doing."""
+        """Run one input, replacing lost guests; return too whether its end is in doubt (due to load or a kill)."""
         reasons: list[str] = []
         trusted = isinstance(given, Trusted)
         while len(reasons) < 2:
@@ -230,7 +228,7 @@ class _Worker:
         return run, killed or (run.status == "wall_timeout" and starved)
 
     def _ready(self, trusted: bool, prelude: str) -> Guest:
-        """Return a guest that has the prelude, started if need be. Raises SandboxError."""
+        """Return a guest that has the prelude, starting one if needed. Raises SandboxError."""
         for pause in PAUSES:
             if self._closed.is_set():
                 break
@@ -238,12 +236,12 @@ class _Worker:
                 if trusted not in self.guests:
                     self.guests[trusted] = self._spawn()
                 self.guests[trusted].prepare(prelude)
-            except Exception as error:  # of whatever kind: what keeps a sandbox from starting is no program's doing
+            except Exception as error:  # of any kind: no program is at fault if a sandbox does not start
                 self._drop(trusted)
                 reason = str(error)
                 self._closed.wait(pause)
                 continue
-            if not self._closed.is_set():  # else closed while it started, and too early to be interrupted
+            if not self._closed.is_set():  # else it was closed while the guest started, too early to interrupt it
                 return self.guests[trusted]
         if self._closed.is_set():
             raise SandboxError("the executor was closed before the job was done")

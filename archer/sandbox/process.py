@@ -27,8 +27,8 @@ class ProcessExecutor(Pool):
     def __init__(self, workers: int, unisolated: bool = False) -> None:
         """Start the workers.
 
-        Raises :class:`~archer.errors.UserError` unless ``unisolated`` says that this is wanted,
-        :class:`~archer.errors.SandboxError` where the guest does not start.
+        Raises :class:`~archer.errors.UserError` unless ``unisolated`` is True,
+        :class:`~archer.errors.SandboxError` if the guest does not start.
         """
         if not unisolated:
             raise UserError(
@@ -45,8 +45,8 @@ class ProcessExecutor(Pool):
 
 def _spawn() -> Guest:
     folder = tempfile.mkdtemp(prefix="archer-")
-    found = find_spec(PACKAGES[0])
-    packages = str(Path(found.origin).parent.parent) if found and found.origin else ""
+    spec = find_spec(PACKAGES[0])
+    packages = str(Path(spec.origin).parent.parent) if spec and spec.origin else ""
     command = [str(interpreter()), *PYTHON_FLAGS, str(suite("sandbox") / "runner.py"), packages, "0", folder]
     link = ChildLink(command, cwd=folder, clean=lambda: shutil.rmtree(folder, ignore_errors=True))
     return Guest(link, isolating=False)

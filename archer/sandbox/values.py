@@ -1,8 +1,8 @@
-"""Values on their way to and from a guest: built-in types as tagged JSON, rebuilt here as exactly those types.
+"""Values exchanged with a guest: built-in types as tagged JSON, rebuilt here as exactly those types.
 
 Lists, strings, numbers, booleans and None are as in JSON; ``{"tuple": [...]}``, ``{"set": [...]}``,
 ``{"frozenset": [...]}``, ``{"dict": [[key, value], ...]}``, ``{"complex": [re, im]}`` and ``{"bytes": hex}``
-stand for the others. Nothing a program can send makes the host run code of the program's.
+stand for the others. Reading a value never runs code that a program sent.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-# Numbers can be chosen so that all fall on one place of a hash table, which then takes quadratic time.
-MOST_KEYS = 4096  # that are not text, and parts of them, in all sets and dicts of a value together
-MOST_PARTS = 500_000  # lists and other containers: each takes many times the memory of its two characters
+# Numbers can be chosen to collide in a hash table, which then takes quadratic time.
+MOST_KEYS = 4096  # keys other than text, and their parts, in all sets and dicts of a value together
+MOST_PARTS = 500_000  # lists and other containers, each many times as large in memory as its two characters
 
 
 def plain(value: Any) -> Any:
-    """Write a value as tagged JSON. Raises TypeError for one of another type."""
+    """Return a value as tagged JSON. Raises TypeError for any other type."""
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 
 
 def read_value(text: bytes) -> Any:
-    """Return the value that a guest sent. Raises ValueError, also for values no honest program returns."""
+    """Return the value that a guest sent as JSON. Raises ValueError if it is malformed or abusively large."""
     parts = text.count(b"[") + text.count(b"{")
     if parts > MOST_PARTS:
         raise ValueError(f"a value of {parts} parts; {MOST_PARTS} are read at most")
@@ -45,7 +45,7 @@ def read_value(text: bytes) -> Any:
 
 
 def _rebuilt(value: Any, keys: list[int]) -> Any:
-    """Rebuild a value; ``keys`` counts, in its one place, the keys so far that are not text."""
+    """Rebuild a value; ``keys`` holds one number, the count of keys so far that are not text."""
     if isinstance(value, list):
         return [_rebuilt(item, keys) for item in value]
     if not isinstance(value, dict):
@@ -68,7 +68,7 @@ def _rebuilt(value: Any, keys: list[int]) -> Any:
 
 
 def _size(key: Any) -> int:
-    """How many parts may be compared to tell a key from another one."""
+    """Return how many parts a comparison of this key may touch; text counts as none."""
     if type(key) is str:
         return 0
     return 1 + (sum(map(_size, key)) + len(key) if type(key) in (tuple, frozenset) else 0)

@@ -1,4 +1,8 @@
-"""The rewards by name. A reward is a frozen dataclass of its hyperparameters, of one of two kinds."""
+"""Rewards: what a response earns for its text or its program, and the grader that applies them.
+
+In: problems with gold answers, and their responses. Out: ``Verdict`` records. May use: sandbox, models and below.
+A reward is a frozen dataclass of its hyperparameters, of one of two kinds, named in ``REWARDS``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from archer.types import Json, Problem, Verdict
 class TextReward(Protocol):
     """Judges what a response says. ``reward(problem, text)`` is ``judge(problem.gold, extract(text))``.
 
-    ``rules`` is raised whenever the verdict on any answer could change.
+    ``rules`` is a version number, raised whenever the verdict on any answer could change.
     """
 
     rules: ClassVar[int]
@@ -26,33 +30,33 @@ class TextReward(Protocol):
         ...
 
     def extract(self, text: str) -> str | None:
-        """Return the part of the response that counts, None where it holds no answer."""
+        """Return the part of the response that counts, None if it holds no answer."""
         ...
 
     def is_plain(self, gold: Json, answer: str | None) -> bool:
-        """Say whether :meth:`judge` is cheap and safe outside a worker."""
+        """Return whether :meth:`judge` is cheap and safe outside a worker."""
         ...
 
     def judge(self, gold: Json, answer: str | None) -> Verdict:
-        """Judge an extracted answer; pure, so equal arguments need judging once."""
+        """Judge an extracted answer. Pure: equal arguments are judged once."""
         ...
 
     def verdict(self, reason: str, answer: str = "") -> Verdict:
-        """Price a reason, also one that the grader found (``timeout``, ``memory``)."""
+        """Return the verdict for a reason, which may be one of the grader's (``timeout``, ``memory``)."""
         ...
 
 
 @runtime_checkable
 class ProgramReward(Protocol):
-    """Judges what a program does: asks for a job to run, then judges its outcome outside the sandbox.
+    """Judges what a program does: makes a job to run, then judges its outcome outside the sandbox.
 
-    ``rules`` is raised whenever the verdict on any program could change.
+    ``rules`` is a version number, raised whenever the verdict on any program could change.
     """
 
     rules: ClassVar[int]
 
     def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
-        """Return the program to run with its inputs, or the verdict on a response that holds none."""
+        """Return the job that tests the response's program, or the verdict on a response without one."""
         ...
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:

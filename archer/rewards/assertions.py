@@ -1,8 +1,8 @@
-"""Assertions taken apart: what only the program can answer, and a test of its answers made outside. Pure.
+"""Splits an assertion into calls that the program evaluates and a test of their results, decided outside. Pure.
 
 ``assert tuple(f([2, 1])) == (1, 2)`` asks the program for ``f([2, 1])``; the rest is decided here, over
-plain values, by a small evaluator that knows literals, arithmetic, comparisons and a few built-ins. So
-no expected value runs beside the program, and nothing that it returns is ever executed.
+plain values, by a small evaluator of literals, arithmetic, comparisons and a few built-ins. So no expected
+value runs beside the program, and nothing that it returns is ever executed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 
 from archer.errors import DataError
 
-MOST_BITS = 4096  # of a whole number that enters arithmetic: products of longer ones cost time
+MOST_BITS = 4096  # of an integer in arithmetic: products of longer ones cost time
 MOST_ELEMENTS = 10_000  # of a set built from an answer: elements chosen to collide make it quadratic
 
 
-def allclose(found: Any, wanted: Any, tolerance: float) -> bool:
-    """Equal, or numbers in lists or tuples of one shape, each within ``tolerance`` + 1e-7 of what is wanted.
+def allclose(actual: Any, expected: Any, tolerance: float) -> bool:
+    """Return whether values are equal, or numbers (also in lists of one shape) within tolerance + 1e-7 |expected|.
 
-    EvalPlus's rule, which is numpy's; it has no numpy name in a data set's own assertions.
+    This is EvalPlus's rule, which is numpy's; assertions that call numpy by name do not use it.
     """
-    if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
-        return len(found) == len(wanted) and all(map(allclose, found, wanted, [tolerance] * len(wanted)))
-    if found == wanted:
+    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
+        return len(actual) == len(expected) and all(map(allclose, actual, expected, [tolerance] * len(expected)))
+    if actual == expected:
         return True
-    return math.isclose(found, wanted, rel_tol=0, abs_tol=tolerance + 1e-7 * abs(wanted))
+    return math.isclose(actual, expected, rel_tol=0, abs_tol=tolerance + 1e-7 * abs(expected))
 
 
 # fmt: off
@@ -60,14 +60,14 @@ SEQUENCES = (ast.List, ast.Tuple, ast.Set, ast.Dict)
 
 @dataclass(frozen=True)
 class Assertion:
-    """``calls``: what to evaluate in the program's namespace. ``text`` is the whole statement."""
+    """The statement ``text``, split into ``calls`` to evaluate in the program's namespace and a ``test`` of them."""
 
     text: str
     calls: tuple[str, ...]
-    test: ast.expr = field(compare=False, repr=False)  # the calls in it replaced by names that are numbers
+    test: ast.expr = field(compare=False, repr=False)  # each call replaced by a name: its index in ``calls``
 
     def holds(self, values: Sequence[Any]) -> bool:
-        """Decide, given the calls' values; what cannot be computed with these values does not hold."""
+        """Return whether the assertion holds for the calls' values; False if it cannot be computed with them."""
         try:
             return bool(_value(self.test, values))
         except (TypeError, ValueError, ArithmeticError, RecursionError):
@@ -76,12 +76,11 @@ class Assertion:
 
 @lru_cache(maxsize=4096)
 def split(text: str, function: str) -> Assertion | None:
-    """Take an assert statement apart; its message is ignored.
+    """Split an assert statement, ignoring its message.
 
-    A call of ``function`` belongs to the program with all its arguments, and so does what is read from its
-    result: an index, an attribute, a method without arguments, ``list`` and the like of it. Returns None
-    where nothing is asked of the program, or where the rest needs more than is known here: it would have
-    to run beside the program.
+    The program evaluates each call of ``function`` with all its arguments, and what is read from its result:
+    an index, an attribute, a method without arguments, ``list(...)`` and the like. Returns None if nothing is
+    asked of the program, or if the evaluator does not know the rest, which would have to run beside the program.
     Raises DataError for anything but one assert statement.
     """
     try:
@@ -99,11 +98,11 @@ def split(text: str, function: str) -> Assertion | None:
 
 
 class _Undecidable(Exception):
-    """The rest of an assertion holds something that this evaluator does not know."""
+    """The test holds something that the evaluator does not know."""
 
 
 class _Parts(ast.NodeTransformer):
-    """Takes the program's parts out of a test, outermost first; refuses what cannot be decided here."""
+    """Replaces the program's calls in a test, outermost first. Raises _Undecidable for what is not known here."""
 
     def __init__(self, function: str) -> None:
         self.function = function
@@ -133,12 +132,12 @@ class _Parts(ast.NodeTransformer):
 
 
 def _asks(node: ast.expr, function: str) -> bool:
-    """Say whether only the program can evaluate this: the function's call, or what is read from its result."""
+    """Return whether only the program can evaluate this: the function's call, or what is read from its result."""
     match node:
         case ast.Call(func=ast.Name(id=name)):
             return name == function
         case ast.Call(func=ast.Name(id=name), args=[inner], keywords=[]) if name in COLLECTING:
-            return _asks(inner, function)  # of a generator, say, which is no plain value
+            return _asks(inner, function)  # the result may be a generator, which is not a plain value
         case ast.Call(func=ast.Attribute(value=inner), args=[], keywords=[]):
             return _asks(inner, function)
         case ast.Attribute(value=inner) | ast.Subscript(value=inner):
@@ -178,7 +177,7 @@ def _is_single(node: ast.expr) -> bool:
 
 
 def _is_small(node: ast.expr) -> bool:
-    """Say whether this is a number written out, small enough as a base, an exponent or a count of digits."""
+    """Return whether this is a number literal, small enough as a base, an exponent or a count of digits."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         node = node.operand
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float) and node.value <= 100
@@ -205,12 +204,12 @@ def _value(node: ast.expr | None, answers: Sequence[Any]) -> Any:
             return _compared(_value(left, answers), ops, others, answers)
         case ast.Call(func=function, args=arguments, keywords=keywords):
             named = {str(keyword.arg): _value(keyword.value, answers) for keyword in keywords}
-            return _called(CALLS[_dotted(function)], [_value(one, answers) for one in arguments], named)
+            return _called(CALLS[_dotted(function)], [_value(argument, answers) for argument in arguments], named)
     raise AssertionError(f"not a node that can be decided: {node!r}")  # _Parts lets nothing else through
 
 
 def _arithmetic(apply: Callable[..., Any], left: Any, right: Any) -> Any:
-    """Compute with numbers of a bounded size; two texts, lists or tuples can be joined, but not repeated."""
+    """Compute with numbers of bounded size; texts, lists and tuples can be joined, but not repeated."""
     sides = (left, right)
     joined = apply is operator.add and type(left) is type(right) and isinstance(left, str | list | tuple)
     if not joined and not all(isinstance(side, int | float | complex) and _is_short(side) for side in sides):

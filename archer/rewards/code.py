@@ -1,9 +1,8 @@
 """Programs judged by what they return or print; expected outputs are compared here, outside the sandbox.
 
-The program is the last complete fence that is marked ``python``, ``py``, ``python3`` or not at all, after
-the last ``</think>``. Where ``<think>`` is never closed, the thinking was cut off and there is no program.
-:mod:`archer.rewards.golds` says what a gold holds. Results of calls and printed output are compared as
-LiveCodeBench does.
+The program is the last complete fence marked ``python``, ``py``, ``python3`` or not at all, after the last
+``</think>``. A response whose ``<think>`` is never closed was cut off and holds no program.
+:mod:`archer.rewards.golds` describes golds. Results of calls and printed output are compared as in LiveCodeBench.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 LANGUAGES = ("python", "py", "python3", "")
 FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([^`]*?)[ \t]*$")
 FUTURE = re.compile(r"^from __future__ import [^(\n]*\n", re.MULTILINE)
-# What LiveCodeBench grants to programs of both kinds, in its order: of two that share a name the later one
-# counts, so pow and open are the built-ins, and datetime is the module.
+# The imports that LiveCodeBench puts before programs, in its order: a later name replaces an equal earlier one,
+# so pow and open are the built-ins, and datetime is the module.
 # fmt: off
 MODULES = (
     "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
@@ -44,21 +43,19 @@ PRELUDE = "".join(
 
 @dataclass(frozen=True)
 class CodeReward:
-    """Reward 1 for a program that passes every test.
-
-    ``limits`` None means those of ``sandbox/limits.yaml``; ``prelude`` runs before each program. Tests end
-    at the first one not passed, unless ``stop_at_first`` is False: then all run, to be looked at, and the
-    verdict stays the same.
-    """
+    """Reward 1 for a program that passes every test, else 0."""
 
     rules: ClassVar[int] = 1
 
     limits: Limits | None = None
+    """Limits on each test's run; None: those of ``sandbox/limits.yaml``."""
     prelude: str = PRELUDE
+    """Python source that runs before each program."""
     stop_at_first: bool = True
+    """Whether testing stops at the first failed test; False runs all, with the same verdict."""
 
     def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
-        """The job that tests the program in ``text``, or the verdict on a text without one.
+        """Return the job that tests the program in ``text``, or the verdict on a text without one.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
         """
@@ -70,9 +67,9 @@ class CodeReward:
         return ProgramJob(program, trial, self.limits or default_limits(), self.prelude, keep_runs=False)
 
     def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
-        """The verdict that the job's script came to; its reason is that of the first test not passed.
+        """Return the verdict of the job's tests; its reason is that of the first failed one.
 
-        Raises :class:`~archer.errors.SandboxError` for an outcome whose script did not come to its end.
+        Raises :class:`~archer.errors.SandboxError` for an outcome whose script did not finish.
         """
         if not isinstance(outcome.result, str):
             raise SandboxError(f"problem {problem.id}: its tests ended without a verdict, with {outcome.result!r}")
@@ -100,7 +97,7 @@ class Trial:
     stop_at_first: bool
 
     def __call__(self) -> Script:
-        """Start anew. Raises as :func:`~archer.rewards.replay.replay` does."""
+        """Return a fresh generator over the tests. Raises as :func:`~archer.rewards.replay.replay` does."""
         verdict = "right"
         for index, test in enumerate(self.gold["tests"]):
             try:
@@ -129,7 +126,7 @@ def _tried(test: Mapping[str, Json], gold: Mapping[str, Json], prelude: str) -> 
 
 
 def _asserted(text: str, function: str, setup: str) -> Script:
-    """Every call of an assertion is evaluated, also those that ``and`` and ``or`` would skip."""
+    """Test one assertion, evaluating every call, even those that ``and`` and ``or`` would skip."""
     assertion, values = split(text, function), list[Any]()
     assert assertion is not None, f"{text!r}: check_gold lets no other through"
     for call in assertion.calls:
@@ -149,7 +146,7 @@ def _reason(run: ProgramRun, same: bool) -> str:
 def last_program(text: str) -> str | None:
     """Return the last complete Python fence after the last ``</think>``, or None."""
     if "<think>" in text and "</think>" not in text:
-        return None  # cut off while thinking: its drafts are no answer
+        return None  # cut off while thinking: drafts are not answers
     program, opening, lines = None, None, list[str]()
     for line in text.rpartition("</think>")[2].splitlines():
         fence = FENCE.match(line)
@@ -165,34 +162,34 @@ def last_program(text: str) -> str | None:
 
 
 def _with_prefix(prefix: str, program: str) -> str:
-    """Put a gold's code first, but after what Python wants at the very beginning of a file."""
+    """Put a gold's code before the program, but after its ``from __future__`` imports."""
     if not prefix:
         return program
     return f"{''.join(FUTURE.findall(program))}{prefix}\n{FUTURE.sub('', program)}"
 
 
-def same_value(found: Any, expected: Json) -> bool:
-    """LiveCodeBench's rule: Python's ``==``, where a tuple counts as a list, but not a tuple within."""
+def same_value(actual: Any, expected: Json) -> bool:
+    """Compare by LiveCodeBench's rule: Python's ``==``, where an outermost tuple counts as a list."""
     try:
-        return bool((list(found) if isinstance(found, tuple) else found) == expected)
+        return bool((list(actual) if isinstance(actual, tuple) else actual) == expected)
     except RecursionError:  # nested deeper than any expected value
         return False
 
 
-def same_output(found: str, expected: str) -> bool:
-    """LiveCodeBench's rule: stripped lines, equal as text or else word by word as decimal numbers."""
-    found_lines, expected_lines = found.strip().split("\n"), expected.strip().split("\n")
-    return len(found_lines) == len(expected_lines) and all(map(_same_line, found_lines, expected_lines))
+def same_output(actual: str, expected: str) -> bool:
+    """Compare by LiveCodeBench's rule: stripped lines, as text or else word by word as decimal numbers."""
+    actual_lines, expected_lines = actual.strip().split("\n"), expected.strip().split("\n")
+    return len(actual_lines) == len(expected_lines) and all(map(_same_line, actual_lines, expected_lines))
 
 
-def _same_line(found: str, expected: str) -> bool:
-    if found.strip() == expected.strip():
+def _same_line(actual: str, expected: str) -> bool:
+    if actual.strip() == expected.strip():
         return True
-    found_words, expected_words = found.split(), expected.split()
-    if len(found_words) != len(expected_words):
+    actual_words, expected_words = actual.split(), expected.split()
+    if len(actual_words) != len(expected_words):
         return False
     try:
-        return all(Decimal(one) == Decimal(other) for one, other in zip(found_words, expected_words, strict=True))
+        return all(Decimal(word) == Decimal(other) for word, other in zip(actual_words, expected_words, strict=True))
     except InvalidOperation:  # not a number, or a signalling NaN
         return False
 
@@ -200,8 +197,8 @@ def _same_line(found: str, expected: str) -> bool:
 def draw_tests(gold: Mapping[str, Json], most: int, rng: Random) -> Mapping[str, Json]:
     """Return a gold with at most ``most`` of its tests, drawn without replacement, in their order.
 
-    A group must share its draw: responses judged by different tests differ in reward for no reason of
-    their own. Raises :class:`~archer.errors.UserError` for a number below 1.
+    A group must share one draw, or its rewards would differ because of the tests. Raises
+    :class:`~archer.errors.UserError` for ``most`` below 1.
     """
     if most < 1:
         raise UserError(f"tests: expected 1 or more to draw, found {most}")

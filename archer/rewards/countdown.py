@@ -32,38 +32,40 @@ _EXPRESSION = re.compile(r"[0-9+\-*/() ]+")
 class CountdownReward:
     r"""Does the boxed expression use the numbers in order, each once, and give the target?
 
-    ``gold`` is ``{"numbers": [3, 5, 2], "target": 13}``. The answer is found as for
-    :class:`~archer.rewards.math.MathReward`; ``\times`` and ``\cdot`` stand for ``*``. The value is exact, and
-    compared by the same code as plain math answers. Reasons, in this order: ``no_answer``, ``unparsed``
-    (no such expression: ``13=13``, ``2**3``), ``wrong_numbers`` (also ``13`` alone), ``wrong`` (another
-    value, or a division by zero), ``right``.
+    ``gold`` is ``{"numbers": [3, 5, 2], "target": 13}``. The answer is the last ``\boxed{...}``, in which
+    ``\times`` and ``\cdot`` stand for ``*``; its exact value is compared as plain math answers are. Reasons, in
+    this order: ``no_answer``, ``unparsed`` (no such expression: ``13=13``, ``2**3``), ``wrong_numbers`` (also
+    ``13`` alone), ``wrong`` (another value, or a division by zero), ``right``.
     """
 
     rules: ClassVar[int] = 1
 
     right: float = 1.0
+    """Reward for a right answer."""
     wrong: float = 0.0
-    longest: int = 200  # characters: also bounds the depth of the syntax tree
+    """Reward for any other response."""
+    longest: int = 200
+    """Characters of an expression at most, which bounds the depth of its syntax tree."""
 
     def __call__(self, problem: Problem, text: str) -> Verdict:
         """Judge one response. Raises :class:`~archer.errors.DataError` on a malformed gold."""
         return self.judge(problem.gold, self.extract(text))
 
     def extract(self, text: str) -> str | None:
-        """Return the part of the response that counts; the verdict depends on nothing else of it."""
+        """Return the content of the last box, which alone decides the verdict; None if there is none."""
         return last_boxed(text)
 
     def is_plain(self, gold: Json, answer: str | None) -> bool:
-        """Always cheap: short answers, whole numbers, four operators."""
+        """Return True: short answers, whole numbers and four operators are always cheap."""
         return True
 
     def judge(self, gold: Json, answer: str | None) -> Verdict:
-        """Judge an extracted answer; raises as calling does."""
+        """Judge an extracted answer. Raises :class:`~archer.errors.DataError` on a malformed gold."""
         numbers, target = _task(gold)
         return self.verdict(_reason(numbers, target, answer, self.longest), answer or "")
 
     def verdict(self, reason: str, answer: str = "") -> Verdict:
-        """Price a reason."""
+        """Return the verdict for a reason."""
         correct = reason == "right"
         return Verdict(self.right if correct else self.wrong, correct, reason, answer[: self.longest])
 
@@ -101,7 +103,7 @@ def _parse(answer: str) -> ast.expr | None:
         return None
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, MemoryError, RecursionError):  # the parser's answers to nesting too deep for it
+    except (SyntaxError, MemoryError, RecursionError):  # the last two: nested too deep for the parser
         return None
     allowed = (ast.BinOp, ast.UnaryOp, ast.Constant, *_OPERATORS, *_SIGNS)
     return tree if all(isinstance(node, allowed) for node in ast.walk(tree)) else None

@@ -1,4 +1,4 @@
-"""A fork server of our own, for workers that know nothing of the caller's ``__main__``. Not covered: Windows."""
+"""A private fork server, whose workers never import the caller's ``__main__``. Not for Windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class CleanContext(context.ForkServerContext):
-    """A fork server of our own, which neither takes over nor depends on the caller's."""
+    """A multiprocessing context with a fork server of its own, independent of the caller's."""
 
     def __init__(self, preload: Sequence[str]) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class CleanContext(context.ForkServerContext):
         return _Worker(self._server, **options)
 
     def stop(self) -> None:
-        """End the server. Killed, not asked: it would wait for every process that inherited its pipe."""
+        """Kill the server; asked to end, it would wait for every process that inherited its pipe."""
         pid = self._server._forkserver_pid  # type: ignore[attr-defined]
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
@@ -59,7 +59,7 @@ class _Popen(popen_forkserver.Popen):
         finally:
             context.set_spawning_popen(None)
         self.sentinel, write = process_obj.server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
-        kept_open = os.dup(write)  # its end of file tells the worker that we are gone
+        kept_open = os.dup(write)  # its end of file tells the worker that the host is gone
         self.finalizer = util.Finalize(self, _close, (kept_open, self.sentinel))
         with open(write, "wb") as pipe:
             pipe.write(message.getbuffer())

@@ -1,13 +1,13 @@
-"""The ground truth of a programming problem: JSON, checked here before anything runs. Pure.
+"""Golds of programming problems: JSON, checked here before anything runs. Pure.
 
-``{"tests": [...]}``, and where the tests call a function its name as ``"function"``. ``"prefix"`` is code put
-before the program in the same file, ``"setup"`` code executed after it, before what an assertion asks.
+A gold is ``{"tests": [...]}``, with the name of the function that tests call as ``"function"``. ``"prefix"`` is code
+put before the program in the same file, ``"setup"`` code executed after it, before an assertion's calls.
 
-Each test is of one kind, told by its keys:
+The keys of a test show its kind:
 
 - ``{"stdin": text, "expected": text}``: what the program prints;
 - ``{"arguments": [...], "expected": value}``: what the function returns;
-- ``{"assert": "assert f(1) == (2, 3)"}``: an assertion that :mod:`archer.rewards.assertions` can take apart;
+- ``{"assert": "assert f(1) == (2, 3)"}``: an assertion that :mod:`archer.rewards.assertions` can split;
 - ``{"check": code}``: code with a function ``check(candidate)``, for :mod:`archer.rewards.replay`.
 """
 
@@ -44,7 +44,7 @@ def kinds(gold: Json) -> Counter[str]:
 
 
 def check_gold(gold: Json) -> None:
-    """Raise DataError, naming what is missing or of the wrong type, for a gold that is not as above."""
+    """Raise DataError for a malformed gold, naming the key that is missing or of the wrong type."""
     if not isinstance(gold, Mapping) or not isinstance(gold.get("tests"), list) or not gold["tests"]:
         raise DataError(f"gold: expected {{'tests': [...]}} with a test, found {str(gold)[:80]}")
     for key, what in TEXTS.items():

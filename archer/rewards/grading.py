@@ -1,7 +1,7 @@
-"""Grading rollouts: cheap answers here, other answers in workers that can be killed, programs in a sandbox.
+"""Grades rollouts: cheap answers in this process, other answers in workers that can be killed, programs in a sandbox.
 
-An answer that goes over a limit gets a verdict with a reason of its own, ``timeout`` or ``memory``, priced
-by its reward as a wrong answer and counted apart. Only broken workers are an error.
+An answer that exceeds a limit gets the reason ``timeout`` or ``memory``: it earns what a wrong answer does and is
+counted separately. Only broken workers raise an error.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from archer.sandbox.limits import default_limits
 from archer.system import cores, installed
 from archer.types import Json, Problem, Stop, Verdict
 
-LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy")}  # whose versions decide verdicts too
+LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy")}  # packages whose versions affect verdicts
 
 
 class Gradable(Protocol):
-    """What is graded: a rollout, or an evaluation's answer."""
+    """What the grader reads of a response, in training or evaluation."""
 
     @property
     def problem(self) -> Problem: ...
@@ -37,12 +37,11 @@ class Gradable(Protocol):
 
 
 class Grader:
-    """Turns rollouts into verdicts; a context manager. The executor stays the caller's to close.
+    """Turns rollouts into verdicts; a context manager, and thread-safe. The caller closes the executor.
 
-    ``workers`` grade side by side (0: one a core); ``seconds`` limits the CPU time of one answer,
-    twice that and a second more its time on the wall, ``memory_bytes`` what it may map beyond the 200 MiB that a
-    worker holds. No worker starts before an answer needs one: a run of plain numbers never does. May be called
-    from several threads.
+    ``workers`` processes grade at once (0: one per core). ``seconds`` limits the CPU time of one answer,
+    2 x ``seconds`` + 1 its elapsed time, and ``memory_bytes`` what it may map beyond a worker's own 200 MiB.
+    Workers start with the first answer that needs one; plain numbers never do.
     """
 
     def __init__(
@@ -77,18 +76,17 @@ class Grader:
         return where_programs_ran(self._executor)
 
     def begin(self) -> RunsUnderWay:
-        """Return what takes rollouts as they are finished, to run programs while others are still sampled."""
+        """Return a collector that runs the programs of finished rollouts while others are still sampled."""
         return RunsUnderWay(self._executor)
 
     def grade(self, rollouts: Sequence[Gradable], started: RunsUnderWay | None = None) -> list[Verdict]:
         """Return one verdict per rollout, in order. Equal answers to equal golds are judged once.
 
-        Programs that ``started`` has under way are waited for, others run now.
-
-        Truncated rollouts are judged like others. Raises :class:`~archer.errors.EngineError` for a rollout
-        that an engine error ended, :class:`~archer.errors.MissingError` when a program has no sandbox to run
-        in, :class:`~archer.errors.DataError` for a malformed gold, and GraderError or SandboxError when
-        ours broke.
+        Programs in ``started`` are waited for, others run now. Truncated rollouts are judged like others.
+        Raises :class:`~archer.errors.EngineError` for a rollout that an engine error ended,
+        :class:`~archer.errors.MissingError` if a program has no sandbox to run in,
+        :class:`~archer.errors.DataError` for a malformed gold, and GraderError or SandboxError if the workers
+        or the sandbox break.
         """
         questions = [_question(rollout) for rollout in rollouts]
         unique = dict.fromkeys(questions)
@@ -103,9 +101,9 @@ class Grader:
     __call__ = grade
 
     def versions(self, rewards: Iterable[str]) -> dict[str, Json]:
-        """Return by reward what its verdicts depend on beside the answer: two results are alike where these are.
+        """Return for each reward what its verdicts depend on beside the answer; equal versions give equal verdicts.
 
-        ``rules`` counts changes of our own code that may change a verdict.
+        ``rules`` counts the changes of this project's code that may change a verdict.
         """
         return {name: self._version(name) for name in sorted(set(rewards))}
 
@@ -146,21 +144,21 @@ class Grader:
 
 
 def where_programs_ran(executor: Executor | None) -> dict[str, Json] | None:
-    """Return what verdicts on programs depend on: the executor used, its Python, the limits."""
+    """Return what verdicts on programs depend on: executor, Python, limits. None without an executor."""
     if executor is None:
         return None
     return {"executor": executor.name, "python": executor.python, "limits": asdict(default_limits())}
 
 
 class RunsUnderWay:
-    """Programs of rollouts that are finished before their batch is; not for several threads."""
+    """Runs the programs of finished rollouts before their batch is complete. Not thread-safe."""
 
     def __init__(self, executor: Executor | None) -> None:
         self._executor = executor
         self.runs: dict[_Program, _Runs] = {}
 
     def put(self, rollout: Gradable) -> None:
-        """Start the rollout's program, if it has one that is not under way; text is judged with the batch.
+        """Start the rollout's program, if it has one that is not running yet; text is judged with the batch.
 
         Raises :class:`~archer.errors.DataError` for a malformed gold.
         """
@@ -224,7 +222,7 @@ def _is_plain(text: _Text) -> bool:
 
 
 def _judge(text: _Text) -> Verdict:
-    """Here or in a worker, where MemoryError has a meaning of its own (``archer.rewards.workers``)."""
+    """Judge here or in a worker, where MemoryError has a meaning of its own (``archer.rewards.workers``)."""
     try:
         return text.reward.judge(text.gold, text.answer)
     except (ArcherError, MemoryError):

@@ -1,10 +1,9 @@
-"""Checks whose form does not let them be taken apart: loops, random arguments, helpers of their own.
+"""Runs checks that cannot be split into assertions: loops, random arguments, helper functions.
 
-The check is a data set's code and runs in a sandbox of its own, which no program enters; the program runs
-in another. The check starts anew with every reply: it is given the replies so far, and ends at the first
-call that none of them answers. That call is then put to the program. So checks must be deterministic (the
-harness seeds ``random``), may not rely on what the program does to its arguments, and should call rarely:
-the time they take is quadratic in the number of calls.
+The check, a data set's code, runs in a sandbox that no program enters; the program runs in another. The check
+restarts with every reply: it is given the replies so far, and stops at the first call that none of them answers,
+which the program then evaluates. So checks must be deterministic (the harness seeds ``random``), may not rely on
+what the program does to its arguments, and should call rarely: their time is quadratic in the number of calls.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from archer.errors import DataError, SandboxError
 from archer.sandbox.base import Call, Expression, ProgramRun, Script, Trusted
 
 MOST_CALLS = 2000
-MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply: it travels again with every later one
+MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply, which is sent again with every later one
 
 HARNESS = '''
 import random as _random
@@ -54,16 +53,16 @@ def _replay(function, replies):
 
 
 def replay(check: str, function: str, setup: str, prelude: str) -> Script:
-    """The script of one check; it returns ``right``, ``wrong`` or the status of the program's failing run.
+    """Run one check as a script; return ``right``, ``wrong`` or the status of the program's failing run.
 
-    Raises :class:`~archer.errors.DataError` for a check that fails by itself, SandboxError where its
-    sandbox does not let it finish. Neither says anything about the program.
+    Raises :class:`~archer.errors.DataError` for a check that fails by itself, SandboxError if its sandbox
+    does not let it finish. Neither is the program's fault.
     """
     harness, replies = f"{prelude}\n{check}\n{HARNESS}", list[Any]()
     while len(replies) <= MOST_CALLS:
         run = yield Trusted(harness, "_replay", (function, list(replies)))
         if replies and run.status != "ok":
-            return run.status  # the check went well so far: a reply is to blame, for taking its time or otherwise
+            return run.status  # the check ran before this reply, so the reply is at fault
         match _concluded(run):
             case ["passed"]:
                 return "right"
@@ -80,7 +79,7 @@ def replay(check: str, function: str, setup: str, prelude: str) -> Script:
         if not _is_modest(run.value):
             return "output"
         replies.append(run.value)
-    return "wrong"  # the replies keep it from its end
+    return "wrong"  # the replies keep the check from ending
 
 
 def _concluded(run: ProgramRun) -> Any:
@@ -98,7 +97,7 @@ def _question(function: str, arguments: list[Any], named: dict[str, Any], setup:
 
 
 def _written(value: Any) -> str:
-    """Return a plain value as an expression: as ``repr`` writes it, but for inf and nan, which are names there."""
+    """Return a plain value as an expression: its ``repr``, with inf and nan (names there) as ``float(...)``."""
     plainly = repr(value)
     if "inf" not in plainly and "nan" not in plainly:
         return plainly
@@ -112,7 +111,7 @@ def _written(value: Any) -> str:
 
 
 def _is_modest(value: Any) -> bool:
-    """Say whether a reply is of a size that an honest answer may have."""
+    """Return whether a reply is no larger than an honest answer may be."""
     parts, layer = 0, [value]
     for _ in range(MOST_DEPTH):
         parts += sum(len(part) if isinstance(part, str | bytes) else 1 for part in layer)

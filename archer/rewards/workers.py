@@ -1,12 +1,12 @@
-"""Processes that can be killed over one task: what the grader's limits rest on.
+"""Worker processes that can be killed over a single task, as the grader's limits require.
 
-Pebble schedules and replaces dead workers. Added here: tasks travel in batches, so that sending them costs little
-beside doing them, and a batch whose worker died loses only the task that killed it; two limits a task, of CPU
-time and of time on the wall (kernel timers that end the process even inside C code); a memory limit; one more try
-after a crash; and workers that never import the caller's ``__main__``: a script without a main guard, a notebook
-or a test runner may use them, from any thread, inside a running event loop, under an alarm of their own.
+Pebble schedules tasks and replaces dead workers. Added here: tasks travel in batches, which makes sending cheap, and
+a batch whose worker died loses only the task that killed it; each task has limits on CPU and elapsed time (kernel
+timers that end the process even inside C code) and on memory; a crash is retried once; and workers never import
+the caller's ``__main__``, so a script without a main guard, a notebook or a test runner may use them, from any
+thread, inside a running event loop, under an alarm of their own.
 
-Not covered: this is no sandbox. A worker may read files and open sockets; it must run our code only.
+This is not a sandbox: a worker may read files and open sockets, so it must run this project's code only.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from archer.rewards.forking import CleanContext
 
 _Task = tuple[Any, ...]
 LARGEST_BATCH = 16
-_TIMERS = (signal.ITIMER_PROF, signal.ITIMER_REAL)  # SIGPROF and SIGALRM, at their default: the end
+_TIMERS = (signal.ITIMER_PROF, signal.ITIMER_REAL)  # SIGPROF and SIGALRM, which end a process by default
 _SLOT = struct.Struct("i")
 
 
 @dataclass(frozen=True)
 class Killed:
-    """Takes the place of a result: the task went over a limit."""
+    """The result of a task that exceeded a limit."""
 
     reason: Literal["timeout", "memory"]
 
 
 @dataclass
 class _Tally:
-    """What came of tasks: results, and whose worker died how often."""
+    """The results of tasks so far, and how often each task's worker died."""
 
     results: dict[int, Any] = field(default_factory=dict)
     deaths: Counter[int] = field(default_factory=Counter)
 
     @property
     def progress(self) -> int:
-        """A number that grows whenever anything was learned."""
+        """A number that grows with every result and every death."""
         return len(self.results) + self.deaths.total()
 
     def blame(self, index: int, code: int) -> None:
-        """Note that a worker died at this task: out of CPU time at once decides, anything else the second time."""
+        """Count a worker's death at this task: final at once if out of CPU time, else the second time."""
         self.deaths[index] += 1
         if code == -signal.SIGPROF or (self.deaths[index] > 1 and code == -signal.SIGALRM):
             self.results[index] = Killed("timeout")
@@ -68,11 +68,11 @@ class _Tally:
 
 
 class Workers:
-    """A pool that starts with its first task.
+    """A pool of ``count`` processes that starts with its first task.
 
-    ``seconds`` is CPU time per task; ``wall`` seconds on the wall end it too (0: twice the CPU time and a second
-    more). ``memory_bytes`` is what a worker may map beyond what it holds once ``warm`` has run. ``preload``
-    names modules to import once, in the process from which workers are forked.
+    ``seconds`` limits a task's CPU time, ``wall`` its elapsed seconds (0: 2 x ``seconds`` + 1). ``memory_bytes`` is
+    what a worker may map beyond what it holds once ``warm`` has run. ``preload`` names modules to import once, in
+    the process from which workers are forked.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class Workers:
     def run(self, function: Callable[..., Any], tasks: Sequence[_Task]) -> list[Any]:
         """Return ``function(*task)``, or :class:`Killed`, for every task in order; safe from any thread.
 
-        A task whose worker died, or that the clock on the wall ended before its CPU time was up, is tried once more,
-        on a fresh one and alone: the machine may have been at fault. So is everything when the pool broke.
-        Raises what ``function`` raised, and :class:`~archer.errors.GraderError` when a fresh pool breaks too.
+        A task whose worker died, or that ran out of elapsed time first, is retried once, alone and on a fresh worker:
+        the machine may have been at fault. If the pool breaks, every unfinished task is retried.
+        Raises what ``function`` raises, and :class:`~archer.errors.GraderError` if a fresh pool breaks too.
         """
         tally = _Tally()
         size, failures = max(1, min(LARGEST_BATCH, len(tasks) // (4 * self._count))), 0
@@ -117,7 +117,7 @@ class Workers:
         return [tally.results[index] for index in range(len(tasks))]
 
     def close(self) -> None:
-        """End every worker; a later task would start new ones."""
+        """End every worker; a later task starts new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
         _end(pool)
@@ -133,7 +133,7 @@ class Workers:
         batches: list[list[int]],
         tally: _Tally,
     ) -> Exception | None:
-        """Fill in results and deaths; return the error of a broken pool."""
+        """Run the batches, filling ``tally`` with results and deaths; return the error of a broken pool."""
         pool, progress = self._started()
         slots = [progress.slot() for _ in batches]
         futures: list[Any] = []
@@ -183,7 +183,7 @@ def _end(pool: ProcessPool | None) -> None:
 
 
 def _prepare(memory_bytes: int, warm: Callable[[], object]) -> None:
-    """In a new worker: load what is needed, then set the limits."""
+    """In a new worker: call ``warm``, then set the limits."""
     warm()
     for number in (signal.SIGTERM, signal.SIGPROF, signal.SIGALRM):  # a Python handler would wait for C code to return
         signal.signal(number, signal.SIG_DFL)
@@ -196,7 +196,7 @@ def _prepare(memory_bytes: int, warm: Callable[[], object]) -> None:
 def _limited(
     limits: tuple[float, float], function: Callable[..., Any], tasks: list[_Task], path: str, slot: int
 ) -> list[Any]:
-    """In a worker: run the tasks, each against the clock. Out of memory, end: what is left is not to be trusted."""
+    """In a worker: run the tasks, each under its timers. End the process when out of memory: its state is in doubt."""
     file = _opened(path)
     results = []
     try:
@@ -219,7 +219,7 @@ def _opened(path: str) -> int:
 
 
 class _Progress:
-    """A file in which workers note which task of a batch they are at: all that is left when one is killed."""
+    """A file in which workers note the task of a batch that they are at, to be read after one is killed."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="archer-grading-", buffering=0)  # noqa: SIM115
@@ -227,13 +227,13 @@ class _Progress:
         self.path = self._file.name
 
     def slot(self) -> int:
-        """Return the place of one batch, used once."""
-        place = next(self._slots)
-        os.pwrite(self._file.fileno(), _SLOT.pack(-1), place)
-        return place
+        """Return the byte offset of a new slot, for one batch."""
+        offset = next(self._slots)
+        os.pwrite(self._file.fileno(), _SLOT.pack(-1), offset)
+        return offset
 
     def read(self, slot: int) -> int:
-        """Return the task a batch has reached, -1 where it did not begin."""
+        """Return the index of the task that a batch has reached, -1 before the first."""
         return int(_SLOT.unpack(os.pread(self._file.fileno(), _SLOT.size, slot))[0])
 
     def close(self) -> None:

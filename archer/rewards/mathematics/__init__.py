@@ -1,10 +1,10 @@
-"""Is this answer that gold? Text first, algebra last.
+"""Compares an answer with a gold: by text first, by algebra last.
 
 answers    which box counts, lists and sides        values      what stands after a number: percent, degrees, bases
 plain      exact numbers                            units       units left out, added, converted
 wording    words, doubt, LaTeX's spacing            statements  equations and names, what is refused
 matching   the comparison, from layout to values    reading     LaTeX to sympy, whole or not at all
-equality   when two readings are the same           numeric     numbers to any precision
+equality   when two expressions are equal           numeric     numbers to any precision
 warmed     imported once, before workers are forked
 
 Only ``reading``, ``equality`` and ``numeric`` know math-verify, latex2sympy2 and sympy.

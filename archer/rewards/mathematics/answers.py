@@ -23,40 +23,40 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def boxed(text: str, opened: bool = False) -> str | None:
-    r"""Return what the last ``\boxed{...}`` with balanced braces holds, after the last ``</think>``.
+    r"""Return the content of the last ``\boxed{...}`` with balanced braces after the last ``</think>``.
 
-    Boxes joined by a comma, "and" or "or" are one answer, a list. None where no box closes, or where a
-    ``<think>`` is open at the end; ``opened`` says that the prompt opened one. One pass, linear in the text.
+    Boxes joined by a comma, "and" or "or" are one answer, a list. None if no box closes, or if a ``<think>`` is
+    still open at the end; ``opened`` means that the prompt opened one. One pass, linear in the text.
     """
     boxes = _boxes(text, opened)
     if not boxes:
         return None
     first, inside, end = boxes[-1]
-    found = [_trimmed(text[inside:end])]
+    contents = [_trimmed(text[inside:end])]
     for begin, inside, end in reversed(boxes[:-1]):
-        if end >= first:  # the last one lies within it
+        if end >= first:  # it encloses a later box
             continue
         if first - end > _LONGEST_JOIN or not _JOIN.fullmatch(text, end + 1, first):
             break
-        found.append(_trimmed(text[inside:end]))
+        contents.append(_trimmed(text[inside:end]))
         first = begin
-    return ", ".join(dict.fromkeys(reversed(found)))
+    return ", ".join(dict.fromkeys(reversed(contents)))
 
 
 def last_boxed(text: str) -> str | None:
-    """Return what the last box holds, whatever it is joined to; None as :func:`boxed`."""
+    """Return the content of the last box alone, even if others are joined to it; None as for :func:`boxed`."""
     boxes = _boxes(text, opened=False)
     return _trimmed(text[boxes[-1][1] : boxes[-1][2]]) if boxes else None
 
 
 def _boxes(text: str, opened: bool) -> list[tuple[int, int, int]]:
-    """Return where each closed box begins, where its content does and where that ends, in order of begin."""
+    """Return the index at which each closed box begins, its content begins and its content ends, in order."""
     marks = list(_THINK.finditer(text))
     if marks[-1].group() == "<think>" if marks else opened:
         return []
     start = marks[-1].end() if marks else 0
     open_braces: list[tuple[int, int]] = []
-    found = []
+    boxes = []
     for match in _BRACES.finditer(text, start):
         if match[2] is None:
             open_braces.append((match.start(), match.end()))
@@ -67,8 +67,8 @@ def _boxes(text: str, opened: bool) -> list[tuple[int, int, int]]:
         elif open_braces:
             begin, inside = open_braces.pop()
             if begin >= 0:
-                found.append((begin, inside, match.start(2)))
-    return sorted(found)
+                boxes.append((begin, inside, match.start(2)))
+    return sorted(boxes)
 
 
 def _trimmed(text: str) -> str:
@@ -76,7 +76,7 @@ def _trimmed(text: str) -> str:
 
 
 def outside(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the characters that no bracket encloses, with their places. ``[0, 1)`` closes like ``[0, 1]``."""
+    """Yield the characters that no bracket encloses, with their indices. ``[0, 1)`` closes like ``[0, 1]``."""
     depth = 0
     for index, character in enumerate(text):
         if character in ")]}":
@@ -111,14 +111,14 @@ def members(text: str) -> list[str]:
 def _signs(part: str) -> list[str]:
     if r"\pm" not in part and r"\mp" not in part:
         return [part]
-    one, other = (rf"\\({upper}m)(?![a-zA-Z])" for upper in "pm")
-    upper = re.sub(other, "-", re.sub(one, "+", part))
-    lower = re.sub(other, "+", re.sub(one, "-", part))
+    plus_minus, minus_plus = (rf"\\({upper}m)(?![a-zA-Z])" for upper in "pm")
+    upper = re.sub(minus_plus, "-", re.sub(plus_minus, "+", part))
+    lower = re.sub(minus_plus, "+", re.sub(plus_minus, "-", part))
     return [upper, lower]
 
 
 def enclosed(text: str) -> tuple[str, str] | None:
-    r"""Return the brackets, ``()``, ``[)``, ``\{\}``, ..., that enclose the whole text, and what they enclose."""
+    r"""Return the brackets around the whole text (``()``, ``[)``, ``\{\}``, ...) and what they enclose, or None."""
     opening = 2 if text.startswith(r"\{") else 1
     if len(text) < 2 * opening or text[opening - 1] not in _CLOSING or text[-1] not in ")]}":
         return None
@@ -134,10 +134,10 @@ def enclosed(text: str) -> tuple[str, str] | None:
 
 def sides(text: str) -> list[str]:
     """Split at the equals signs that no bracket encloses."""
-    places = {index for index, character in outside(text) if character == "="}
+    indices = {index for index, character in outside(text) if character == "="}
     parts, begin = [], 0
     for match in _EQUALS.finditer(text):
-        if match.start() in places:
+        if match.start() in indices:
             parts.append(text[begin : match.start()].strip())
             begin = match.end()
     return [*parts, text[begin:].strip()]

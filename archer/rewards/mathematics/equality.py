@@ -1,8 +1,8 @@
-"""When two mathematical readings are the same.
+"""Decides whether two sympy expressions, a gold and an answer, are equal.
 
-Equality is decided here wherever numbers are involved: math-verify rounds differences to zero, finds equations equal
-that have no solutions, and takes a tuple for a set. It is asked about inequalities and open sums only. Anything
-here may run for minutes and take gigabytes on a hostile answer: only in a worker (``archer.rewards.workers``).
+math-verify is asked about inequalities and unevaluated sums only: it rounds differences to zero, finds equations
+equal that have no solutions, and takes a tuple for a set. A hostile answer may take minutes and gigabytes, so call
+these functions only in a worker (``archer.rewards.workers``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from archer.rewards.mathematics.reading import read
 
 @dataclass(frozen=True)
 class Scale:
-    """How near is equal: decimals for a decimal beside an endless number, and whether names of variables matter."""
+    """What counts as equal; the fields are those of :class:`~archer.rewards.math.MathReward`."""
 
     decimals: int = 6
     same_names: bool = True
@@ -37,12 +37,12 @@ class Scale:
 
 
 def conditions(texts: list[str]) -> Any:
-    """Read conditions of which one holds, x < 2 or x > 3, as the set of their solutions."""
+    """Read alternative conditions, such as x < 2 or x > 3, as the union of their solutions."""
     return sympy.Union(*(_as_set(read(text)) for text in texts))
 
 
 def equal(left: Basic | MatrixBase, right: Basic | MatrixBase, scale: Scale) -> bool:
-    """Say whether two readings, the gold's first, are the same object."""
+    """Return whether two expressions, the gold's first, are equal."""
     relations = is_relation(left), is_relation(right)
     if all(relations):
         return _same_relation(left, right, scale)
@@ -95,10 +95,10 @@ def _same_set(left: Any, right: Any, scale: Scale) -> bool:
     if type(left) is type(right) and isinstance(left, sympy.Union | sympy.FiniteSet):
         rest = list(right.args)
         for part in left.args:
-            found = next((other for other in rest if equal(part, other, scale)), None)
-            if found is None:
+            partner = next((other for other in rest if equal(part, other, scale)), None)
+            if partner is None:
                 break
-            rest.remove(found)
+            rest.remove(partner)
         else:
             if not rest:
                 return True
@@ -118,11 +118,11 @@ def _as_set(expression: Any) -> Any:
 
 
 def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
-    """Compare equations and inequalities: the same up to a factor, or with the same solutions (not with none)."""
+    """Compare equations and inequalities: equal up to a factor, or with the same solutions (at least one)."""
     if isinstance(left, Eq) and isinstance(right, Eq):
         if is_multiple(left.lhs - left.rhs, right.lhs - right.rhs):
             return True
-        left, right = plainly(left), plainly(right)  # else dx/dt, x and t being mere names, is 0
+        left, right = plainly(left), plainly(right)  # else dx/dt would be 0, as x and t are mere symbols
         if scale.same_names and left.free_symbols != right.free_symbols:
             return False
         try:

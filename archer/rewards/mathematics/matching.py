@@ -1,4 +1,4 @@
-r"""Is this answer that gold? What both say is taken apart as text, and only single values go to the algebra."""
+r"""Compares an answer with a gold: both are split as text, and only single values go to the algebra."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 
 
 def shortcut(gold: str, answer: str) -> bool | None:
-    """Right or wrong where that is plain to see: the same text, two plain numbers; None elsewhere."""
+    """Return whether gold and answer are equal if that needs no algebra (same text, plain numbers), else None."""
     equal = plain_equal(gold, answer)
     if equal is not None:
         return equal
@@ -44,12 +44,12 @@ def shortcut(gold: str, answer: str) -> bool | None:
 
 @dataclass(frozen=True)
 class Matcher:
-    """Compares answers with golds on one scale."""
+    """Compares answers with golds, by the tolerances of ``scale``."""
 
     scale: Scale
 
     def reason(self, gold: str, answer: str) -> Reason:
-        """Compare an answer with one gold, which may be a list itself."""
+        """Compare an answer with one gold, which may itself be a list."""
         equal = shortcut(gold, answer)
         if equal is not None:
             return "right" if equal else "wrong"
@@ -58,8 +58,8 @@ class Matcher:
             return "unparsed"
         if refused(gold, answer):
             return "wrong"
-        if said := phrase(gold):
-            if said == spoken(answer):
+        if gold_words := phrase(gold):
+            if gold_words == spoken(answer):
                 return "right"
             if is_phrase(gold):
                 return "wrong"
@@ -68,7 +68,7 @@ class Matcher:
         return self._layout(*aligned(*unqualified(gold, answer)))
 
     def all(self, golds: list[str], answer: str) -> Reason:
-        """Compare an answer with a list of golds, of which it must name each; a gold may hold several values."""
+        """Compare an answer with a list of golds, all of which it must name; a gold may hold several values."""
         items = [item for gold in golds for item in members(tidy(gold))]
         answer = without_lead(tidy(answer))
         if refused(" ".join(golds), answer):
@@ -78,8 +78,8 @@ class Matcher:
     def _layout(self, gold: str, answer: str) -> Reason:
         """Compare by layout: a list, a set, a tuple, one value."""
         gold_items, items = distinct(members(joined(gold))), distinct(members(joined(answer)))
-        ours, theirs = (_are_conditions(both) for both in (gold_items, items))
-        several = (ours and len(gold_items) > 1) or (theirs and len(items) > 1)
+        gold_conditions, conditions = (_are_conditions(parts) for parts in (gold_items, items))
+        several = (gold_conditions and len(gold_items) > 1) or (conditions and len(items) > 1)
         if several and self._conditions(gold_items, items):
             return "right"
         brackets, bare = enclosed(answer), gold != "" and enclosed(gold) is None
@@ -90,21 +90,21 @@ class Matcher:
         if len(items) > 1:
             tuple_ = enclosed(gold)
             if _DECIMAL_COMMA.fullmatch(answer) and "." in gold:
-                return self._one(gold, answer.replace(",", "."))
+                return self._single(gold, answer.replace(",", "."))
             if tuple_ and tuple_[0] in ("()", "{}") and not brackets:
                 return self._ordered(split(tuple_[1], ",;"), split(answer, ",;"))
             if brackets and brackets[0] == "{}" and tuple_:
                 return self._ordered(split(tuple_[1], ",;"), split(brackets[1], ",;"))
             return "wrong"
-        return self._one(gold_items[0], items[0]) if gold_items and items else "unparsed"
+        return self._single(gold_items[0], items[0]) if gold_items and items else "unparsed"
 
     def _conditions(self, golds: list[str], parts: list[str]) -> bool:
         from archer.rewards.mathematics.equality import conditions, equal
         from archer.rewards.mathematics.reading import UnreadableError, read
 
         try:
-            ours, theirs = (conditions(side) if len(side) > 1 else read(side[0]) for side in (golds, parts))
-            return equal(ours, theirs, self.scale)
+            left, right = (conditions(side) if len(side) > 1 else read(side[0]) for side in (golds, parts))
+            return equal(left, right, self.scale)
         except (UnreadableError, TypeError, ValueError, NotImplementedError, AttributeError):
             return False
 
@@ -120,7 +120,7 @@ class Matcher:
         named = len(set(names)) == len(golds) > 1 and not numbered(names)
         if named and all(len(sides(part)) == 1 for part in parts):  # AB = 4, CD = 5: in order
             return self._ordered(golds, parts)
-        reasons = [[self._one(gold, part) for gold in golds] for part in parts]
+        reasons = [[self._single(gold, part) for gold in golds] for part in parts]
         if (
             reasons
             and all("right" in row for row in reasons)
@@ -132,10 +132,10 @@ class Matcher:
     def _ordered(self, golds: list[str], parts: list[str]) -> Reason:
         if len(golds) != len(parts):
             return "wrong"
-        return _worst([self._one(*pair) for pair in zip(golds, parts, strict=True)])
+        return _worst([self._single(*pair) for pair in zip(golds, parts, strict=True)])
 
-    def _one(self, gold: str, answer: str) -> Reason:
-        """Compare one value with one; equations first."""
+    def _single(self, gold: str, answer: str) -> Reason:
+        """Compare a single gold with a single answer, either of which may be an equation."""
         gold, answer = stated(gold), stated(answer)
         gold_sides, answer_sides = sides(gold), sides(answer)
         name = any(is_name(side) for side in gold_sides[:-1])
@@ -145,24 +145,24 @@ class Matcher:
             if name and is_name(answer_sides[0]):
                 return self._named(gold_sides, answer_sides)
             if name and is_closed(gold_sides[-1]) and not any(map(is_name, answer_sides)):
-                return "wrong"  # 2x + 3 = 11 for x = 4: the task, not done
+                return "wrong"  # 2x + 3 = 11 for x = 4: unsolved
             return self._value(gold, answer)
         if len(answer_sides) > 1:
             return self._chain(gold, answer_sides)
         return self._value(gold, answer)
 
     def _named(self, gold: list[str], answer: list[str]) -> Reason:
-        """Compare two equations whose left sides are names, f(n) = n and f(x) = x too."""
-        ours, theirs = _FUNCTION.fullmatch(gold[0]), _FUNCTION.fullmatch(answer[0])
+        """Compare two equations whose left sides are names; f(n) = n and f(x) = x are equal."""
+        gold_call, answer_call = _FUNCTION.fullmatch(gold[0]), _FUNCTION.fullmatch(answer[0])
         last = answer[-1]
-        if ours and theirs and ours[1] == theirs[1]:
-            last = re.sub(rf"(?<![\\a-zA-Z]){theirs[2]}(?![a-zA-Z])", ours[2], last)
+        if gold_call and answer_call and gold_call[1] == answer_call[1]:
+            last = re.sub(rf"(?<![\\a-zA-Z]){answer_call[2]}(?![a-zA-Z])", gold_call[2], last)
         elif bare_name(gold[0]) != bare_name(answer[0]) and self.scale.same_names:
             return self._value(f"{gold[0]}={gold[-1]}", f"{answer[0]}={last}")
         return self._value(gold[-1], last)
 
     def _chain(self, gold: str, chain: list[str]) -> Reason:
-        """Compare a value with what an equation gives: its last side. Its other values must be the same."""
+        """Compare a value with the last side of an equation; its other values must equal the gold too."""
         if is_name(chain[-1]) and not is_closed(chain[-1]) and is_closed(chain[0]):
             chain = chain[::-1]
         for side in chain[:-1]:
@@ -171,10 +171,10 @@ class Matcher:
         return self._value(gold, chain[-1])
 
     def _value(self, gold: str, answer: str) -> Reason:
-        """Compare two values with what is written after them: percent, degrees, units, bases."""
-        ours, theirs = value(gold), value(answer)
-        if ours.base or theirs.base:
-            return self._based(ours, theirs)
+        """Compare two values together with what follows them: percent, degrees, units, bases."""
+        gold_value, answer_value = value(gold), value(answer)
+        if gold_value.base or answer_value.base:
+            return self._based(gold_value, answer_value)
         if has_base(answer) and not has_base(gold):
             return "wrong"
         reasons = [self._bare(*pair) for pair in readings(gold, answer)] or ["wrong"]
@@ -191,7 +191,7 @@ class Matcher:
             return "unparsed"
 
     def _bare(self, gold: str, answer: str) -> Reason:
-        """Compare what is left: numbers, brackets, ratios, unions, at last by algebra."""
+        """Compare two values without units: as numbers, brackets, ratios, unions, and at last by algebra."""
         equal = shortcut(gold, answer)
         if equal is not None:
             return "right" if equal else "wrong"
@@ -199,10 +199,10 @@ class Matcher:
             return "right" if any(self._bare(gold, number) == "right" for number in numbers) else "wrong"
         if numbers := endless(gold):
             return "right" if any(self._bare(number, answer) == "right" for number in numbers) else "wrong"
-        ours, theirs = enclosed(gold), enclosed(answer)
-        if ours and theirs and len(split(ours[1], ",;")) > 1:
-            same = ours[0] == theirs[0] or {ours[0], theirs[0]} <= {"()", "{}"}
-            return self._ordered(split(ours[1], ",;"), split(theirs[1], ",;")) if same else "wrong"
+        gold_brackets, answer_brackets = enclosed(gold), enclosed(answer)
+        if gold_brackets and answer_brackets and len(split(gold_brackets[1], ",;")) > 1:
+            same = gold_brackets[0] == answer_brackets[0] or {gold_brackets[0], answer_brackets[0]} <= {"()", "{}"}
+            return self._ordered(split(gold_brackets[1], ",;"), split(answer_brackets[1], ",;")) if same else "wrong"
         if ":" in gold and ":" in answer:
             parts = split(gold, ":"), split(answer, ":")
             if self._ordered(*parts) == "right" or re.search(r":0[0-9]|:[0-9]{3}|[0-9]:00", gold):
@@ -215,22 +215,22 @@ class Matcher:
         return self.algebra(gold, answer)
 
     def algebra(self, gold: str, answer: str) -> Reason:
-        """Read both as mathematics and compare: slow, and only in a worker."""
+        """Parse both and compare their expressions. Slow: call it only in a worker."""
         from archer.rewards.mathematics.equality import equal
         from archer.rewards.mathematics.reading import UnreadableError, read
 
         letters = set(re.sub(r"\\[a-zA-Z]+", "", gold))
         cased = any(letter.swapcase() in letters for letter in letters if letter.isalpha())
         try:
-            theirs = read(in_radians(answer), cased)
+            answer_expression = read(in_radians(answer), cased)
         except UnreadableError:
             return "unparsed"
         try:
-            ours = read(in_radians(gold), cased)
-            return "right" if equal(ours, theirs, self.scale) else "wrong"
+            gold_expression = read(in_radians(gold), cased)
+            return "right" if equal(gold_expression, answer_expression, self.scale) else "wrong"
         except MemoryError:
             raise
-        except Exception:  # sympy's, of many kinds: what it cannot compare is not shown to be right
+        except Exception:  # sympy raises many kinds; what it cannot compare is not shown to be right
             return "wrong"
 
 
@@ -239,7 +239,7 @@ def _are_conditions(items: list[str]) -> bool:
 
 
 def distinct(items: list[str]) -> list[str]:
-    """Leave out repetitions."""
+    """Return the items without repetitions, in order."""
     return list(dict.fromkeys(items))
 
 

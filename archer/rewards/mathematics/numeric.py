@@ -1,6 +1,6 @@
-"""Numbers and values at points: where equality is decided to many digits, and relative to size.
+"""Equality of numbers to many digits, relative to their size, and of expressions by their values at points.
 
-Only in a worker (``archer.rewards.workers``): evaluating may run for minutes.
+Evaluation may run for minutes, so call these functions only in a worker (``archer.rewards.workers``).
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ import sympy  # type: ignore[import-untyped]
 from sympy import Add, Basic, Float, Pow, Rational, Symbol, ceiling, factorial, floor, nan, oo, zoo
 from sympy.core.function import AppliedUndef  # type: ignore[import-untyped]
 
-_COUNT = 12  # variables at most, for which there are points
+_COUNT = 12  # variables at most: a point has that many coordinates
 _POINTS = (
-    tuple(0.37 + 0.61 * ((7 * place) % 13) / 3 for place in range(_COUNT)),
-    tuple(0.29 + 0.53 * ((5 * place + 4) % 13) / 3 for place in range(_COUNT)),
-    tuple(-0.31 - 0.47 * ((6 * place + 2) % 13) / 3 for place in range(_COUNT)),
+    tuple(0.37 + 0.61 * ((7 * index) % 13) / 3 for index in range(_COUNT)),
+    tuple(0.29 + 0.53 * ((5 * index + 4) % 13) / 3 for index in range(_COUNT)),
+    tuple(-0.31 - 0.47 * ((6 * index + 2) % 13) / 3 for index in range(_COUNT)),
 )
-MOST_BITS = 500_000  # of a number in an answer; a tower of powers is turned away before it is built
+MOST_BITS = 500_000  # of a number in an answer; a tower of powers is refused before it is built
 
 
 def is_abstract(*expressions: Basic) -> bool:
-    """Say whether there may be no value at a point: sums to n, integrals."""
+    """Return whether an expression may have no value at a point, as sums to n and integrals."""
     return any(expression.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) for expression in expressions)
 
 
 def plainly(expression: Basic) -> Basic:
-    """Take f(x) and dx/dt for names, which have values of their own."""
+    """Replace f(x) and dx/dt by symbols of their own."""
     unknown = expression.atoms(AppliedUndef, sympy.Derivative)
     return expression.xreplace({part: Symbol(f"{part}", real=True) for part in unknown})
 
 
 def imaginary(expression: Basic) -> Basic:
-    """Take the letter i for the imaginary unit."""
+    """Replace the letter i by the imaginary unit."""
     return expression.xreplace({symbol: sympy.I for symbol in expression.free_symbols if symbol.name == "i"})
 
 
 def same_number(left: Any, right: Any, decimals: int) -> bool:
-    """Compare numbers: rationals exactly, others to 150 digits, decimals beside them to ``decimals``."""
+    """Return whether numbers are equal: rationals exactly, others to 150 digits, decimals to ``decimals`` places."""
     decimal = left.has(Float), right.has(Float)
     left, right = _exact(left), _exact(right)
     if left.has(nan, zoo, oo) or right.has(nan, zoo, oo):
@@ -54,7 +54,7 @@ def same_number(left: Any, right: Any, decimals: int) -> bool:
 
 
 def _exact(number: Basic) -> Basic:
-    """Evaluate, decimals taken at their word."""
+    """Evaluate, reading decimals as exact rationals."""
     number = number.xreplace({part: Rational(str(part)) for part in number.atoms(Float)})
     return number.doit()
 
@@ -64,7 +64,7 @@ def _ends(number: Any) -> bool:
 
 
 def _is_near(left: Basic, right: Basic, decimals: int) -> bool:
-    """Compare absolutely and relatively: a tiny number is not near to another because both are tiny."""
+    """Compare absolutely and relatively: two tiny numbers are not near merely because both are tiny."""
     gap, size = (abs(sympy.N(part, 30, maxn=500)) for part in (left - right, right))
     try:
         return bool(gap < 10.0**-decimals and gap <= 10.0 ** (1 - decimals) * size)
@@ -80,7 +80,7 @@ def _is_zero(number: Basic) -> bool:
 
 
 def _hides(number: Basic) -> bool:
-    """Say whether a sum has a term too small for 500 bits to show."""
+    """Return whether a sum has a term too small for 500 bits to show."""
     for part in number.atoms(Add) if isinstance(number, Basic) else ():
         sizes = [abs(sympy.N(term, 5)) for term in part.args]
         if min(sizes) < 1e-60 * max(sizes):
@@ -89,9 +89,9 @@ def _hides(number: Basic) -> bool:
 
 
 def same_at_points(left: Basic, right: Basic) -> bool | None:
-    """Compare at three points; None where that decides nothing.
+    """Return whether two expressions agree at three points; None if that decides nothing.
 
-    Where numbers are rounded down or up, three small ones tell little: then at as many as 40, i to n being whole.
+    With floor or ceiling three points tell little: then up to 40 are tried, where variables named i to n are integers.
     """
     names = sorted(left.free_symbols | right.free_symbols, key=str)
     if len(names) > _COUNT:
@@ -100,12 +100,12 @@ def same_at_points(left: Basic, right: Basic) -> bool | None:
     steps = left.has(floor, ceiling) or right.has(floor, ceiling)
     whole = ["i" <= str(name).lower()[0] <= "n" for name in names]
     for point in _steps(whole) if steps else _POINTS:
-        one, other = _at(left, names, point), _at(right, names, point)
-        if not (one.is_number and other.is_number) or one.has(nan, zoo, oo) or other.has(nan, zoo, oo):
+        left_at, right_at = _at(left, names, point), _at(right, names, point)
+        if not (left_at.is_number and right_at.is_number) or left_at.has(nan, zoo, oo) or right_at.has(nan, zoo, oo):
             continue
-        if point[0] < 0 and not (one.is_real and other.is_real):
+        if point[0] < 0 and not (left_at.is_real and right_at.is_real):
             continue
-        if not bool(abs(one - other) <= 1e-20 * max(abs(one), abs(other))):
+        if not bool(abs(left_at - right_at) <= 1e-20 * max(abs(left_at), abs(right_at))):
             return False
         decided = True
     return decided
@@ -113,7 +113,7 @@ def same_at_points(left: Basic, right: Basic) -> bool | None:
 
 def _steps(whole: list[bool]) -> Iterator[tuple[float, ...]]:
     for count in range(1, 41):
-        sizes = [1 + (count * (2 * place + 1) * 7) % 41 for place in range(len(whole))]
+        sizes = [1 + (count * (2 * index + 1) * 7) % 41 for index in range(len(whole))]
         yield tuple(size if is_whole else size / 4 for size, is_whole in zip(sizes, whole, strict=True))
 
 
@@ -123,7 +123,7 @@ def _at(expression: Basic, names: list[Any], point: tuple[float, ...]) -> Any:
 
 
 def bits(expression: Any) -> float:
-    """Bound the size of the largest number that evaluating would build."""
+    """Return an upper bound on the bits of the largest number that evaluation would build."""
     if not isinstance(expression, Basic) or isinstance(expression, Symbol):
         return 0
     if expression.is_Rational:
@@ -150,15 +150,15 @@ def _magnitude(number: Basic) -> float:
 
 
 def is_multiple(left: Any, right: Any) -> bool:
-    """Say whether one is the other times a number, by their ratio at two points."""
+    """Return whether left_at expression is a multiple of the right_at, by their ratio at two points."""
     left, right = plainly(left), plainly(right)
     names = sorted(left.free_symbols, key=str)
     if not names or left.free_symbols != right.free_symbols or len(names) > _COUNT or is_abstract(left, right):
         return False
     ratios = []
     for point in _POINTS[:2]:
-        one, other = _at(left, names, point), _at(right, names, point)
-        if not (one.is_number and other.is_number) or other == 0 or one.has(nan, zoo, oo):
+        left_at, right_at = _at(left, names, point), _at(right, names, point)
+        if not (left_at.is_number and right_at.is_number) or right_at == 0 or left_at.has(nan, zoo, oo):
             return False
-        ratios.append(one / other)
+        ratios.append(left_at / right_at)
     return bool(ratios[0] != 0 and abs(ratios[0] - ratios[1]) <= 1e-20 * abs(ratios[0]))

@@ -1,4 +1,4 @@
-r"""Numbers that need no algebra: integers, decimals, fractions, powers of ten; read and compared exactly. Pure."""
+r"""Reads and compares exactly the numbers that need no algebra: integers, decimals, fractions, powers of ten."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def plain_number(text: str) -> Fraction | None:
 
 
 def ends(number: Fraction) -> bool:
-    """Say whether the number's decimals end."""
+    """Return whether the number has finitely many decimals."""
     return not pow(10, _LONGEST_PLAIN, number.denominator)
 
 
 def plain_equal(gold: str, answer: str) -> bool | None:
     """Compare two plain numbers exactly; None unless both are plain.
 
-    None also for a decimal beside a fraction that no decimal equals (0.333 and 1/3): whether that is
-    near enough is not for an exact comparison to say.
+    None also for a decimal beside a fraction that no decimal equals (0.333 and 1/3): an exact comparison
+    cannot decide whether that is near enough.
     """
     left, right = plain_number(gold), plain_number(answer)
     if left is None or right is None:

@@ -1,7 +1,7 @@
-r"""Reading LaTeX as mathematics, behind math-verify's door: the whole text, or nothing.
+r"""Parses LaTeX into sympy expressions with math-verify's parser: the whole text, or nothing.
 
-math-verify takes the numbers it can find when the whole cannot be read; that is how `1+1/\mathrm e` came to be 1.
-Reading may run for minutes on a hostile text: only in a worker (``archer.rewards.workers``).
+By itself math-verify falls back on the numbers it can find, which made `1+1/\mathrm e` equal 1. Parsing a hostile
+text may run for minutes, so call these functions only in a worker (``archer.rewards.workers``).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from latex2sympy2_extended.math_normalization import extract_boxed_content
 from math_verify.parser import ExprExtractionConfig, LatexExtractionConfig, parse
 from sympy import Basic, Derivative, MatrixBase, nan, zoo  # type: ignore[import-untyped]
 
-logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, as meant
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, which is intended
 
 _CONFIG = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
 _PRIMES = re.compile(r"(?<=[a-zA-Z}])(?:\^\s*\{?\s*((?:\\prime\s*)+)\}?|('+))")
 _SCIENTIFIC = re.compile(r"(?<![a-zA-Z0-9.\\])([0-9]+\.?[0-9]*|\.[0-9]+)[eE]([+-]?[0-9]{1,4})(?![a-zA-Z0-9.])")
-# What would multiply a mixed number: then it is a product, as written.
+# No factor follows: one would make a mixed number a product.
 _NO_FACTOR = r"(?![0-9])(?!\s*(?:[a-zA-Z({|!^]|\\(?!cdot|times|div|text|[ ,;])))"
 _REPAIRS = [
     (re.compile(pattern), replacement)
-    for pattern, replacement in (  # what the grammar lacks
+    for pattern, replacement in (  # constructs that the grammar lacks
         (r"(?<=[{(])([0-9]{1,3}(?:,[0-9]{3})+)(?=[})])", lambda match: match[1].replace(",", "")),
         (r"([a-zA-Z0-9]+|\([^()]*\))!(?=\s*\^)", r"(\1!)"),
         (r"\\(odot|oplus|star|hbar|ell|mho|wp|Re|Im)(?![a-zA-Z])", r"{\\text{\1}}"),
         (r"(?<![\\a-zA-Z])([EeIi])_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))", r"\\text{\1\2\3}"),
         (r"\\frac\s*(\\[a-zA-Z]+)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
-        # A whole number before a fraction is a mixed number; every other juxtaposition is a product.
+        # A whole number before a fraction is a mixed number; any other juxtaposition is a product.
         (
             rf"(?<![\^_0-9.])([0-9]+)\s*\\frac\s*(?:\{{([0-9]+)\}}\s*\{{([0-9]+)\}}|([0-9])\s*([0-9])){_NO_FACTOR}",
             r"(\1+\\frac{\2\4}{\3\5})",
@@ -105,7 +105,7 @@ _CONVERSIONS = {cased: ConversionConfig(lowercase_symbols=not cased) for cased i
 
 
 class _Converter(_Latex2Sympy):  # type: ignore[misc]
-    """Takes what stands side by side for a product, where latex2sympy takes 2(3) for the mixed number 2+3."""
+    """Reads juxtaposition as a product; latex2sympy reads 2(3) as the mixed number 2+3."""
 
     def convert_postfix_list(self, arr: Any, i: int = 0) -> Any:
         first = self.convert_postfix(arr[i])
@@ -119,7 +119,7 @@ class _Converter(_Latex2Sympy):  # type: ignore[misc]
 
 
 class _Quick(_Converter):
-    """Predicts by the short way first, which is several times faster: it gives the same tree or fails (ANTLR's SLL)."""
+    """Parses in ANTLR's SLL mode, which is several times faster: it gives the same tree or fails."""
 
     def create_parser(self, latex_str: str) -> Any:
         parser = super().create_parser(latex_str)
@@ -133,7 +133,7 @@ class UnreadableError(ValueError):
 
 @functools.lru_cache(maxsize=8192)  # the gold of a problem is read once for all its samples
 def read(text: str, cased: bool = False) -> Basic | MatrixBase:
-    """Read the whole text; ``cased`` keeps R apart from r. Raises UnreadableError."""
+    """Return the expression that the whole text denotes; ``cased`` tells R from r. Raises UnreadableError."""
     if _TWO_NUMBERS.search(text):
         raise UnreadableError(text)
     for pattern, replacement in _REPAIRS:
@@ -151,7 +151,7 @@ def read(text: str, cased: bool = False) -> Basic | MatrixBase:
             expression = _Converter(is_real=True, config=_CONVERSIONS[cased]).parse(latex)
     except MemoryError:
         raise
-    except Exception as error:  # the parser's own, RecursionError, sympy's of many kinds
+    except Exception as error:  # the parser's own, RecursionError, many kinds of sympy's
         raise UnreadableError(text) from error
     if not isinstance(expression, Basic | MatrixBase) or expression.has(nan, zoo):
         raise UnreadableError(text)
@@ -159,15 +159,15 @@ def read(text: str, cased: bool = False) -> Basic | MatrixBase:
 
 
 def locate(text: str, kinds: tuple[str, ...]) -> str | None:
-    """Find the answer in a text without a box, as math-verify does: after "final answer is", or the last one."""
+    """Return the answer in a text without a box as math-verify finds it: after "final answer is", or the last one."""
     configs = {"latex": LatexExtractionConfig(), "expr": ExprExtractionConfig()}
-    found = parse(text, [configs[kind] for kind in kinds if kind in configs], parsing_timeout=None)
-    return str(found[-1]) if found else None
+    answers = parse(text, [configs[kind] for kind in kinds if kind in configs], parsing_timeout=None)
+    return str(answers[-1]) if answers else None
 
 
 @functools.lru_cache(maxsize=4096)
 def told(solution: str) -> str:
-    r"""Return the answer of a worked solution that serves as gold: its last boxes, or the last formula."""
+    r"""Return the answer of a worked solution that serves as gold: its last boxes, or its last formula."""
     if r"\boxed" in solution:
         inside = str(extract_boxed_content(solution, mode="last"))
         inside = inside.removeprefix("{") if inside.count("{") > inside.count("}") else inside
@@ -178,9 +178,9 @@ def told(solution: str) -> str:
 
 
 def warm() -> None:
-    """Read a little of everything: the parser learns its grammar as it goes, and the learning takes most of the time.
+    """Parse samples of every construct: the parser builds its tables on first use, which takes most of the time.
 
-    A second and a half, once a run: workers are forked from the process that has done it.
+    This takes 1.5 s, once per run: workers are forked from the process that has done it.
     """
     for text in _WARM.split("\n"):
         with contextlib.suppress(UnreadableError):

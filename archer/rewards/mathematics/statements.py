@@ -1,4 +1,4 @@
-r"""What an answer states: names and values around equals signs, thousands, words that take it back. Pure text."""
+r"""What an answer states: names and values around equals signs, thousands, words of doubt. Pure text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONSTANTS = re.compile(
 _APPROX = re.compile(r"\\(?:approx|simeq|doteq)(?![a-zA-Z])")
 _IN = re.compile(r"^([^\\]+|\\[a-zA-Z]+)\\in(?![a-zA-Z])")
 _BUILT = re.compile(r"\\\{\s*[a-zA-Z]\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\||\\mid(?![a-zA-Z]))([^{}|]+)\\\}")
-# For which variables a formula holds: it is no part of the answer.
+# The variables for which a formula holds are not part of the answer.
 _QUALIFIER = re.compile(
     rf"[\s,(]*(?:{TEXT_COMMAND}\{{[\s,]*(?:where|for|for all|for every|for each|for any)\s*\}}[^=]*"
     rf"|{TEXT_COMMAND}\{{[\s,]*(?:where|for all|for every|for each)\s[^=]*"
@@ -29,19 +29,19 @@ _NUMBERS = re.compile(r"\\mathbb\s*\{?\s*(\w.*)$")
 
 
 def refused(gold: str, answer: str) -> bool:
-    """Say whether an answer is one whatever its value: doubtful, a question put back, an ellipsis for a value."""
+    """Return whether an answer is wrong whatever its value: in doubt, or posing work that the gold does not."""
     doubts = DOUBT.intersection(words(answer)) - set(words(gold))
     return bool(doubts) or not poses(answer) <= poses(gold)
 
 
 def joined(text: str) -> str:
-    """Read 1,000 as a number, where no bracket encloses it."""
+    """Remove the commas between thousands, as in 1,000, outside brackets."""
     free = {index for index, _character in outside(text)}
     return THOUSANDS.sub(lambda match: match[0].replace(",", "") if match.start() in free else match[0], text)
 
 
 def stated(text: str) -> str:
-    r"""Return what is stated: not the rounded value after it, not the "x \in" before it."""
+    r"""Remove the rounded value after an exact one, and the "x \in" before a set."""
     parts = _APPROX.split(text)
     rounded = len(parts) > 1 and (is_closed(parts[0]) or not is_name(parts[0]))  # not x \approx 5
     return _within(parts[0 if rounded else -1].strip())
@@ -55,20 +55,20 @@ def _within(text: str) -> str:
 
 
 def unqualified(gold: str, answer: str) -> tuple[str, str]:
-    r"""Leave out "for all x" and ", k \in \mathbb{Z}" at the end, unless they speak of different numbers."""
-    found = [_QUALIFIER.search(text) for text in (gold, answer)]
-    numbers = [_NUMBERS.findall(match[0]) for match in found if match]
-    if all(found) and numbers[0] != numbers[1]:
+    r"""Remove a final "for all x" or ", k \in \mathbb{Z}", unless the two name different sets of numbers."""
+    qualifiers = [_QUALIFIER.search(text) for text in (gold, answer)]
+    numbers = [_NUMBERS.findall(match[0]) for match in qualifiers if match]
+    if all(qualifiers) and numbers[0] != numbers[1]:
         return gold, answer
     gold, answer = (
         text[: match.start()] if match and match.start() else text
-        for text, match in zip((gold, answer), found, strict=True)
+        for text, match in zip((gold, answer), qualifiers, strict=True)
     )
     return _within(gold), _within(answer)
 
 
 def aligned(gold: str, answer: str) -> tuple[str, str]:
-    """Write (x, y) = (1, 2) as x = 1, y = 2 where the other is written so."""
+    """Write (x, y) = (1, 2) as x = 1, y = 2 if the other text is written so."""
     spread = [_spread(text) for text in (gold, answer)]
     if spread[0] and not spread[1] and len(sides(answer)) > 2:
         return spread[0], answer
@@ -80,19 +80,19 @@ def aligned(gold: str, answer: str) -> tuple[str, str]:
 def _spread(text: str) -> str:
     equation = sides(text)
     tuples = [enclosed(side) for side in equation]
-    if len(equation) != 2 or not all(found and found[0] == "()" for found in tuples):
+    if len(equation) != 2 or not all(pair and pair[0] == "()" for pair in tuples):
         return ""
-    names, values = (split(found[1], ",") for found in tuples if found)
+    names, values = (split(pair[1], ",") for pair in tuples if pair)
     return ",".join(map("=".join, zip(names, values, strict=False))) if len(names) == len(values) else ""
 
 
 def is_name(text: str) -> bool:
-    """Say whether a side of an equation only names something: x, f(n), S:T, an angle."""
+    """Return whether a side of an equation only names something: x, f(n), S:T, an angle."""
     return bool(_NAME.fullmatch(TEXT.sub(r"\1", text.strip())))
 
 
 def is_closed(text: str) -> bool:
-    """Say whether a side of an equation is a value by itself."""
+    """Return whether a side of an equation is a value by itself."""
     return not re.search(r"[a-zA-Z]", _CONSTANTS.sub("", value(text).text))
 
 
@@ -102,12 +102,12 @@ def bare_name(name: str) -> str:
 
 
 def numbered(names: list[str]) -> bool:
-    r"""Say whether names tell solutions of one unknown apart: x_1, x_2."""
+    r"""Return whether names number the solutions of one unknown: x_1, x_2."""
     return len({re.sub(r"_\s*\{?\s*[0-9]+\s*\}?", "", name) for name in names}) == 1
 
 
 def in_radians(text: str) -> str:
-    r"""Write 30^\circ as an angle in radians where it is a function's argument; elsewhere drop the sign."""
+    r"""Write 30^\circ in radians if the text has a trigonometric function; else remove the degree sign."""
     if TRIGONOMETRY.search(text):
         return re.sub(r"\{?([0-9.]+)\}?\s*\^\\circ", r"{\\frac{\1\\pi}{180}}", text)
     return text.replace(r"^\circ", "")

@@ -1,4 +1,4 @@
-"""Units of measurement after a value: which mean the same, and which can be converted. Pure."""
+"""Units of measurement after a value: which are the same, and which can be converted. Pure."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def _part(text: str) -> tuple[str, int, Fraction]:
 
 
 def factor(gold: str, answer: str) -> Fraction | None:
-    """Return by what to multiply the answer's number to have it in the gold's unit.
+    """Return the factor that converts the answer's number to the gold's unit.
 
-    1 where nothing is known against the two being the same; None where they are known to differ.
+    1 if the units may be the same; None if they are known to differ.
     """
     if not gold or not answer or gold == answer:
         return Fraction(1)
-    ours, theirs = ([_part(part) for part in text.split("/")] for text in (gold, answer))
-    if len(ours) != len(theirs):
+    wanted, given = ([_part(part) for part in text.split("/")] for text in (gold, answer))
+    if len(wanted) != len(given):
         return Fraction(1)
     total = Fraction(1)
-    for index, ((kind, power, size), (other, other_power, other_size)) in enumerate(zip(ours, theirs, strict=True)):
+    for index, ((kind, power, size), (other, other_power, other_size)) in enumerate(zip(wanted, given, strict=True)):
         if not size or not other_size:
             if kind != other and (kind in _ALIASES.values() and other in _ALIASES.values()):
                 return None

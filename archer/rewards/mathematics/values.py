@@ -1,4 +1,4 @@
-r"""One value and what is written after it: percent, degrees, units, a number's base, an ellipsis. Pure text."""
+r"""One value and what follows it: percent, degrees, units, a number's base, an ellipsis. Pure text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _ENDLESS = re.compile(r"([+-]?[0-9]*\.)([0-9]{3,})\s*(?:\\[a-z]*dots|\.\.\.+)$")
 
 @dataclass(frozen=True)
 class Value:
-    """A value and what was written after it."""
+    """A value and what followed it; ``base`` 0 means none."""
 
     text: str
     percent: bool = False
@@ -62,7 +62,7 @@ class Value:
 
 
 def value(text: str, letters: bool = True) -> Value:
-    """Take a tidy text apart; ``letters`` says whether a single one, the m of 7m, may be a unit."""
+    """Split a tidy text; ``letters`` allows a single letter, the m of 7m, as a unit."""
     base = _BASE.match(text)
     number = _number_base(base["low"] or base["word"]) if base else 0
     if base and number:
@@ -102,30 +102,30 @@ def _digits(text: str) -> str:
 
 
 def has_base(text: str) -> bool:
-    """Say whether a number with a base is somewhere in the text."""
+    """Return whether the text holds a number with a base."""
     return _INNER_BASE.search(text) is not None
 
 
 def readings(gold: str, answer: str) -> list[tuple[str, str]]:
-    """Return the gold and the answer on the same footing, in every way they may be meant; none if they cannot be."""
-    ours = value(gold, letters=False)
-    theirs = value(answer, letters=not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]", gold))
-    if ours.percent and not theirs.percent:  # 28 and 0.28 for 28%
-        return [(ours.text, theirs.text), (scaled(ours.text, r"\frac{1}{100}"), answer)]
-    if theirs.percent and not ours.percent:  # 50% for 0.5, and not for 50
-        return [(gold, scaled(theirs.text, r"\frac{1}{100}"))]
-    if ours.degrees and not theirs.degrees and r"\pi" in answer and r"\pi" not in gold:
-        return [(ours.text, scaled(answer, r"\frac{180}{\pi}"))]
-    if theirs.degrees and not ours.degrees and r"\pi" in gold and r"\pi" not in answer:
-        return [(gold, scaled(theirs.text, r"\frac{\pi}{180}"))]
-    times = factor(ours.unit, theirs.unit)
+    """Return (gold, answer) pairs in a common unit, one for each possible meaning; empty if the units differ."""
+    gold_value = value(gold, letters=False)
+    answer_value = value(answer, letters=not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]", gold))
+    if gold_value.percent and not answer_value.percent:  # 28 and 0.28 for 28%
+        return [(gold_value.text, answer_value.text), (scaled(gold_value.text, r"\frac{1}{100}"), answer)]
+    if answer_value.percent and not gold_value.percent:  # 50% for 0.5, and not for 50
+        return [(gold, scaled(answer_value.text, r"\frac{1}{100}"))]
+    if gold_value.degrees and not answer_value.degrees and r"\pi" in answer and r"\pi" not in gold:
+        return [(gold_value.text, scaled(answer, r"\frac{180}{\pi}"))]
+    if answer_value.degrees and not gold_value.degrees and r"\pi" in gold and r"\pi" not in answer:
+        return [(gold, scaled(answer_value.text, r"\frac{\pi}{180}"))]
+    times = factor(gold_value.unit, answer_value.unit)
     if times is None:
         return []
-    return [(ours.text, theirs.text if times == 1 else scaled(theirs.text, fraction(times)))]
+    return [(gold_value.text, answer_value.text if times == 1 else scaled(answer_value.text, fraction(times)))]
 
 
 def scaled(text: str, by: str) -> str:
-    """Write a value times another."""
+    """Return ``by`` times ``text``: a number if both are plain, else a LaTeX product."""
     number, times = plain_number(text), plain_number(by)
     return fraction(number * times) if number is not None and times is not None else rf"{by}\cdot({text})"
 
@@ -133,7 +133,7 @@ def scaled(text: str, by: str) -> str:
 def endless(text: str) -> list[str] | None:
     r"""Return the numbers that ``0.333\ldots`` or ``0.\overline{3}`` may be; None for a text without an ellipsis.
 
-    The digits at the end are taken to repeat if they do so already: 333, 1616.
+    The last digits are taken to repeat if they already do: 333, 1616.
     """
     if match := _REPEATING.match(text):
         return [repeated(match[1], match[2])]

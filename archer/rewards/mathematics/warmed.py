@@ -1,4 +1,4 @@
-"""Importing this makes the algebra ready: grading workers are forked from a process that has done so."""
+"""Warms the algebra on import: grading workers are forked from a process that has imported this."""
 
 from archer.rewards.math import load
 

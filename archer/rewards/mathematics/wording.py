@@ -1,4 +1,4 @@
-r"""What is written around a value: spaces and sizes, percent, degrees, units, number bases, words. Pure text."""
+r"""What surrounds a value: LaTeX's spaces and sizes, Unicode forms, words. Pure text."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _NO_WORDS = re.compile(r"[0-9\\^=<>+*/|{}_!\[\]%&-]|'(?![a-z])")
 _PRODUCT = re.compile(r"[a-zA-Z)]\(|\)[a-zA-Z]")
 _MIXED_CASE = re.compile(r"\b[a-zA-Z]*[a-z][A-Z]|\b[A-Z]{2,}[a-z]")
 
-# Words that say that a value is not, or not certainly, the answer.
+# Words by which a value is not, or not certainly, the answer.
 DOUBT = frozenset({
     "not", "no", "maybe", "perhaps", "possibly", "probably", "likely", "unless", "except", "than", "least", "most",
     "so", "thereabouts", "think",
@@ -95,7 +95,7 @@ _DOTS = re.compile(r"\\(?:[lcv]|d|dots[bcmio])?dots(?![a-zA-Z])|\.\.\.+")
 
 @functools.lru_cache(maxsize=4096)
 def tidy(text: str) -> str:
-    """Write equal things equally: one space, one way to write a fraction, no dollars, no sizes of brackets."""
+    """Normalize a text: one space, one way to write a fraction, no dollars, no sizes of brackets."""
     for old, new in _UNICODE.items():
         text = text.replace(old, new)
     text = _RAISED.sub(lambda match: "^" + unicodedata.normalize("NFKC", match[0]), text)
@@ -116,7 +116,7 @@ def tidy(text: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def squeezed(text: str) -> str:
-    """Write it with no space or brace that LaTeX would not miss, to find texts identical."""
+    """Return a tidy text without the spaces and braces that LaTeX does not need, to find texts identical."""
     text = tidy(text)
     if "text" in text:
         return text
@@ -125,7 +125,7 @@ def squeezed(text: str) -> str:
 
 
 def without_lead(text: str) -> str:
-    """Leave out "the answer is", "approximately" and the like before a value."""
+    """Remove "the answer is", "approximately" and the like before a value."""
     text = _ABOUT.sub("", text)
     opened = TEXT.match(text)
     if opened and (re.fullmatch(_LEAD, opened[1].strip(), re.IGNORECASE) or _INTRODUCES.fullmatch(opened[1])):
@@ -139,14 +139,14 @@ def words(text: str) -> list[str]:
 
 
 def phrase(text: str) -> str:
-    """Return what a text says when it is words and not mathematics, xy or a-b, else the empty string."""
-    said = spoken(text)
-    mathematical = _PRODUCT.search(text) or not re.search(r"[a-zA-Z]{3}|^no$", said)
-    return "" if len(said) > 1 and mathematical and not TEXT.search(text) else said
+    """Return the words of a text that is prose; the empty string for mathematics such as xy or a-b."""
+    prose = spoken(text)
+    mathematical = _PRODUCT.search(text) or not re.search(r"[a-zA-Z]{3}|^no$", prose)
+    return "" if len(prose) > 1 and mathematical and not TEXT.search(text) else prose
 
 
 def spoken(text: str) -> str:
-    """Return the words of a text that may be words, else the empty string.
+    """Return the words of a text that may be prose, else the empty string.
 
     A single letter keeps its case: it may be a choice or a name.
     """
@@ -160,16 +160,16 @@ def spoken(text: str) -> str:
 
 
 def is_phrase(text: str) -> bool:
-    """Say whether a gold is to be compared as words: it is written as text, or has more than one of them."""
-    said = phrase(text)
-    return bool(said) and (TEXT.search(text) is not None or " " in said)
+    """Return whether a gold is compared as words: it is set as text, or has several words."""
+    prose = phrase(text)
+    return bool(prose) and (TEXT.search(text) is not None or " " in prose)
 
 
 def poses(text: str) -> frozenset[str]:
-    """Return the operators of a text that ask for work, or hide some: sums, integrals, limits, remainders, phantoms."""
+    """Return the operators of a text that leave work undone or hidden: sums, integrals, limits, phantoms."""
     return frozenset(match.group() for match in _POSED.finditer(text))
 
 
 def dots(text: str) -> re.Match[str] | None:
-    """Find an ellipsis."""
+    """Return the first ellipsis, or None."""
     return _DOTS.search(text)

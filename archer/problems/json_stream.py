@@ -1,6 +1,6 @@
-"""A JSON list read an element at a time: memory holds the largest element, not the file.
+"""Reads a JSON list one element at a time: memory holds the largest element, not the file.
 
-The elements are those that ``json`` gives: a streaming library's numbers and half characters are others, and a
+``json`` itself decodes the elements: streaming libraries decode some numbers and lone surrogates differently, and a
 benchmark's checksum must not depend on the reader.
 """
 
@@ -15,13 +15,13 @@ from typing import Any, TextIO
 from archer.errors import DataError
 
 BLOCK = 1 << 20  # characters read at a time
-NEAR_END = 16  # characters: json tells of a value cut short at most this far before its end, but for strings
+NEAR_END = 16  # characters: except in strings, json reports a value cut short at most this far before the end
 ENDS = (",", "]")  # what may follow a list's element
 WHITE = re.compile(r"[ \t\n\r]*")
 
 
 def elements(path: Path) -> Iterator[Any]:
-    """Yield the elements of the list that a file holds. Raises DataError naming the row that is not JSON."""
+    """Yield the elements of the list in a file. Raises DataError naming the row that is not JSON."""
     decode = json.JSONDecoder().raw_decode
     with path.open(encoding="utf-8") as file:
         window, number = _Window(file), 1
@@ -32,7 +32,7 @@ def elements(path: Path) -> Iterator[Any]:
                 yield window.value(decode)
                 mark, number = window.take(",]"), number + 1
             if window.peek():
-                raise json.JSONDecodeError("there is more behind the end of the list", "", 0)
+                raise json.JSONDecodeError("there is text after the end of the list", "", 0)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}: row {number}: not JSON: {error.msg}") from error
 
@@ -44,35 +44,33 @@ class _Window:
         self.file, self.text, self.at, self.size = file, "", 0, BLOCK
 
     def grow(self) -> bool:
-        """Read on, letting go of what was read; say whether there was more."""
+        """Drop the text already read and read on; return whether there was more."""
         more = self.file.read(self.size)
         if more:
             self.text, self.at = self.text[self.at :] + more, 0
         return bool(more)
 
     def peek(self) -> str:
-        """Return the next character that is no space; empty at the end."""
+        """Return the next character other than white space without taking it; empty at the end."""
         while True:
             self.at = WHITE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text) or not self.grow():
                 return self.text[self.at : self.at + 1]
 
     def take(self, known: str) -> str:
-        """Return the next character, one of ``known``. Raises JSONDecodeError."""
-        found = self.peek()
-        if not found or found not in known:
-            raise json.JSONDecodeError(
-                f"expected {' or '.join(known)}, found {found or 'the end of the file'!r}", "", 0
-            )
+        """Take the next character, one of ``known``, and return it. Raises JSONDecodeError."""
+        mark = self.peek()
+        if not mark or mark not in known:
+            raise json.JSONDecodeError(f"expected {' or '.join(known)}, found {mark or 'the end of the file'!r}", "", 0)
         self.at += 1
-        return found
+        return mark
 
     def value(self, decode: Callable[[str, int], tuple[Any, int]]) -> Any:
-        """Return the next value. Raises JSONDecodeError."""
+        """Take the next value and return it. Raises JSONDecodeError."""
         self.peek()
         while True:
             try:
-                found, end = decode(self.text, self.at)
+                element, end = decode(self.text, self.at)
                 cut = end > len(self.text) - NEAR_END  # a number may go on
             except json.JSONDecodeError as error:
                 cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - NEAR_END
@@ -81,5 +79,5 @@ class _Window:
             else:
                 if not cut or self.text[end : end + 1] in ENDS or not self.grow():
                     self.at, self.size = end, BLOCK
-                    return found
+                    return element
             self.size *= 2  # a value longer than the window is read from its start each time

@@ -17,13 +17,13 @@ SUFFIXES = (".json", ".jsonl")
 
 
 def is_local(source: DataSource) -> bool:
-    """Say whether a source is a file or folder of ours, not a hub data set.
+    """Return whether a source is a local file or folder, not a hub data set.
 
-    With a revision it is the hub's, also where a folder here is called as the repository is.
+    A source with a revision is the hub's, even if a local folder has the repository's name.
     """
     path = Path(source.path or "")
-    ours = path.is_absolute() or (source.revision is None and path.is_dir())
-    return source.path is not None and (path.suffix in SUFFIXES or ours)
+    local = path.is_absolute() or (source.revision is None and path.is_dir())
+    return source.path is not None and (path.suffix in SUFFIXES or local)
 
 
 def read_rows(source: DataSource) -> Iterator[Row]:
@@ -40,7 +40,7 @@ def read_rows(source: DataSource) -> Iterator[Row]:
 
 
 def local_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
-    """Return a file itself, or a folder's files: those of these names, else all JSON. Raises DataError."""
+    """Return the file itself, or a folder's files: those in ``names``, else all JSON. Raises DataError for none."""
     if not path.is_dir():
         return [path]
     if names:
@@ -48,10 +48,10 @@ def local_files(path: Path, names: Sequence[str] = ()) -> list[Path]:
         if missing:
             raise DataError(f"{path}: no file {', '.join(missing)} in this folder; it needs {', '.join(names)}")
         return [path / name for name in names]
-    found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-    if not found:
+    paths = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+    if not paths:
         raise DataError(f"{path}: no {' or '.join(SUFFIXES)} file in this folder")
-    return found
+    return paths
 
 
 def read_json(path: Path) -> Iterator[Row]:
@@ -65,15 +65,15 @@ def read_json(path: Path) -> Iterator[Row]:
 
 
 def maker(path: Path) -> str:
-    """Return the command that makes a file of `archer data build`, as the end of an error; empty for any other file."""
+    """Return the end of an error: the `archer data build` command that makes this file; empty if none does."""
     name = path.stem
     pipelines = PACKAGE / "tools" / "data" / "pipelines"
-    made = path.parent.name == name and (pipelines / f"{name.replace('-', '_')}.yaml").is_file()
-    return f"; `archer data build {name} --out {path.parent}` makes it" if made else ""
+    has_pipeline = path.parent.name == name and (pipelines / f"{name.replace('-', '_')}.yaml").is_file()
+    return f"; `archer data build {name} --out {path.parent}` makes it" if has_pipeline else ""
 
 
 def _listed(path: Path) -> Iterator[Row]:
-    """A list, an element at a time; some data sets name files .json that hold lines."""
+    """Yield the rows of a .json file: a list's elements, or lines, which some data sets put into .json files."""
     with path.open(encoding="utf-8") as text:
         start = text.read(1 << 16).lstrip()[:1]
     if start == "[":
@@ -81,14 +81,14 @@ def _listed(path: Path) -> Iterator[Row]:
     if start == "{" and _has_lines(path):
         return _lines(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
-    raise DataError(f"{path}: expected a list of rows, found {type(found).__name__}")
+    raise DataError(f"{path}: expected a list of rows, found {type(content).__name__}")
 
 
 def _has_lines(path: Path) -> bool:
-    """Say whether the first line is a row of its own, and not the last."""
+    """Return whether the first line is a row of its own, and not the last."""
     with path.open("rb") as lines:
         first, second = lines.readline(), lines.readline()
     try:
@@ -98,7 +98,7 @@ def _has_lines(path: Path) -> bool:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="\n") as lines:  # JSON strings may hold other ends of lines
+    with path.open(encoding="utf-8", newline="\n") as lines:  # JSON strings may hold other line ends
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -115,8 +115,8 @@ def _fetched(repository: str, name: str, revision: str | None) -> Path:
 
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset", revision=revision))
-    except Exception as error:  # the hub's client raises a dozen kinds, all meaning: not to be had
-        raise _not_to_be_had(f"{repository}: {name}", error) from error
+    except Exception as error:  # the hub's client raises a dozen kinds, all meaning that it is unavailable
+        raise _unavailable(f"{repository}: {name}", error) from error
 
 
 def _data_set(source: DataSource) -> Iterator[Row]:
@@ -129,8 +129,8 @@ def _data_set(source: DataSource) -> Iterator[Row]:
     try:
         yield from load_dataset(str(source.path), source.config or None, split=source.split, revision=source.revision)
     except Exception as error:
-        raise _not_to_be_had(str(source.path), error) from error
+        raise _unavailable(str(source.path), error) from error
 
 
-def _not_to_be_had(what: str, error: Exception) -> DataError:
-    return DataError(f"{what}: the hub did not give it: {first_line(error)}; a local copy is named by its path")
+def _unavailable(what: str, error: Exception) -> DataError:
+    return DataError(f"{what}: cannot be read from the hub: {first_line(error)}; for a local copy, set `path` to it")

@@ -1,4 +1,4 @@
-"""Data sets to problems: the lab's generators, or rows of files and of the Hugging Face hub."""
+"""Turns data sets into problems: the lab's generators, or rows of files and of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from archer.rewards import ProgramReward, find_reward
 from archer.rewards.golds import check_gold
 from archer.types import Problem
 
-DRAWS = 1000  # of each problem wanted, before giving up on finding another
+DRAWS = 1000  # per problem wanted, before giving up
 ProblemAt = Callable[[int], Problem]
 
 
@@ -36,9 +36,9 @@ class ProblemStream:
         return [self._at(index) for index in range(position, position + count)]
 
     def _at(self, index: int) -> Problem:
-        cycles, place = divmod(index, len(self.cycle))
-        source = self.cycle[place]
-        return self.sources[source](cycles * self.cycle.count(source) + self.cycle[:place].count(source))
+        cycles, offset = divmod(index, len(self.cycle))
+        source = self.cycle[offset]
+        return self.sources[source](cycles * self.cycle.count(source) + self.cycle[:offset].count(source))
 
 
 def open_stream(sources: Sequence[DataSource], seed: int) -> ProblemStream:
@@ -50,7 +50,7 @@ def open_stream(sources: Sequence[DataSource], seed: int) -> ProblemStream:
 
 
 def open_source(source: DataSource, seed: int) -> ProblemAt:
-    """Return position -> problem for one source; rows of a file are reshuffled every epoch."""
+    """Return position -> problem for one source, its rows reshuffled every epoch. Raises DataError."""
     if source.path is None:
         if source.name not in TASKS:
             raise DataError(
@@ -65,8 +65,8 @@ def open_source(source: DataSource, seed: int) -> ProblemAt:
     problems = _problems(source)
 
     def at(index: int) -> Problem:
-        epoch, place = divmod(index, len(problems))
-        return problems[int(np.random.default_rng([seed, epoch]).permutation(len(problems))[place])]
+        epoch, offset = divmod(index, len(problems))
+        return problems[int(np.random.default_rng([seed, epoch]).permutation(len(problems))[offset])]
 
     return at
 
@@ -84,7 +84,7 @@ def judges_programs(source: DataSource) -> bool:
 def read_problems(source: DataSource, most: int) -> list[Problem]:
     """Return every row of a file or data set, in its order, or the first ``most`` different lab problems.
 
-    Raises DataError where the lab has fewer.
+    Raises DataError if the lab has fewer.
     """
     if source.path is not None:
         return _problems(source)
@@ -106,11 +106,11 @@ def _problems(source: DataSource) -> list[Problem]:
     if any(key is None for key in keys):
         return problems
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return [replace(problems[index], id=f"{source.name}/{place}") for place, index in enumerate(order, 1)]
+    return [replace(problems[index], id=f"{source.name}/{number}") for number, index in enumerate(order, 1)]
 
 
 def kept_rows(source: DataSource) -> list[tuple[int, Mapping[str, Any]]]:
-    """Return the rows that become problems, with their numbers in the file. Raises DataError where there are none."""
+    """Return the rows that become problems, with their numbers in the file. Raises DataError if there are none."""
     _check_format(source)
     rows = [(number, row) for number, row in enumerate(read_rows(source), 1) if _is_kept(row, source, number)]
     if not rows:
@@ -120,7 +120,7 @@ def kept_rows(source: DataSource) -> list[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_format(source: DataSource) -> None:
-    """Raise DataError where the format's name, the dates and the reward do not fit each other."""
+    """Raise DataError if the format's name, the dates and the reward do not fit each other."""
     if source.format and source.format not in FORMATS:
         raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
     judge = JUDGED_BY.get(source.format, source.reward)
@@ -137,9 +137,9 @@ def _check_format(source: DataSource) -> None:
 
 
 def _is_kept(row: Mapping[str, Any], source: DataSource, number: int) -> bool:
-    """Say whether a row is of the split and the days asked for."""
+    """Return whether a row is in the source's split and window of days."""
     if not isinstance(row, Mapping):
-        return True  # what is no row at all is told when it is read
+        return True  # malformed rows are reported by to_problem()
     try:
         if source.format in SPLITS and is_local(source) and not SPLITS[source.format](row, source.split):
             return False

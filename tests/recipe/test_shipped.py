@@ -130,5 +130,5 @@ def test_data_that_is_not_there_names_the_command_that_makes_it(
 def test_the_released_data_is_asked_of_the_hub() -> None:
     source = read_recipe("archer-code-1.5b").data[0]
     assert (source.path, source.format, source.reward) == ("Fate-Zero/Archer-Code-1.5B", "archer", "code")
-    with pytest.raises(DataError, match="the hub did not give it"):  # the tests are offline
+    with pytest.raises(DataError, match="cannot be read from the hub"):  # the tests are offline
         open_stream([source], 0)

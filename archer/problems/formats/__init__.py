@@ -1,7 +1,7 @@
-"""The shapes in which problems are published, by name. All pure: a row in, a problem's parts out.
+"""The formats in which problems are published, by name: pure functions from a row to a problem's parts.
 
 Every function raises :class:`~archer.errors.DataError` naming the key and the value of a malformed row;
-none skips a row. :data:`REFERENCES` gives the program that solves a row, where the data set holds one:
+none skips a row. :data:`REFERENCES` gives the program that solves a row, if the data set holds one:
 such a program must earn 1, so it proves the gold and the sandbox. :func:`kinds` counts a gold's tests.
 """
 
@@ -57,6 +57,6 @@ REFERENCES: dict[str, Callable[[Row], str | None]] = {
     "leetcode": leetcode.reference,
 }
 DATES = {"livecodebench": "contest_date"}  # the column by which a format's rows can be chosen
-# What the rows of a format without names of their own are numbered by; None keeps the order that they come in.
+# The key by which rows without names are ordered and numbered; None keeps the file's order.
 ORDERS: dict[str, Callable[[Row], Any]] = {"aime": mathematics.aime_order, "minerva": mathematics.minerva_order}
-SPLITS = {"mbpp": mbpp.in_split}  # which rows of a file that holds all splits belong to the one asked for
+SPLITS = {"mbpp": mbpp.in_split}  # whether a row of a file with all splits is in a given split

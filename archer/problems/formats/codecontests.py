@@ -12,7 +12,7 @@ from archer.problems.formats.shaped import ShapedRow, ask_for_program, value
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """``tests`` is ``{"inputs": [...], "outputs": [...]}``, or such a value written as JSON or in Python."""
+    """Return a row's parts; ``tests`` is ``{"inputs": [...], "outputs": [...]}``, its JSON or its Python source."""
     statement, tests = value(row, "problem", str), _read(value(row, "tests", object))
     inputs, outputs = _texts(tests, "inputs"), _texts(tests, "outputs")
     if len(inputs) != len(outputs) or not inputs:
@@ -21,19 +21,19 @@ def shape(row: Mapping[str, Any]) -> ShapedRow:
     return ShapedRow("", ask_for_program(statement), {"tests": pairs})
 
 
-def _read(found: Any) -> Mapping[str, Any]:
-    if isinstance(found, str):
-        text = found
+def _read(tests: Any) -> Mapping[str, Any]:
+    if isinstance(tests, str):
+        text = tests
         try:
-            found = json.loads(text)
+            tests = json.loads(text)
         except (ValueError, RecursionError):
             try:
-                found = ast.literal_eval(text)
+                tests = ast.literal_eval(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
                 raise DataError(f"tests: neither JSON nor a Python literal: {text[:80]!r}") from error
-    if not isinstance(found, Mapping):
-        raise DataError(f"tests: expected {{'inputs': [...], 'outputs': [...]}}, found {str(found)[:80]!r}")
-    return found
+    if not isinstance(tests, Mapping):
+        raise DataError(f"tests: expected {{'inputs': [...], 'outputs': [...]}}, found {str(tests)[:80]!r}")
+    return tests
 
 
 def _texts(tests: Mapping[str, Any], key: str) -> list[str]:

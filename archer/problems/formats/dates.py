@@ -1,4 +1,4 @@
-"""Choosing rows by date, so that a model is asked only what appeared after its training data."""
+"""Selects rows by date, so that a model is asked only what appeared after its training data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archer.problems.formats.shaped import value
 
 
 def in_window(row: Mapping[str, Any], key: str, since: str, until: str) -> bool:
-    """Say whether a row's day is in [since, until); an empty bound is none. Raises DataError."""
+    """Return whether a row's day is in [since, until); an empty bound is open. Raises DataError."""
     day = _day(str(value(row, key, object))[:10], key)
     return (not since or _day(since, "since") <= day) and (not until or day < _day(until, "until"))
 

@@ -2,7 +2,7 @@
 
 https://huggingface.co/datasets/evalplus/humanevalplus and .../mbppplus. A row's ``test`` is a program: it
 lists ``inputs`` and ``results``, and asserts in a loop that the function gives them. Each pair becomes an
-assertion of its own, decided outside the sandbox. Where the loop computes what it expects, each of its turns
+assertion of its own, decided outside the sandbox. If the loop computes what it expects, each of its iterations
 becomes a check of its own, so that the time stays linear in their number. numpy, which the program imports to
 compare floating-point numbers, is not needed: :func:`~archer.rewards.assertions.split` knows ``allclose``.
 """
@@ -21,9 +21,9 @@ from archer.problems.formats.mbpp import shape as mbpp
 from archer.problems.formats.shaped import ShapedRow, parsed, value
 from archer.types import Json
 
-CLOSE = 1e-6  # EvalPlus's tolerance for floating-point numbers where a task sets none; relative: 1e-7
+CLOSE = 1e-6  # EvalPlus's absolute tolerance for floating-point numbers if a task sets none; the relative one is 1e-7
 PLAIN = "{call} == {exp}"
-KINDS = {  # how a row's own `assertion` compares, by the statement in it that does, and the test that says so
+KINDS = {  # the comparing statement in a row's own `assertion`, and the test that replaces it
     "exact_match = out == exp": PLAIN,
     "exact_match = set(out) == set(exp)": "set({call}) == set({exp})",
     "exact_match = exp == (out is not None)": "{exp} == ({call} is not None)",
@@ -47,7 +47,7 @@ ASSERTION = textwrap.dedent("""
 
 
 def humanevalplus(row: Mapping[str, Any]) -> ShapedRow:
-    """As HumanEval, with the tests of EvalPlus."""
+    """Return the parts of a HumanEval row, with the tests of EvalPlus."""
     test, function = value(row, "test", str), value(row, "entry_point", str)
     code = value(row, "prompt", str)
     prompt = ask(code)
@@ -57,7 +57,7 @@ def humanevalplus(row: Mapping[str, Any]) -> ShapedRow:
 
 
 def mbppplus(row: Mapping[str, Any]) -> ShapedRow:
-    """As MBPP, whose three assertions are shown, with the tests of EvalPlus behind them."""
+    """Return the parts of an MBPP row, whose three assertions are shown, with the tests of EvalPlus after them."""
     setup = "\n".join(value(row, "test_imports", list)) if row.get("test_imports") else ""
     plain = {**row, "text": value(row, "prompt", str), "test_setup_code": setup}
     shown = mbpp(plain)
@@ -68,7 +68,7 @@ def mbppplus(row: Mapping[str, Any]) -> ShapedRow:
 
 @dataclass(frozen=True)
 class _Program:
-    """A row's test program taken apart: the lists, the loop over them, and the functions around."""
+    """A row's test program, split into the lists, the loop over them, and the functions around."""
 
     around: tuple[ast.stmt, ...]
     lists: Mapping[str, ast.expr]
@@ -87,17 +87,17 @@ def _read(test: str, function: str) -> _Program:
     }
     if len(loops) != 1 or not isinstance(lists.get("inputs"), ast.List):
         raise DataError(f"test: expected a list `inputs` and one loop over it, found {test[:80]!r}")
-    mine = loops[0]
+    loop = loops[0]
     if check and not check[0].args.args:
         raise DataError(f"test: expected `check` to take the function, found {ast.unparse(check[0])[:80]!r}")
     if check:
-        mine = _Renamed({check[0].args.args[0].arg: function}).visit(mine)
+        loop = _Renamed({check[0].args.args[0].arg: function}).visit(loop)
     around = [node for node in body if not _is_loop_part(node) and node not in check]
-    return _Program(tuple(around), lists, mine)
+    return _Program(tuple(around), lists, loop)
 
 
 def _is_loop_part(node: ast.stmt) -> bool:
-    """Say whether a statement is the loop, one of its lists, a call of ``check``, or numpy's import."""
+    """Return whether a statement is the loop, one of its lists, a call of ``check``, or numpy's import."""
     match node:
         case ast.For() | ast.Expr():
             return True
@@ -109,14 +109,14 @@ def _is_loop_part(node: ast.stmt) -> bool:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Puts expressions in the place of names."""
+    """Replaces names by expressions."""
 
     def __init__(self, names: Mapping[str, str | ast.expr]) -> None:
         self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        found = self.names.get(node.id, node)
-        return ast.Name(found, node.ctx) if isinstance(found, str) else found
+        replacement = self.names.get(node.id, node)
+        return ast.Name(replacement, node.ctx) if isinstance(replacement, str) else replacement
 
 
 def _tests(program: _Program, function: str, setup: str) -> list[dict[str, Json]]:
@@ -129,16 +129,16 @@ def _tests(program: _Program, function: str, setup: str) -> list[dict[str, Json]
         atol = _tolerance(program.loop)
         pairs = zip(inputs.elts, results.elts, strict=True)
         return [{"assert": _assertion(function, given, exp, kind, atol)} for given, exp in pairs]
-    return [{"check": _turn(program, function, setup, place)} for place in range(len(inputs.elts))]
+    return [{"check": _turn(program, function, setup, index)} for index in range(len(inputs.elts))]
 
 
 def _comparison(program: _Program) -> str | None:
-    """How the row's ``assertion`` compares; None where it does so in a way of its own."""
+    """Return the test of ``KINDS`` that the row's ``assertion`` makes; None for a comparison of its own."""
     for node in program.around:
         if isinstance(node, ast.FunctionDef) and node.name == "assertion":
-            found = [ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Assign)]
-            kinds = [KINDS[text] for text in found if text in KINDS]
-            exact = [text for text in found if text.startswith("exact_match")]
+            statements = [ast.unparse(part) for part in ast.walk(node) if isinstance(part, ast.Assign)]
+            kinds = [KINDS[text] for text in statements if text in KINDS]
+            exact = [text for text in statements if text.startswith("exact_match")]
             return kinds[0] if len(kinds) == len(exact) == 1 else None
     return None
 
@@ -151,7 +151,7 @@ def _call(loop: ast.For) -> ast.Call | None:
 
 
 def _is_plain_loop(loop: ast.For, function: str) -> bool:
-    """Say whether each turn is ``assertion(function(*inp), exp, atol)``."""
+    """Return whether each turn is ``assertion(function(*inp), exp, atol)``."""
     call = _call(loop)
     return call is not None and [ast.unparse(part) for part in call.args[:2]] == [f"{function}(*inp)", "exp"]
 
@@ -159,10 +159,10 @@ def _is_plain_loop(loop: ast.For, function: str) -> bool:
 def _tolerance(loop: ast.For) -> float:
     call = _call(loop)
     assert call is not None
-    found = ast.literal_eval(call.args[2])
-    if not isinstance(found, int | float) or found < 0:
-        raise DataError(f"test: expected a tolerance of 0 or more, found {found!r}")
-    return float(found)
+    tolerance = ast.literal_eval(call.args[2])
+    if not isinstance(tolerance, int | float) or tolerance < 0:
+        raise DataError(f"test: expected a tolerance of 0 or more, found {tolerance!r}")
+    return float(tolerance)
 
 
 def _assertion(function: str, given: ast.expr, exp: ast.expr, kind: str, atol: float) -> str:
@@ -180,7 +180,7 @@ def _assertion(function: str, given: ast.expr, exp: ast.expr, kind: str, atol: f
 
 
 def _is_floats(node: ast.expr) -> bool:
-    """Say whether this is a floating-point number or a list of nothing else, as EvalPlus asks."""
+    """Return whether this is a floating-point number or a list of nothing else, as EvalPlus asks."""
     if isinstance(node, ast.List | ast.Tuple):
         return all(map(_is_float, node.elts))
     return _is_float(node)
@@ -193,17 +193,17 @@ def _is_float(node: ast.expr) -> bool:
     return is_named or (isinstance(node, ast.Constant) and isinstance(node.value, float))
 
 
-def _turn(program: _Program, function: str, setup: str, place: int) -> str:
-    """One turn of the loop as a check of its own, for what computes the expected value."""
+def _turn(program: _Program, function: str, setup: str, index: int) -> str:
+    """Return one iteration of the loop as a check of its own, for a loop that computes the expected value."""
     own = [node for node in program.around if not isinstance(node, ast.FunctionDef) or node.name != "is_floats"]
-    kept = [ast.unparse(node) for node in own if getattr(node, "name", "") != "assertion" or not _comparison(program)]
-    lines = [f"{name} = {ast.unparse(_element(node, place))}" for name, node in program.lists.items()]
+    around = [ast.unparse(node) for node in own if getattr(node, "name", "") != "assertion" or not _comparison(program)]
+    lines = [f"{name} = {ast.unparse(_element(node, index))}" for name, node in program.lists.items()]
     turn = "\n".join([*lines, ast.unparse(program.loop)])
-    code = "\n".join([setup, ASSERTION, *kept])
+    code = "\n".join([setup, ASSERTION, *around])
     return f"{code}\n\n\ndef check(candidate):\n{textwrap.indent(turn, '    ')}\n"
 
 
-def _element(node: ast.expr, place: int) -> ast.expr:
-    if isinstance(node, ast.List) and place < len(node.elts):
-        return ast.List([node.elts[place]], ast.Load())
+def _element(node: ast.expr, index: int) -> ast.expr:
+    if isinstance(node, ast.List) and index < len(node.elts):
+        return ast.List([node.elts[index]], ast.Load())
     return node

@@ -1,8 +1,8 @@
 """HumanEval: functions to complete from signature and docstring, with a ``check(candidate)`` of assertions.
 
 https://github.com/openai/human-eval. In the assertions ``candidate`` is renamed to the entry point, which is
-the name that the program defines. A check of any other form stays whole and is replayed beside the
-prompt's own code, which defines its helpers.
+the name that the program defines. A check of any other form stays whole and is replayed together with the
+prompt's code, which defines its helpers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from archer.rewards.assertions import split
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """The prompt is also the gold's prefix: programs may use its imports and helpers without repeating them."""
+    """Return a row's parts; the prompt is also the gold's prefix, so programs may use its imports and helpers."""
     name, code = value(row, "task_id", str), value(row, "prompt", str)
     function, test = value(row, "entry_point", str), value(row, "test", str)
     texts = _assertions(test, _check(test), function)
@@ -38,7 +38,7 @@ def ask(code: str) -> str:
 
 
 def reference(row: Mapping[str, Any]) -> str:
-    """The data set's own solution."""
+    """Return the data set's own solution."""
     return value(row, "prompt", str) + value(row, "canonical_solution", str)
 
 
@@ -50,7 +50,7 @@ def _check(test: str) -> ast.FunctionDef:
 
 
 def _assertions(test: str, check: ast.FunctionDef, function: str) -> list[str] | None:
-    """The check's assertions, or None where it is made of more than those that can be taken apart."""
+    """Return the check's assertions, or None if it holds anything but assertions that can be split."""
     texts = []
     for node in check.body:
         match node:
@@ -69,10 +69,10 @@ def _assertions(test: str, check: ast.FunctionDef, function: str) -> list[str] |
 
 
 def _renamed(text: str, old: str, new: str) -> str:
-    """Rename where it is a name, not within texts."""
+    """Rename an identifier, leaving strings alone."""
     lines = text.splitlines(keepends=True)
     tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    for token in reversed(tokens):  # from the end, so that places stay right
+    for token in reversed(tokens):  # from the end, so that positions stay valid
         if token.type == tokenize.NAME and token.string == old:
             (row, start), (_, end) = token.start, token.end
             lines[row - 1] = lines[row - 1][:start] + new + lines[row - 1][end:]

@@ -1,4 +1,4 @@
-"""LeetCode problems: a method of ``class Solution`` and assertions about it, in the two shapes around.
+"""LeetCode problems: a method of ``class Solution`` and assertions about it, in two published shapes.
 
 DeepSeek-Coder's rows hold ``test``, statements that set ``test_input`` and assert what the method gives for
 it. rllm's rows hold ``tests``, a function ``check(candidate)`` whose assertions name their arguments. Both
@@ -21,12 +21,12 @@ STARTER = re.compile(r"```python\n(.*?)\n?```", re.DOTALL)
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """Both shapes; the keys tell which."""
+    """Return the parts of a row of either shape; rllm's has the key ``tests``."""
     return _with_check(row) if "tests" in row else _with_inputs(row)
 
 
 def reference(row: Mapping[str, Any]) -> str | None:
-    """The data set's own solution, which only rllm's rows have."""
+    """Return the data set's own solution, which only rllm's rows have."""
     return value(row, "completion", str) if "completion" in row else None
 
 
@@ -110,7 +110,7 @@ def _with_inputs(row: Mapping[str, Any]) -> ShapedRow:
 
 
 def _statements(code: str) -> tuple[list[ast.stmt], list[tuple[ast.Dict, ast.stmt]]]:
-    """Helpers, and each assertion with the input set before it."""
+    """Return the helpers, and each assertion with the input set before it."""
     helpers, pairs = list[ast.stmt](), list[tuple[ast.Dict, ast.stmt]]()
     given: ast.Dict | None = None
     for node in parsed(code, "test").body:
@@ -131,7 +131,7 @@ def _statements(code: str) -> tuple[list[ast.stmt], list[tuple[ast.Dict, ast.stm
 
 
 def _named(given: ast.Dict) -> dict[str, ast.expr]:
-    """The inputs by name."""
+    """Return the inputs by name."""
     named = dict[str, ast.expr]()
     for key, item in zip(given.keys, given.values, strict=True):
         if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
@@ -151,9 +151,9 @@ def _plain_test(starter: _Starter, given: ast.Dict, node: ast.stmt) -> dict[str,
 def _through_helpers(
     code: str, starter: _Starter, helpers: list[ast.stmt], pairs: list[tuple[ast.Dict, ast.stmt]]
 ) -> dict[str, Json]:
-    """Linked lists, say, are built and read by helpers around the method, which run beside the program.
+    """Return the gold of a method whose arguments and result pass through helpers, as linked lists do.
 
-    So the outermost helper is what the assertions ask for, with the input written into each of them.
+    Helpers run beside the program, so the assertions call the outermost one, with the input written into each.
     """
     outer, tests = "", list[Json]()
     for given, node in pairs:

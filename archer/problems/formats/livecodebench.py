@@ -1,7 +1,7 @@
 """LiveCodeBench: contest problems with a date, tested through standard input or by calls of one function.
 
-https://huggingface.co/datasets/livecodebench/code_generation_lite, of which rows without private tests are
-read too: their gold holds the public tests only, and ``meta["private_tests"]`` is 0.
+https://huggingface.co/datasets/livecodebench/code_generation_lite. Rows without private tests are read too:
+their gold holds the public tests only, and ``meta["private_tests"]`` is 0.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ KINDS = ("stdin", "functional")
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """The tests are the public ones, then the private ones."""
+    """Return a row's parts; the tests are the public ones, then the private ones."""
     question, starter = value(row, "question_content", str), value(row, "starter_code", str)
     public = _read_tests(row, "public_test_cases")
     private = _read_tests(row, "private_test_cases") if row.get("private_test_cases") is not None else []
-    places = [f"public_test_cases[{index}]" for index in range(len(public))]
-    places += [f"private_test_cases[{index}]" for index in range(len(private))]
-    tests = [_test(test, place) for test, place in zip([*public, *private], places, strict=True)]
+    labels = [f"public_test_cases[{index}]" for index in range(len(public))]
+    labels += [f"private_test_cases[{index}]" for index in range(len(private))]
+    tests = [_test(test, label) for test, label in zip([*public, *private], labels, strict=True)]
     if not tests:
         raise DataError("public_test_cases: expected a test, found none")
     kinds = sorted({test["testtype"] for test in [*public, *private]})
@@ -41,27 +41,27 @@ def shape(row: Mapping[str, Any]) -> ShapedRow:
 
 
 def _contest(row: Mapping[str, Any]) -> str:
-    """The contest that several problems share; empty where the row does not say."""
+    """Return the contest that several problems share; empty if the row does not name it."""
     return f"{row['platform']}/{row['contest_id']}" if row.get("platform") and row.get("contest_id") else ""
 
 
 def _read_tests(row: Mapping[str, Any], key: str) -> list[Any]:
-    """A list, or its JSON, or (private tests) its JSON sealed up."""
-    found = value(row, key, object)
-    if isinstance(found, str):
-        text = found if found.lstrip().startswith("[") else unseal(found, key)
+    """Return the tests under ``key``: a list, its JSON, or (private tests) its sealed JSON."""
+    tests = value(row, key, object)
+    if isinstance(tests, str):
+        text = tests if tests.lstrip().startswith("[") else unseal(tests, key)
         try:
-            found = json.loads(text)
+            tests = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{key}: not JSON: {error}; it starts with {text[:80]!r}") from error
-    if not isinstance(found, list):
-        raise DataError(f"{key}: expected a list of tests, found {str(found)[:80]!r}")
-    return found
+    if not isinstance(tests, list):
+        raise DataError(f"{key}: expected a list of tests, found {str(tests)[:80]!r}")
+    return tests
 
 
-def _test(test: Any, place: str) -> dict[str, Json]:
+def _test(test: Any, label: str) -> dict[str, Json]:
     if not isinstance(test, Mapping):
-        raise DataError(f"{place}: expected an object, found {str(test)[:80]!r}")
+        raise DataError(f"{label}: expected an object, found {str(test)[:80]!r}")
     try:
         given, expected, kind = (value(test, key, str) for key in ("input", "output", "testtype"))
         if kind == "stdin":
@@ -71,7 +71,7 @@ def _test(test: Any, place: str) -> dict[str, Json]:
         arguments = [_json(line, "input") for line in given.split("\n") if line.strip()]
         return {"arguments": arguments, "expected": _json(expected, "output")}
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(f"{label}: {error}") from error
 
 
 def _json(text: str, key: str) -> Json:
@@ -83,8 +83,8 @@ def _json(text: str, key: str) -> Json:
 
 def _function(row: Mapping[str, Any]) -> str:
     metadata = value(row, "metadata", object)
-    found = _json(metadata, "metadata") if isinstance(metadata, str) else metadata
-    name = found.get("func_name") if isinstance(found, Mapping) else None
+    contents = _json(metadata, "metadata") if isinstance(metadata, str) else metadata
+    name = contents.get("func_name") if isinstance(contents, Mapping) else None
     if not isinstance(name, str) or not name.isidentifier():
         raise DataError(f"metadata: func_name: expected the function's name, found {str(metadata)[:80]!r}")
     return name

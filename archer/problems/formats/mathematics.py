@@ -1,7 +1,7 @@
 """AIME, AMC, MATH-500, Minerva and GSM8K: one problem, one answer.
 
-Rows that no column names the same way everywhere are numbered. AIME's are numbered in the order of their
-text, because its copies disagree about which of a year's two contests comes first.
+Rows without a name that all copies share are numbered. AIME's are numbered in the order of their text,
+because copies disagree about which of a year's two contests comes first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ ANSWER = ("answer", "expected_answer", "Answer", "final_answer")
 
 
 def aime(row: Mapping[str, Any]) -> ShapedRow:
-    """A whole number from 0 to 999; https://huggingface.co/datasets/HuggingFaceH4/aime_2024 and others."""
+    """Return a row's parts; the answer is a whole number from 0 to 999.
+
+    https://huggingface.co/datasets/HuggingFaceH4/aime_2024 and others.
+    """
     gold = integer(_answer_or_box(row))
     if not 0 <= int(gold) <= 999:
         raise DataError(f"answer: expected a whole number from 0 to 999, found {gold}")
@@ -27,52 +30,54 @@ def aime(row: Mapping[str, Any]) -> ShapedRow:
 
 
 def aime_order(row: Mapping[str, Any]) -> str:
-    """What AIME's rows are numbered by."""
+    """Return the text by which AIME's rows are ordered."""
     return statement(row)
 
 
 def amc(row: Mapping[str, Any]) -> ShapedRow:
-    """The 40 problems of 2023 whose answer is a whole number; https://huggingface.co/datasets/math-ai/amc23."""
+    """Return a row's parts, for the 40 problems of 2023 whose answer is a whole number.
+
+    https://huggingface.co/datasets/math-ai/amc23.
+    """
     return problem(row, integer(column(row, ANSWER)), cluster=contest(row))
 
 
 def math500(row: Mapping[str, Any]) -> ShapedRow:
-    """Rows name themselves: ``test/precalculus/807.json`` becomes ``precalculus/807``."""
+    """Return a row's parts, named ``precalculus/807`` for ``test/precalculus/807.json``."""
     name = str(row.get("unique_id") or "").removeprefix("test/").removesuffix(".json")
     return problem(row, answer(column(row, ANSWER)), name)
 
 
 def minerva(row: Mapping[str, Any]) -> ShapedRow:
-    r"""The gold is the solution's last ``\boxed``; where there is no solution, the ``answer``.
+    r"""Return a row's parts; the gold is the solution's last ``\boxed``, or ``answer`` without a solution.
 
-    Some copies list several spellings of the answer, made later and not all right; the first one stands
-    only where there is no solution.
+    Some copies list several spellings of the answer, made later and not all right; the first one is taken.
     """
-    found = boxed(str(row["solution"])) if row.get("solution") else None
-    if found is None:
-        found = column(row, ANSWER)
-        found = found[0] if isinstance(found, list) and found else found
-    return problem(row, answer(found))
+    gold = boxed(str(row["solution"])) if row.get("solution") else None
+    if gold is None:
+        gold = column(row, ANSWER)
+        gold = gold[0] if isinstance(gold, list) and gold else gold
+    return problem(row, answer(gold))
 
 
 def minerva_order(row: Mapping[str, Any]) -> int | None:
-    """``idx`` where rows have it; copies without one keep their order."""
+    """Return ``idx``, by which rows are ordered; None for copies without it, which keep their order."""
     return int(row["idx"]) if str(row.get("idx", "")).isdecimal() else None
 
 
 def gsm8k(row: Mapping[str, Any]) -> ShapedRow:
-    """The answer follows ``####``, with thousands separated."""
+    """Return a row's parts; the answer follows ``####``, with thousands separated."""
     text = str(column(row, ANSWER))
-    found = re.search(r"####\s*(\S+)\s*$", text)
-    if found is None:
+    match = re.search(r"####\s*(\S+)\s*$", text)
+    if match is None:
         raise DataError(f"answer: expected '#### 18' at its end, found {text[-80:]!r}")
-    return problem(row, integer(found[1]))
+    return problem(row, integer(match[1]))
 
 
 def _answer_or_box(row: Mapping[str, Any]) -> Any:
     if any(row.get(name) is not None for name in ANSWER):
         return column(row, ANSWER)
-    found = boxed(str(column(row, (*ANSWER, "solution"))))
-    if found is None:
+    content = boxed(str(column(row, (*ANSWER, "solution"))))
+    if content is None:
         raise DataError("solution: expected the answer in its last \\boxed{}")
-    return found
+    return content

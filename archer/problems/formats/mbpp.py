@@ -1,7 +1,7 @@
 """MBPP: short tasks with three assertions, which are shown in the prompt because they alone name the function.
 
 https://github.com/google-research/google-research/tree/master/mbpp. The test split is task 11 to 510.
-An assertion that needs more than the function's result (596: ``sys.getsizeof``) is replayed.
+An assertion that needs more than the function's result (task 596: ``sys.getsizeof``) is replayed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(51
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """The function's name is that of the first call in the first assertion, past built-ins around it."""
+    """Return a row's parts; the function is the first that the first assertion calls, built-ins aside."""
     task, number = value(row, "text", str), value(row, "task_id", int)
     setup, asserts = value(row, "test_setup_code", str).strip(), value(row, "test_list", list)
     if not asserts or not all(isinstance(text, str) for text in asserts):
@@ -40,14 +40,14 @@ def shape(row: Mapping[str, Any]) -> ShapedRow:
 
 
 def in_split(row: Mapping[str, Any], split: str) -> bool:
-    """Say whether a row is of this split, which MBPP tells by ``task_id``. Raises DataError for an unknown one."""
+    """Return whether a row's ``task_id`` is in this split. Raises DataError for an unknown split."""
     if split not in SPLITS:
         raise DataError(f"split: expected one of {', '.join(SPLITS)}, found {split!r}")
     return value(row, "task_id", int) in SPLITS[split]
 
 
 def reference(row: Mapping[str, Any]) -> str:
-    """The data set's own solution."""
+    """Return the data set's own solution."""
     return value(row, "code", str)
 
 

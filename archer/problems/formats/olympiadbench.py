@@ -1,8 +1,8 @@
 """OlympiadBench's open-ended text-only English mathematics.
 
-https://github.com/OpenBMB/OlympiadBench. ``final_answer`` is a list of one text. Where ``is_multiple_answer``
-is set, it holds several answers with commas between, of which all are asked; the gold is their list.
-The unit, which only eight rows have, is no part of the gold.
+https://github.com/OpenBMB/OlympiadBench. ``final_answer`` is a list of one text. If ``is_multiple_answer``
+is set, the text holds several answers with commas between, all of them required; the gold is their list.
+The unit, which only eight rows have, is not part of the gold.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from archer.types import Json
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """Rows name themselves by a number."""
-    found = column(row, ("final_answer", "answer"))
-    found = found if isinstance(found, list) else [found]
-    if len(found) != 1:
-        raise DataError(f"final_answer: expected a list of one text, found {len(found)} of them: {str(found)[:80]!r}")
-    parts = members(str(found[0])) if row.get("is_multiple_answer") else [str(found[0])]
+    """Return a row's parts, named by the number in ``id``."""
+    texts = column(row, ("final_answer", "answer"))
+    texts = texts if isinstance(texts, list) else [texts]
+    if len(texts) != 1:
+        raise DataError(f"final_answer: expected a list of one text, found {len(texts)} of them: {str(texts)[:80]!r}")
+    parts = members(str(texts[0])) if row.get("is_multiple_answer") else [str(texts[0])]
     golds = [answer(part) for part in parts]
     gold: Json = golds if len(golds) > 1 else golds[0]
     meta = {key: row[key] for key in ("subfield", "unit", "error") if row.get(key)}
@@ -33,7 +33,7 @@ def shape(row: Mapping[str, Any]) -> ShapedRow:
 def members(text: str) -> list[str]:
     r"""Split at the commas that no bracket encloses: ``$(1,8), (2,7)$`` and ``$69$,$84$`` hold two each.
 
-    Where words stand between the formulas (``where``), the commas are a sentence's, which is one answer.
+    If words other than "and" and "or" stand between the formulas, the text is a sentence: one answer.
     """
     between = re.sub(r"\$[^$]*\$", "", text) if "$" in text else ""
     if set(re.findall("[A-Za-z]+", between)) - {"and", "or"}:

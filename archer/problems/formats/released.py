@@ -2,8 +2,8 @@
 
 A row has ``data_source``, ``prompt`` (a chat, taken as it is), ``reward_model.ground_truth`` (JSON in a text) and
 ``extra_info.index``. The ground truth holds ``inputs`` and ``outputs`` of programs, or ``functional``: code whose
-``check(candidate)`` asserts what a method of ``class Solution`` gives. The rows themselves were not seen when this was
-written, only their description: what is not as described is an error that names it.
+``check(candidate)`` asserts what a method of ``class Solution`` gives. This was written from the rows' description
+alone, without the rows; a row that departs from it raises an error that names the difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHECKED = re.compile(r"\s*check\((?P<candidate>(?:Solution\(\)\.)?(?P<name>\w+))
 
 
 def shape(row: Mapping[str, Any]) -> ShapedRow:
-    """The prompt is the user's message; rows are named by their number, since several sources count from 0."""
+    """Return a row's parts; rows are named by their number, since several of their sources count from 0."""
     system, prompt = asked(row)
     model = value(row, "reward_model", dict)
     try:
@@ -40,10 +40,10 @@ def shape(row: Mapping[str, Any]) -> ShapedRow:
 def asked(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return the system's and the user's message of a row's ``prompt``. Raises DataError for any other chat."""
     chat = value(row, "prompt", list)
-    roles = [one.get("role") if isinstance(one, Mapping) else None for one in chat]
+    roles = [message.get("role") if isinstance(message, Mapping) else None for message in chat]
     if roles not in (["user"], ["system", "user"]):
         raise DataError(f"prompt: expected a user's message, perhaps after a system's, found {str(chat)[:80]!r}")
-    texts = [value(one, "content", str) for one in chat]
+    texts = [value(message, "content", str) for message in chat]
     if not texts[-1].strip():
         raise DataError("prompt: the user's message is empty")
     return (texts[0] if len(texts) == 2 else ""), texts[-1]
@@ -65,21 +65,21 @@ def _printed(truth: Mapping[str, Any]) -> dict[str, Json]:
         raise DataError(f"expected an output for each input, found {len(inputs)} and {len(outputs)}")
     if truth.get("fn_name"):
         raise DataError(f"fn_name: {truth['fn_name']!r}: calls are expected under functional")
-    for index, one in enumerate([*inputs, *outputs]):
-        if not isinstance(one, str):
-            raise DataError(f"inputs and outputs: expected texts, found {str(one)[:80]!r} (number {index + 1})")
-    return {"tests": [{"stdin": one, "expected": other} for one, other in zip(inputs, outputs, strict=True)]}
+    for index, text in enumerate([*inputs, *outputs]):
+        if not isinstance(text, str):
+            raise DataError(f"inputs and outputs: expected texts, found {str(text)[:80]!r} (number {index + 1})")
+    return {"tests": [{"stdin": given, "expected": result} for given, result in zip(inputs, outputs, strict=True)]}
 
 
 def _called(code: str, prompt: str) -> dict[str, Json]:
-    """Return plain calls where the assertions can be taken apart, else the check as it is, which is replayed."""
+    """Return plain calls if the assertions can be split, else the whole check, which is replayed."""
     try:
         gold: dict[str, Json] = called({"problem": prompt, "tests": {"functional": code}}).gold
         return gold
     except DataError as error:
-        found = CHECKED.search(code)
-        if found is None or "def check(" not in code:
+        match = CHECKED.search(code)
+        if match is None or "def check(" not in code:
             raise DataError(f"functional: {error}; and it does not end with check(...)") from error
-        gold = {"function": found["name"], "tests": [{"check": code[: found.start()] + "\n"}]}
-        method = found["candidate"] != found["name"]  # which calls by name find only under a name of its own
-        return {**gold, "setup": f"{found['name']} = {found['candidate']}"} if method else gold
+        gold = {"function": match["name"], "tests": [{"check": code[: match.start()] + "\n"}]}
+        method = match["candidate"] != match["name"]  # so that calls by its bare name find it
+        return {**gold, "setup": f"{match['name']} = {match['candidate']}"} if method else gold

@@ -1,7 +1,7 @@
 """LiveCodeBench's private tests: JSON in a pickle, compressed, in base64. Read without unpickling anything.
 
 A pickle is a program for a small machine that can call whatever it names, and reserve any amount of memory
-before it does. So its instructions are only listed: where they do more than hold one text, it is refused.
+before it does. So its instructions are only listed, and a pickle that does more than hold one text is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AROUND = ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP")
 
 
 def unseal(text: str, key: str, most: int = MOST_BYTES) -> str:
-    """Return the text inside. Raises DataError for anything but one text of at most ``most`` bytes."""
+    """Return the sealed text. Raises DataError for anything but one text of at most ``most`` bytes."""
     try:
         packed = base64.b64decode(text, validate=True)
         unpacking = zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""What every format gives, how it reads a row's keys, and how it asks for a program."""
+"""What formats share: the parts of a row, typed access to its keys, and prompts that ask for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ShapedRow:
-    """The parts of a problem. ``id`` is empty where rows have no name: their number names them."""
+    """The parts of a problem. ``id`` is empty if rows have no name; then their number names them."""
 
     id: str
     prompt: str
@@ -25,13 +25,13 @@ class ShapedRow:
 
 
 def value(row: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    """Return ``row[key]``. Raises DataError where it is missing or of another type."""
+    """Return ``row[key]``. Raises DataError if it is missing or not a ``kind``."""
     if key not in row:
         raise DataError(f"no key {key!r}{did_you_mean(key, row)}")
-    found = row[key]
-    if not isinstance(found, kind):
-        raise DataError(f"{key}: expected a {kind.__name__}, found {str(found)[:200]!r}")
-    return found
+    item = row[key]
+    if not isinstance(item, kind):
+        raise DataError(f"{key}: expected a {kind.__name__}, found {str(item)[:200]!r}")
+    return item
 
 
 def parsed(code: str, key: str) -> ast.Module:
@@ -43,7 +43,7 @@ def parsed(code: str, key: str) -> ast.Module:
 
 
 def source(code: str, node: ast.AST) -> str:
-    """Return the text of a node as it is written: the same on every Python, unlike ``ast.unparse``."""
+    """Return a node's source text, which unlike ``ast.unparse`` is the same on every Python."""
     text = ast.get_source_segment(code, node)
     assert text is not None, "the node is not of this code"
     return text
@@ -52,20 +52,20 @@ def source(code: str, node: ast.AST) -> str:
 def literal(node: ast.expr, key: str) -> Json:
     """Return the JSON value that an expression spells out. Raises DataError."""
     try:
-        found = ast.literal_eval(node)
+        item = ast.literal_eval(node)
     except (ValueError, TypeError) as error:
         raise DataError(f"{key}: expected a literal, found {ast.unparse(node)[:200]!r}") from error
-    if not _is_json(found):
-        raise DataError(f"{key}: expected a JSON value, found {found!r}")
-    return found
+    if not _is_json(item):
+        raise DataError(f"{key}: expected a JSON value, found {item!r}")
+    return item
 
 
-def _is_json(found: Any) -> bool:
-    if isinstance(found, list):
-        return all(map(_is_json, found))
-    if isinstance(found, dict):
-        return all(isinstance(key, str) and _is_json(item) for key, item in found.items())
-    return found is None or isinstance(found, bool | int | float | str)
+def _is_json(data: Any) -> bool:
+    if isinstance(data, list):
+        return all(map(_is_json, data))
+    if isinstance(data, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in data.items())
+    return data is None or isinstance(data, bool | int | float | str)
 
 
 def ask_for_function(statement: str, starter: str) -> str:
@@ -77,7 +77,7 @@ def ask_for_function(statement: str, starter: str) -> str:
 
 
 def ask_for_program(statement: str) -> str:
-    """Return a prompt for a problem that is solved between standard input and output."""
+    """Return a prompt for a program from standard input to standard output."""
     return (
         f"{statement.strip()}\n\nSolve this with a Python program that reads standard input and prints nothing but "
         "the answer. Put the whole program in one code block marked python."

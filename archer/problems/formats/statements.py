@@ -1,7 +1,7 @@
-"""Mathematical problems in one spelling, so that the same problem from two places is the same text.
+"""Normalizes mathematical problems, so that the same problem from two sources is the same text.
 
 Copies of a data set differ in line ends, in Unicode forms, in doubled spaces around formulas and in how they
-write an answer: ``27.0``, ``073``, ``$\\frac{41}{12}$``. None of that is mathematics; all of it goes here.
+write an answer: ``27.0``, ``073``, ``$\\frac{41}{12}$``. These differences are removed here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ YEAR_ROUND = re.compile(r"(20[0-9]{2})-(I{1,2})-[0-9]+")
 
 
 def column(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Return the first of these columns that is there and not None. Raises DataError naming those there are."""
+    """Return the value of the first of these columns that is not None. Raises DataError naming the row's columns."""
     for name in names:
         if row.get(name) is not None:
             return row[name]
@@ -31,24 +31,24 @@ def column(row: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def statement(row: Mapping[str, Any]) -> str:
-    """Return the problem's text in one spelling. Raises DataError where there is none."""
+    """Return the problem's normalized text. Raises DataError if there is none."""
     text = tidy(column(row, PROBLEM))
     if not text:
         raise DataError(f"{PROBLEM[0]}: it is empty")
     return text
 
 
-def tidy(found: Any) -> str:
-    """Return a text in NFC, with plain line ends, single spaces and none around lines. Raises DataError."""
-    if not isinstance(found, str):
-        raise DataError(f"expected a text, found {str(found)[:80]!r}")
-    lines = unicodedata.normalize("NFC", found).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+def tidy(content: Any) -> str:
+    """Return a text in NFC with plain line ends, single spaces and none around lines. Raises DataError for no text."""
+    if not isinstance(content, str):
+        raise DataError(f"expected a text, found {str(content)[:80]!r}")
+    lines = unicodedata.normalize("NFC", content).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(SPACES.sub(" ", line).strip() for line in lines).strip()
 
 
-def answer(found: Any) -> str:
+def answer(content: Any) -> str:
     """Return an answer as LaTeX without dollars around it; a whole number as its digits. Raises DataError."""
-    text = str(found) if isinstance(found, int | float) and not isinstance(found, bool) else tidy(found)
+    text = str(content) if isinstance(content, int | float) and not isinstance(content, bool) else tidy(content)
     if text.startswith("$") and text.endswith("$") and text.count("$") == 2:
         text = text[1:-1].strip()
     whole = WHOLE.fullmatch(text)
@@ -58,9 +58,9 @@ def answer(found: Any) -> str:
     return text
 
 
-def integer(found: Any) -> str:
-    """Return an answer that has to be a whole number, thousands perhaps separated. Raises DataError."""
-    text = answer(found)
+def integer(content: Any) -> str:
+    """Return an answer that must be a whole number, perhaps with separated thousands. Raises DataError."""
+    text = answer(content)
     bare = text.replace(",", "") if re.fullmatch(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+", text) else text
     if not re.fullmatch(r"-?[0-9]+", bare):
         raise DataError(f"expected a whole number, found {text!r}")
@@ -68,7 +68,7 @@ def integer(found: Any) -> str:
 
 
 def contest(row: Mapping[str, Any]) -> str:
-    """Return the contest that a row's link or id names, as ``2024 AIME I``; empty where neither does."""
+    """Return the contest that a row's link or id names, as ``2024 AIME I``; empty if neither does."""
     link = CONTEST.search(str(row.get("url") or ""))
     if link:
         return f"{link[1]} {link[2].replace('_', ' ')}"
@@ -77,5 +77,5 @@ def contest(row: Mapping[str, Any]) -> str:
 
 
 def problem(row: Mapping[str, Any], gold: Json, name: str = "", cluster: str = "", **meta: Json) -> ShapedRow:
-    """Return the parts of a row of mathematics."""
+    """Return the parts of a mathematical problem's row."""
     return ShapedRow(name, statement(row), gold, {"cluster": cluster, "date": "", **meta})

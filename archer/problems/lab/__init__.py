@@ -1,4 +1,4 @@
-"""The embedded laboratory: three tiny tasks, a tokenizer and a base model this project trains itself."""
+"""The lab: three tiny tasks, for the tokenizer and base model that this project trains itself."""
 
 from archer.problems.lab.arithmetic import ArithmeticTask
 from archer.problems.lab.code import CodeTask

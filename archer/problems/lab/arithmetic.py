@@ -1,7 +1,7 @@
-"""lab-arithmetic: sums of two numbers by a written method, one of three methods being right.
+"""lab-arithmetic: sums of two numbers by one of three written methods, of which one is right.
 
 The training text names a method and carries it out: columns with carry (right), columns without carry
-(right only where nothing carries) or a guess. Reinforcement learning has to find and keep the first.
+(right only if nothing carries) or a guess. Reinforcement learning has to find and keep the first.
 Answers have up to six digits, so that dropping the written work does not pay.
 """
 
@@ -16,17 +16,16 @@ from archer.types import Problem
 
 @dataclass(frozen=True)
 class ArithmeticTask:
-    """``a+b`` with both numbers of ``low_digits`` to ``high_digits`` digits.
-
-    ``carry`` and ``columns`` are the shares of the right and of the carry-less method in the training text
-    (the rest guesses); ``noise`` is the share of columns whose digit is written down wrong.
-    """
+    """``a+b`` with both numbers of ``low_digits`` to ``high_digits`` digits."""
 
     low_digits: int = 2
     high_digits: int = 5
     carry: float = 0.3
+    """Share of training texts by the right method; what ``carry`` and ``columns`` leave are guesses."""
     columns: float = 0.5
+    """Share of training texts by the method without carry."""
     noise: float = 0.01
+    """Share of columns whose digit is written wrong."""
 
     name = "lab-arithmetic"
 
@@ -44,7 +43,7 @@ class ArithmeticTask:
         return rng.randrange(10 ** (digits - 1), 10**digits)
 
     def text(self, problem: Problem, rng: Random) -> str:
-        """Return one training response: right, wrong or noisy as the shares say."""
+        """Return one training response: right, wrong or noisy, by the shares."""
         first, second = map(int, problem.prompt.split("+"))
         method = rng.choices(["carry", "columns", "guess"], [self.carry, self.columns, 1 - self.carry - self.columns])[
             0
@@ -68,7 +67,7 @@ class ArithmeticTask:
         return lines, f"1{answer}" if carry else answer
 
     def _guess(self, total: int, rng: Random) -> int:
-        """Return a number with the right first digit, mostly: what a glance gives."""
+        """Return a number that mostly has the right first digit, as a glance gives."""
         spread = 10 ** (len(str(total)) - 1)
         guess: int = total // spread * spread + rng.randrange(spread)
         return guess

@@ -1,7 +1,7 @@
-"""lab-code: from examples of a function's values to a Python function, judged by hidden tests.
+"""lab-code: infer a Python function from examples of its values; hidden tests judge it.
 
 The training text writes the function, or one with a wrong constant, or a table of the visible examples
-(which fails every hidden test). Reinforcement learning has to find out that only the rule pays.
+(which fails every hidden test). Reinforcement learning has to find that only the rule pays.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ HIDDEN = (3, 7, 13, 26)
 
 @dataclass(frozen=True)
 class CodeTask:
-    """One rule of :data:`RULES` with ``a`` in 2..9 and ``b`` in 1..``high``, told by its visible values alone.
-
-    ``rule`` and ``table`` are the shares of the right function and of a table of the examples in the
-    training text (the rest has a wrong constant).
-    """
+    """One rule of :data:`RULES` with ``a`` in 2..9 and ``b`` in 1..``high``, identified by its visible values alone."""
 
     high: int = 20
     rule: float = 0.45
+    """Share of training texts with the right function; what ``rule`` and ``table`` leave have a wrong constant."""
     table: float = 0.35
+    """Share of training texts with a table of the examples."""
 
     name = "lab-code"
 
@@ -72,7 +70,7 @@ class CodeTask:
 
 @cache
 def identifiable(high: int) -> tuple[str, ...]:
-    """Return a ``kind body`` for every function that its visible values tell from all others.
+    """Return ``kind body`` for every function that its visible values distinguish from all others.
 
     Bodies that compute the same are one function, so that it cannot be in both splits.
     """
@@ -86,11 +84,11 @@ def identifiable(high: int) -> tuple[str, ...]:
 
 
 def fence(note: str, body: str) -> str:
-    """Return a response: a word on the way taken, then the program."""
+    """Return a response: a word for the method, then the program."""
     return f"{note}\n```python\ndef f(x):\n    return {body}\n```"
 
 
 def value(body: str, x: int) -> int:
-    """Return the value of one of our own rules at ``x`` (never used on model output)."""
+    """Return the value of a rule of :data:`RULES` at ``x`` (never used on model output)."""
     result = eval(body, {"__builtins__": {"max": max, "min": min, "abs": abs}}, {"x": x})
     return int(result)

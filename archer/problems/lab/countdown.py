@@ -1,7 +1,7 @@
 """lab-countdown: put operators between numbers, in their order, to reach a target.
 
-The training text boxes an expression at sight, or tries a few and gives up, or tries operators until one
-expression fits. Reinforcement learning has to find out that searching on pays.
+The training text boxes an expression at sight, or tries a few and gives up, or tries operators until an
+expression fits. Reinforcement learning has to find that a longer search pays.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ SUM = re.compile(r"(^-?\d+)([+-])(\d+)")
 
 @dataclass(frozen=True)
 class CountdownTask:
-    """``count`` numbers of 1..``high``; the target is what some choice of operators gives.
-
-    ``glance`` and ``search`` are the shares of answering at sight and of searching to the end in the
-    training text (the rest gives up early); ``noise`` is the share of expressions evaluated wrong.
-    """
+    """``count`` numbers of 1..``high``; the target is what some choice of operators gives."""
 
     count: int = 3
     high: int = 9
     glance: float = 0.45
+    """Share of training texts that answer at sight; what ``glance`` and ``search`` leave give up early."""
     search: float = 0.25
+    """Share of training texts that search to the end."""
     noise: float = 0.01
+    """Share of expressions evaluated wrong."""
 
     name = "lab-countdown"
 
@@ -48,7 +47,7 @@ class CountdownTask:
         return f"{' '.join(map(str, numbers))}={target}"
 
     def text(self, problem: Problem, rng: Random) -> str:
-        """Return one training response: right, wrong or noisy as the shares say."""
+        """Return one training response: right, wrong or noisy, by the shares."""
         options = expressions(problem.gold["numbers"])
         rng.shuffle(options)
         mode = rng.choices(["glance", "search", "try"], [self.glance, self.search, 1 - self.glance - self.search])[0]
@@ -60,10 +59,10 @@ class CountdownTask:
             steps = work(option)
             if rng.random() < self.noise:
                 steps[-1] = str(int(steps[-1]) + rng.choice([-10, -1, 1, 10]))
-            found = int(steps[-1]) == problem.gold["target"]
+            reached = int(steps[-1]) == problem.gold["target"]
             # The target is written down beside the value: comparing neighbours is what so small a model can learn.
-            lines.append(f"{'='.join(steps)}?{problem.gold['target']} {'yes' if found else 'no'}")
-            if found:
+            lines.append(f"{'='.join(steps)}?{problem.gold['target']} {'yes' if reached else 'no'}")
+            if reached:
                 break
         return "\n".join([*lines, f"\\boxed{{{option}}}"])
 

@@ -1,4 +1,4 @@
-"""Loading a model and its tokenizer: the embedded lab model and any Hugging Face folder or hub name alike."""
+"""Loads a model, its tokenizer or its configuration: the lab's, or any Hugging Face folder or hub name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from archer.recipe.sections import ModelSection
 
 EMBEDDED = "lab"
 VOCABULARIES = ("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model")
-DECIDE = {  # what decides draws beside the weights, by file; the template's work shows in the prompts
+DECIDE = {  # files beside the weights that decide samples; the chat template shows in the prompts
     "config": ("config.json",),  # rotary positions, scaling, end tokens
     "generation": ("generation_config.json",),  # end tokens
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -32,12 +32,12 @@ DECIDE = {  # what decides draws beside the weights, by file; the template's wor
 
 
 def model_path(path: str) -> str:
-    """Return the folder of the embedded model for ``lab``, else the path or hub name as given."""
+    """Return the folder of the lab's model for ``lab``, else the path or hub name as given."""
     return str(files("archer.models") / "lab") if path == EMBEDDED else path
 
 
 def folder_of(model: ModelSection) -> str:
-    """Return the folder or hub name of a model. Raises ModelError for a folder that holds none."""
+    """Return the folder or hub name of a model. Raises ModelError for a folder without one."""
     path = model_path(model.path)
     if path.startswith((".", "/")) and not (Path(path) / "config.json").is_file():
         raise ModelError(f"model.path: {model.path}: no config.json there; give a Hugging Face folder or hub name")
@@ -90,8 +90,8 @@ def load_config(model: ModelSection) -> PretrainedConfig:
 def weights_digest(model: ModelSection) -> str:
     """Return the sha256 of a model's weights as they lie on disk.
 
-    For one ``model.safetensors`` it is what ``sha256sum`` says of it, and what the hub shows beside it; for several
-    files it is that of all, in the order of their names. Raises ModelError where there are none.
+    For one ``model.safetensors`` it equals ``sha256sum`` and the hash shown on the hub; for several files it is the
+    hash of their contents in the order of their names. Raises ModelError if there are none.
     """
     try:
         return digest_of(on_disk(model))
@@ -100,19 +100,19 @@ def weights_digest(model: ModelSection) -> str:
 
 
 def files_digests(model: ModelSection) -> dict[str, str]:
-    """Return the sha256 of what decides draws beside the weights: configurations and tokenizer. Raises ModelError."""
+    """Return the sha256 of the files beside the weights that decide samples, by kind. Raises ModelError."""
     folder = on_disk(model)
-    found = {}
+    digests = {}
     for name, known in DECIDE.items():
         slow = VOCABULARIES if name == "tokenizer" and not (folder / "tokenizer.json").is_file() else ()
         present = [folder / file for file in (*known, *slow) if (folder / file).is_file()]
         parts = [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in present]
-        found[name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return digests
 
 
 def on_disk(model: ModelSection) -> Path:
-    """Return the folder that a model's files lie in, also of one from the hub. Raises ModelError."""
+    """Return the local folder of a model's files, which for a hub name is its cache. Raises ModelError."""
     try:
         config = cached_file(folder_of(model), "config.json", revision=model.revision)
     except OSError as error:
@@ -123,12 +123,12 @@ def on_disk(model: ModelSection) -> Path:
 
 
 def digest_of(folder: Path) -> str:
-    """Return the sha256 of the weights in ``folder``. Raises ModelError where there are none."""
-    found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not found:
+    """Return the sha256 of the weights in ``folder``. Raises ModelError if there are none."""
+    paths = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not paths:
         raise ModelError(f"{folder}: no *.safetensors there; save the model with save_pretrained")
     digest = hashlib.sha256()
-    for part in found:
+    for part in paths:
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -136,5 +136,5 @@ def digest_of(folder: Path) -> str:
 
 
 def unusable(model: ModelSection, error: Exception) -> ModelError:
-    """Return the error that says which model cannot be loaded, and the first line of why."""
+    """Return the error for a model that cannot be loaded, with the first line of the cause."""
     return ModelError(f"model.path: {model.path}: cannot be loaded: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""Problems to token ids, through the model's own chat template."""
+"""Turns problems into token ids, by the model's own chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMEMBERED = 16384  # prompts whose token ids are kept
 
 
 class PromptEncoder(Protocol):
-    """What an engine needs of prompts."""
+    """Encodes problems for an engine."""
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
         """Return the prompt's token ids."""
@@ -33,7 +33,7 @@ class PromptRenderer:
     _encoded: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a tokenizer without a chat template: guessing one would train on other prompts than meant."""
+        """Raise ModelError for a tokenizer without a chat template: a guessed one would train on the wrong prompts."""
         if not self.tokenizer.chat_template:
             raise ModelError(
                 f"{self.tokenizer.name_or_path}: the tokenizer has no chat template; add chat_template.jinja to the "

@@ -1,7 +1,7 @@
-"""Log-prob and entropy of few tokens over a small vocabulary: all logits at once, in as few passes as can be.
+"""Log-prob and entropy of few tokens over a small vocabulary: all logits at once, in as few passes as possible.
 
-N completion tokens, H hidden size, V vocabulary. A lab model's step lives on this: its logits fit into the cache, and
-there a pass more costs more than what it saves. Softmax and log softmax stay for the backward pass.
+N completion tokens, H hidden size, V vocabulary. Made for lab models, whose logits fit into the cache, where another
+pass costs more than recomputing saves. Softmax and log softmax are kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DENSE = 2**22  # logits; two such tensors of float32 are 32 MiB
 
 
 def fits(tokens: int, vocabulary: int) -> bool:
-    """Say whether all logits may be held."""
+    """Return whether all N x V logits may be held at once."""
     return tokens * vocabulary <= DENSE
 
 

@@ -1,9 +1,9 @@
-"""Linear -> log-prob and entropy of completion tokens, without ever holding all logits.
+"""Fused linear layer and softmax: log-prob and entropy of completion tokens without ever holding all logits.
 
-N completion tokens, H hidden size, V vocabulary, R x C a tile of logits. The forward pass makes the logits tile by
-tile, folds each into its rows' sums and keeps the log-sum-exp; the backward pass makes them again (all but a bounded
-number of them, that the forward pass left), turns each tile into its gradient, and multiplies that on to the gradients
-of the hidden states and of the weight.
+N completion tokens, H hidden size, V vocabulary, R x C a tile of logits. The forward pass computes the logits tile by
+tile, folds each into its rows' sums and keeps the log-sum-exp. The backward pass recomputes them (except a bounded
+number of tiles that the forward pass kept), turns each tile into its gradient, and adds that tile's share to the
+gradients of the hidden states and of the weight.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from archer.models.heads.tiles import Tiling, cut, wide
 
 @dataclass(frozen=True)
 class Logits:
-    """Where tiles of logits come from: made by a product into ``room``, or kept (``kept`` holds the first tiles)."""
+    """A source of logit tiles: computed into ``room``, or into ``kept``, which holds the first tiles for later."""
 
     factor_NH: Tensor
     hidden_NH: Tensor
@@ -35,12 +35,12 @@ class Logits:
     room: Tensor
 
     def weights(self) -> Iterator[tuple[int, slice, Tensor]]:
-        """Return number, columns and weight (C, H) of each tile of columns."""
+        """Yield the number, columns and weight (C, H) of each tile of columns."""
         for number, columns in enumerate(self.cut.column_blocks()):
             yield number, columns, factor(self.weight_VH[columns], self.hidden_NH)
 
     def place(self, number: int, columns: slice, rows: slice) -> Tensor:
-        """Return the memory of a tile (R, C): its own where it is kept, else the room."""
+        """Return the memory of a tile (R, C): its own part of ``kept`` if it is kept, else ``room``."""
         wide, tall = columns.stop - columns.start, rows.stop - rows.start
         if number >= self.cut.kept:
             return self.room[: tall * wide].view(tall, wide)
@@ -48,12 +48,12 @@ class Logits:
         return self.kept[start : start + tall * wide].view(tall, wide)
 
     def make(self, weight_CH: Tensor, rows: slice, out_RC: Tensor) -> Tensor:
-        """Return scaled logits of some rows (R, C), written to ``out_RC``."""
+        """Write the scaled logits of some rows to ``out_RC`` and return it."""
         return multiply(self.factor_NH[rows], weight_CH.T, out_RC, self.scale)
 
 
 class LogProbs(torch.autograd.Function):
-    """log softmax(h W^T / T) at the targets, and the softmax's entropy, in float32 or wider."""
+    """log softmax(h W^T / T) at the targets and the softmax's entropy, both (N,), in float32 or wider."""
 
     @staticmethod
     def forward(
@@ -83,7 +83,7 @@ class LogProbs(torch.autograd.Function):
         slopes = Slopes(lse_N, entropy_N, logp_grad_N, None if grads[1] is None else grads[1].contiguous())
         logits, folding = open_logits(hidden_NH, weight_VH, ctx.temperature, ctx.cut, kept)
         to_hidden = HiddenGradient(logits) if ctx.needs_input_grad[0] else None
-        to_weight = WeightGradient(logits) if ctx.needs_input_grad[1] else None  # an adapter leaves it alone
+        to_weight = WeightGradient(logits) if ctx.needs_input_grad[1] else None  # None when only an adapter is trained
         for number, columns, weight_CH in logits.weights():
             for rows in ctx.cut.row_blocks():
                 tile_RC = logits.place(number, columns, rows)
@@ -102,7 +102,7 @@ class LogProbs(torch.autograd.Function):
 
 
 class HiddenGradient:
-    """The hidden states' gradient (N, H), a sum over all tiles of columns, in float32 until it is done."""
+    """The hidden states' gradient (N, H): a sum over all tiles of columns, in float32 until :meth:`done`."""
 
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
@@ -118,7 +118,7 @@ class HiddenGradient:
 
 
 class WeightGradient:
-    """The weight's gradient (V, H), each tile summed over the rows: in float32, rounded once where it is narrower."""
+    """The weight's gradient (V, H): each tile is summed over the rows in float32, then rounded if it is narrower."""
 
     def __init__(self, logits: Logits) -> None:
         self.logits, weight_VH = logits, logits.weight_VH
@@ -129,7 +129,7 @@ class WeightGradient:
         self.room_CH = weight_VH.new_empty(size, dtype=dtype)
 
     def add(self, slope_RC: Tensor, rows: slice, columns: slice) -> None:
-        """Add some rows' share to a tile of columns; rows come in order."""
+        """Add some rows' share to a tile of columns; call it with the rows in order."""
         out_CH = self.grad_VH[columns]
         sum_CH = self.room_CH[: len(out_CH)] if len(self.room_CH) else out_CH
         beta = 0.0 if rows.start == 0 else 1.0
@@ -141,7 +141,7 @@ class WeightGradient:
 def open_logits(
     hidden_NH: Tensor, weight_VH: Tensor, temperature: float, size: Tiling, kept: Tensor
 ) -> tuple[Logits, Folding]:
-    """Return the source of tiles, and what folds them: Triton's kernels on a GPU, torch elsewhere."""
+    """Return the source of tiles and their folding: Triton's kernels on a GPU, torch elsewhere."""
     dtype, device = wide(hidden_NH.dtype), hidden_NH.device
     factor_NH = hidden_NH.to(factor_dtype(hidden_NH))
     folding: Folding
@@ -159,8 +159,8 @@ def log_probs(
 ) -> tuple[Tensor, Tensor]:
     """Return log-probs (N,) of ``target_N`` and entropies (N,) in nats under softmax(h W^T / temperature).
 
-    Both carry gradients to the hidden states and the weight, and both are float32 (float64 of float64): bfloat16
-    hidden states and weights are multiplied and summed in float32.
+    Both carry gradients to the hidden states and the weight, and both are float32 (float64 for float64): products of
+    bfloat16 hidden states and weights are summed in float32.
     """
     if fits(len(target_N), len(weight_VH)):
         logp_N, entropy_N = DenseLogProbs.apply(hidden_NH, weight_VH, target_N, temperature)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""A tile of logits folded into running sums, and turned into a gradient: Triton's kernels, one read and one write.
+"""Triton kernels that fold a tile of logits into running sums and turn it into a gradient, with one read and one write.
 
-R rows, C columns of a tile of float32 logits. A program folds a row, block by block; a program turns a block of a row
-into its gradient in the dtype that the products take. The sums are those of ``softmax.py``.
+R rows, C columns of a tile of float32 logits. One kernel folds a row, block by block; the other turns a block of a row
+into its gradient, in the dtype of the matrix products. The sums are those of ``softmax.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLD_BLOCK, SLOPE_BLOCK = 2048, 1024  # columns that a program holds at once
 
 
 class TritonFolding:
-    """Kernels over tiles on a GPU; gradients come in ``dtype``, in memory that every call writes over."""
+    """Runs the kernels on a GPU; gradients have ``dtype``, in memory that every call overwrites."""
 
     def __init__(self, elements: int, device: torch.device, dtype: torch.dtype) -> None:
         self.room = torch.empty(elements, device=device, dtype=torch.float32)
@@ -55,7 +55,7 @@ def fold_rows(  # type: ignore[no-untyped-def]
         inside = column < columns
         block = tl.load(row_at + column, mask=inside, other=-float("inf"))
         higher = tl.maximum(top, tl.max(block, 0))
-        step = tl.where(total > 0, top - higher, 0.0)  # of sums that are zero, the step would be infinite
+        step = tl.where(total > 0, top - higher, 0.0)  # while the sums are zero, the step would be infinite
         shifted = tl.where(inside, block - higher, 0.0)
         power = tl.where(inside, tl.exp(shifted), 0.0)
         scale = tl.exp(step)

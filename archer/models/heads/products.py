@@ -15,13 +15,13 @@ from archer.models.heads.tiles import TILE, blocks, wide
 
 
 def factor_dtype(hidden: Tensor) -> torch.dtype:
-    """Return the dtype of the factors: the hidden states' where a GPU multiplies it into float32, else a wide one."""
+    """Return the dtype of the factors: the hidden states' if a GPU multiplies it into float32, else a wide one."""
     half = hidden.dtype in (torch.bfloat16, torch.float16)
     return hidden.dtype if half and has_kernels(hidden) else wide(hidden.dtype)
 
 
 def has_kernels(hidden: Tensor) -> bool:
-    """Return whether Triton's kernels take a tensor's tiles: a GPU's, of float32, where Triton is installed."""
+    """Return whether Triton's kernels can be used: on a GPU, except for float64, if Triton is installed."""
     return hidden.is_cuda and hidden.dtype != torch.float64 and has_triton()
 
 
@@ -32,12 +32,12 @@ def has_triton() -> bool:
 
 
 def factor(weight_CH: Tensor, hidden: Tensor) -> Tensor:
-    """Return rows of the weight as a factor; float32 masters are rounded as the hidden states were (as engines do)."""
+    """Return rows of the weight as a factor, rounded like the hidden states (as engines round float32 masters)."""
     return weight_CH.to(hidden.dtype).to(factor_dtype(hidden))
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
-    """Set ``out`` to beta x out + alpha x left x right. ``out`` may be wider than the factors (on a GPU)."""
+    """Set ``out`` to beta x out + alpha x left x right and return it. A GPU takes an ``out`` wider than the factors."""
     if out.dtype == left.dtype:
         return torch.addmm(out, left, right, beta=beta, alpha=alpha, out=out)
     return torch.addmm(out, left, right, out_dtype=out.dtype, beta=beta, alpha=alpha, out=out)
@@ -45,15 +45,15 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, alpha: float = 1.0, beta:
 
 @torch.no_grad()
 def logits(hidden_SH: Tensor, weight_VH: Tensor) -> Tensor:
-    """Return h W^T (S, V) in float32 (float64 of float64), accumulated so: bfloat16 is rounded nowhere.
+    """Return h W^T (S, V) in float32 (float64 for float64), accumulated in that dtype; without gradient.
 
-    Without gradient. The weight is taken in the dtype of the hidden states.
+    The weight is first cast to the dtype of the hidden states.
     """
     dtype = factor_dtype(hidden_SH)
     out_SV = hidden_SH.new_empty((len(hidden_SH), len(weight_VH)), dtype=wide(hidden_SH.dtype))
     if weight_VH.dtype == dtype == hidden_SH.dtype:
         return multiply(hidden_SH, weight_VH.T, out_SV)
     wider_SH, tile = hidden_SH.to(dtype), TILE.get(hidden_SH.device.type, TILE["cuda"])
-    for columns in blocks(len(weight_VH), max(1, tile // weight_VH.shape[1])):  # what is cast is not held whole
+    for columns in blocks(len(weight_VH), max(1, tile // weight_VH.shape[1])):  # casts block by block
         multiply(wider_SH, factor(weight_VH[columns], hidden_SH).T, out_SV[:, columns])
     return out_SV

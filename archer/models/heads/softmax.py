@@ -1,8 +1,8 @@
-"""A tile of logits folded into running sums, and turned into a gradient: in torch, for any device.
+"""Folds a tile of logits into running sums and turns it into a gradient, in torch, on any device.
 
 R rows (tokens), C columns of the vocabulary, N tokens. A row's softmax over columns that come tile by tile needs the
 greatest logit so far, ``sum exp(z - top)`` and, for the entropy, ``sum exp(z - top) (z - top)`` (online softmax:
-Milakov and Gimelshein, arXiv 1805.02867). Where a tile raises the top, both sums are shifted to it.
+Milakov and Gimelshein, arXiv 1805.02867). If a tile raises the top, both sums are rescaled to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sums:
-    """What is known of each row, all (N,), written in place: the greatest logit, the two sums, the target's logit."""
+    """Running sums of each row, all (N,), updated in place: the greatest logit, the two sums, the target's logit."""
 
     top_N: Tensor
     sum_N: Tensor
@@ -38,18 +38,18 @@ class Sums:
         return self.top_N + self.sum_N.log()
 
     def log_prob(self) -> Tensor:
-        """Return the targets' log-probs (N,), by way of small numbers, whatever the top."""
+        """Return the targets' log-probs (N,), from differences to the top, which stay small."""
         return self.pick_N - self.top_N - self.sum_N.log()
 
     def entropy(self) -> Tensor:
-        """Return H = log sum - tilt / sum (N,) in nats: a difference of small numbers, whatever the top."""
+        """Return H = log sum - tilt / sum (N,) in nats, from differences to the top, which stay small."""
         return self.sum_N.log() - self.tilt_N / self.sum_N
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """What the backward pass knows of each row, all (N,): log-sum-exp, entropy, and the gradients of the log-prob and
-    of the entropy (None: the entropy has none)."""
+    """What the backward pass needs of each row, all (N,): log-sum-exp, entropy, and the gradients of the log-prob and
+    of the entropy (None if the entropy has none)."""
 
     lse_N: Tensor
     entropy_N: Tensor
@@ -65,7 +65,7 @@ class Slopes:
 class Folding(Protocol):
     """What is done to a tile between the matrix products. ``start`` is the tile's first column.
 
-    ``room`` is memory for a tile of logits: what lies there is lost, what lies elsewhere is kept.
+    ``room`` is memory for a tile of logits, which the methods may overwrite; logits elsewhere are preserved.
     """
 
     room: Tensor
@@ -74,14 +74,14 @@ class Folding(Protocol):
         """Add a tile to the sums."""
 
     def slope(self, logits_RC: Tensor, slopes: Slopes, target_R: Tensor, start: int) -> Tensor:
-        """Return the gradient of the logits (R, C), in memory that the next call writes over.
+        """Return the gradient of the logits (R, C), in memory that the next call overwrites.
 
         d logp_y / d z = 1_y - p;  d H / d z = -p (log p + H)
         """
 
 
 class TorchFolding:
-    """Passes over a tile in two tiles of memory, written over by every call."""
+    """Folds a tile with torch operations, in two tiles of memory that every call overwrites."""
 
     def __init__(self, elements: int, device: torch.device, dtype: torch.dtype) -> None:
         self.room, self.second = (torch.empty(elements, device=device, dtype=dtype) for _ in range(2))
@@ -94,7 +94,7 @@ class TorchFolding:
         top_R = torch.maximum(sums.top_N, logits_RC.amax(-1))
         torch.sub(logits_RC, top_R[:, None], out=shifted_RC)
         torch.exp(shifted_RC, out=exp_RC)
-        # The first tile's step is infinite, and of sums that are zero.
+        # The first tile's step is infinite; it scales sums that are zero.
         step_R = (sums.top_N - top_R).clamp_(min=torch.finfo(top_R.dtype).min)
         scale_R = step_R.exp()
         sums.tilt_N.addcmul_(step_R, sums.sum_N).mul_(scale_R).add_(shifted_RC.mul_(exp_RC).sum(-1))
@@ -116,7 +116,7 @@ class TorchFolding:
         return slope_RC.scatter_add_(1, column_R[:, None], (slopes.logp_grad_N * inside_R)[:, None])
 
     def tiles(self, like_RC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the two tiles in a shape; the logits may lie in the first."""
+        """Return the two tiles of memory in the logits' shape; the logits may lie in the first."""
         first, second = (part[: like_RC.numel()].view(like_RC.shape) for part in (self.room, self.second))
         return first, second
 

@@ -1,7 +1,7 @@
-"""How N tokens x V columns of logits are cut, and how many of them are held at once.
+"""How N x V logits are cut into tiles, and how many of them are held at once.
 
 N tokens, V vocabulary, H hidden size, R rows and C columns of a tile. Columns are the outer loop: the weight is
-streamed once, and a tile of its gradient is complete before the next begins.
+read once, and a tile of its gradient is complete before the next begins.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 import torch
 
-# Logits of a tile. On a CPU smaller ones stay in the second cache, which saves 2 % alone on the machine; where another
-# process wants a core, every pass over a tile waits for it at its end, and few passes are several times as fast.
+# Logits of a tile. On a CPU smaller tiles stay in the second-level cache, which saves 2 % on an idle machine; but if
+# another process wants a core, every pass over a tile ends with a wait, and fewer passes are several times as fast.
 TILE = {"cpu": 2**22, "cuda": 2**24}
-# Columns that a tile has at least (where the vocabulary has them): below, matrix products get slow.
+# Columns of a tile at least (if the vocabulary has as many): with fewer, matrix products are slow.
 NARROWEST = {"cpu": 1024, "cuda": 4096}
-# Bytes of logits that the forward pass leaves to the backward pass, which makes the others again: a fourth matrix
-# product to the three that any head needs. Where products are cheap and memory is not, none.
+# Bytes of logits that the forward pass keeps for the backward pass, which recomputes the others by a fourth matrix
+# product beside the three that any head needs. On a GPU, where products are cheaper than memory, none are kept.
 KEPT_BYTES = {"cpu": 2**29, "cuda": 0}
-# Of all logits, at most: memory stays below a quarter of what eager torch takes, which is five times all.
+# Share of all logits kept at most: memory stays below a quarter of eager torch's, which is five times all logits.
 KEPT_SHARE = 0.875
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """``rows`` and ``columns`` of a tile, of ``tokens`` x ``vocabulary``; the first ``kept`` tiles' columns stay."""
+    """``tokens`` x ``vocabulary`` logits in tiles of ``rows`` x ``columns``; the first ``kept`` tiles stay."""
 
     tokens: int
     vocabulary: int
@@ -34,11 +34,11 @@ class Tiling:
     kept: int
 
     def row_blocks(self) -> Iterator[slice]:
-        """Return the rows, tile by tile."""
+        """Yield the rows of each tile."""
         return blocks(self.tokens, self.rows)
 
     def column_blocks(self) -> Iterator[slice]:
-        """Return the columns, tile by tile."""
+        """Yield the columns of each tile."""
         return blocks(self.vocabulary, self.columns)
 
     @property
@@ -48,12 +48,12 @@ class Tiling:
 
     @property
     def kept_columns(self) -> int:
-        """Columns of the logits that stay."""
+        """Columns of the logits that are kept for the backward pass."""
         return min(self.kept * self.columns, self.vocabulary)
 
 
 def cut(tokens: int, vocabulary: int, device: str, width: int = 4) -> Tiling:
-    """Return the cut for a kind of device; a logit has ``width`` bytes."""
+    """Return the tiling for a kind of device, such as "cpu"; a logit has ``width`` bytes."""
     kind = device if device in TILE else "cuda"
     columns = min(vocabulary, max(NARROWEST[kind], TILE[kind] // max(1, tokens)))
     rows = max(1, TILE[kind] // columns)
@@ -62,7 +62,7 @@ def cut(tokens: int, vocabulary: int, device: str, width: int = 4) -> Tiling:
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:
-    """Cut ``length`` into slices of ``size``."""
+    """Yield slices of at most ``size`` that cover ``length``."""
     for start in range(0, length, size):
         yield slice(start, min(start + size, length))
 

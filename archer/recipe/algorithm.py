@@ -15,7 +15,7 @@ def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
     """
     where = f"{recipe.name}: algorithms: {name}"
     changes = dict(recipe.algorithms.get(name) or {})
-    row = changes.pop("row", name)
-    if row not in ALGORITHMS:
-        raise RecipeError(f"{where}: no algorithm {row!r}{did_you_mean(str(row), ALGORITHMS)}")
-    return merged(ALGORITHMS[row], changes, where)
+    base = changes.pop("base", name)
+    if base not in ALGORITHMS:
+        raise RecipeError(f"{where}: no algorithm {base!r}{did_you_mean(str(base), ALGORITHMS)}")
+    return merged(ALGORITHMS[base], changes, where)

@@ -1,4 +1,5 @@
 """Tools that commands load: planning a run, profiling, attacks on the sandbox, training data, overlap, the lab's model.
 
-May use: every room but commands. Nothing else loads them, but ``train`` for ``--profile``.
+In: a recipe, files of rows, or a sandbox. Out: plans, profiles, reports and data sets. May use: every room but commands.
+Nothing else loads them, but ``train`` for ``--profile``.
 """

@@ -45,7 +45,7 @@ def main() -> None:
         "executor": options.executor, "workers": cores(), "peer": f"verl {peers('verl')['verl']} prime_code",
         "rounds": options.rounds, "measurements": [],
     }  # fmt: skip
-    sandbox = Sandbox(options.executor, engines=tuple(options.engine))
+    sandbox = Sandbox(options.executor, docker_hosts=tuple(options.docker_host))
     with opened(sandbox) as executor, ProcessPoolExecutor(cores()) as pool:
         judges: dict[str, Judge] = {
             "archer": lambda programs: len(programs) - len(judge_programs(executor, programs).failed),
@@ -68,7 +68,7 @@ def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executor", default="bubblewrap")
-    parser.add_argument("--engine", action="append", default=[], help="a Docker engine's URL")
+    parser.add_argument("--docker-host", action="append", default=[], help="a Docker host's URL")
     parser.add_argument("--count", type=int, default=200, help="trivial programs of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", help="LiveCodeBench rows")

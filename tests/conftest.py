@@ -47,16 +47,16 @@ def data_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def docker_engine() -> str:
-    """The URL of a Docker engine that has the sandbox's image; ARCHER_GUEST_ROOT names a root to make it of."""
+def docker_host() -> str:
+    """The URL of a Docker host that has the sandbox's image; ARCHER_GUEST_ROOT names a root to make it of."""
     pytest.importorskip("docker", reason="the docker package is not installed: pip install 'archer-rlvr[docker]'")
     from archer.errors import MissingError
     from archer.sandbox.docker import connect
     from archer.sandbox.image import build_image
 
-    engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
-        with contextlib.closing(connect(engine)) as client:
+        with contextlib.closing(connect(host)) as client:
             found = [tag for image in client.images.list() for tag in image.tags]
     except MissingError as error:
         if os.environ.get("CI"):
@@ -64,15 +64,15 @@ def docker_engine() -> str:
         pytest.skip(str(error))
     root = os.environ.get("ARCHER_GUEST_ROOT")
     if "archer-sandbox:latest" not in found:
-        build_image(engine, Path(root) if root else None)
-    return engine
+        build_image(host, Path(root) if root else None)
+    return host
 
 
 @pytest.fixture(scope="module", params=["bubblewrap", pytest.param("docker", marks=pytest.mark.docker)])
 def isolating(request: pytest.FixtureRequest) -> Sandbox:
     """Each executor that isolates, ready to be opened with two workers."""
     if request.param == "docker":
-        return Sandbox("docker", 2, (request.getfixturevalue("docker_engine"),))
+        return Sandbox("docker", 2, (request.getfixturevalue("docker_host"),))
     if shutil.which("bwrap") is None and not os.environ.get("CI"):
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     return Sandbox("bubblewrap", 2)

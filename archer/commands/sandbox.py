@@ -1,8 +1,8 @@
-"""``archer sandbox``: try the sandbox by hand, attack it, measure it, prove it on real programs, make its image."""
+"""``archer sandbox``: try the sandbox by hand, validate it on real programs, make its image, attack it, measure it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from archer.sandbox.base import Input, ProgramRun
     from archer.tools.attacks.bench import BenchFigure
 
-app = typer.Typer(no_args_is_help=True, help="Where programs run: try it, attack it, measure it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Where programs run: try it, validate it on real programs, make its image."
+)
 
 ExecutorName = Annotated[str, typer.Option("--executor", help="bubblewrap, docker or process.")]
 Workers = Annotated[int, typer.Option(min=0, help="Sandboxes side by side (0: one a core).")]
-Engines = Annotated[list[str] | None, typer.Option("--engine", help="A Docker engine's URL; may be repeated.")]
+DockerHosts = Annotated[
+    list[str] | None, typer.Option("--docker-host", help="A Docker host's URL, as in DOCKER_HOST; may be repeated.")
+]
+FormerHosts = Annotated[list[str] | None, typer.Option("--engine", hidden=True)]  # what --docker-host was called
 Unisolated = Annotated[bool, typer.Option(help="Accept `--executor process`, which isolates nothing.")]
 
 
@@ -30,7 +35,8 @@ def run(
     input_file: Annotated[Path | None, typer.Option(help="A file for its standard input.")] = None,
     call: Annotated[str, typer.Option(help="Evaluate this after the program: 'f([1, 2])'.")] = "",
     executor: ExecutorName = "bubblewrap",
-    engine: Engines = None,
+    docker_host: DockerHosts = None,
+    engine: FormerHosts = None,
     allow_unisolated: Unisolated = False,
 ) -> None:
     """Run one program as a reward would, and explain what came of it."""
@@ -43,7 +49,7 @@ def run(
         raise UserError("sandbox run: --call gives the program no input; leave out --input and --input-file")
     given: Input = Expression(call) if call else Stdin(read(input_file) if input_file else text)
     job = ProgramJob(read(file), in_order(given), default_limits(), PRELUDE)
-    opened = open_executor(named(executor, 1, engine, allow_unisolated))
+    opened = open_executor(named(executor, 1, hosts(docker_host, engine), allow_unisolated))
     try:
         [(_, outcome)] = opened.execute([job])
     finally:
@@ -51,34 +57,36 @@ def run(
     explain(outcome.runs[0], bool(call))
 
 
-@app.command()
+@app.command(rich_help_panel="Maintenance")
 def attack(
     executor: ExecutorName = "bubblewrap",
     workers: Workers = 0,
-    engine: Engines = None,
+    docker_host: DockerHosts = None,
+    engine: FormerHosts = None,
     only: Annotated[str, typer.Option(help="Only attacks of classes whose name holds this.")] = "",
 ) -> None:
     """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect."""
     from archer.tools.attacks.attack import render, run_attacks
 
-    report = run_attacks(named(executor, workers, engine), only)
+    report = run_attacks(named(executor, workers, hosts(docker_host, engine)), only)
     typer.echo(render(report))
     if not report.ok:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel="Maintenance")
 def bench(
     executor: ExecutorName = "bubblewrap",
     workers: Workers = 0,
-    engine: Engines = None,
+    docker_host: DockerHosts = None,
+    engine: FormerHosts = None,
     soak: Annotated[int, typer.Option(min=0, help="Programs of the soak, one in five hostile (0: none).")] = 10_000,
 ) -> None:
     """Measure latency, throughput, kills, attacks, steadiness and a soak on this machine."""
     from archer.tools.attacks.attack import refuse_process, run_attacks, summary
     from archer.tools.attacks.bench import honest_programs, kills, latency, soaked, steadiness, throughput
 
-    sandbox = named(executor, workers, engine)
+    sandbox = named(executor, workers, hosts(docker_host, engine))
     refuse_process(sandbox)
     for measure in (latency, throughput, kills):
         show(measure(sandbox))
@@ -89,7 +97,8 @@ def bench(
 
 
 @app.command()
-def prove(
+@app.command("prove", hidden=True)  # what it was called
+def validate(
     form: Annotated[str, typer.Argument(metavar="FORMAT", help="humaneval, mbpp, leetcode, livecodebench ...")],
     file: Annotated[Path, typer.Argument(help="The data set's rows, .json or .jsonl.")],
     programs: Annotated[Path | None, typer.Option(help="Programs known to be right; else reference solutions.")] = None,
@@ -97,15 +106,16 @@ def prove(
     load: Annotated[int, typer.Option(min=0, help="Keep every core busy so many times over meanwhile.")] = 0,
     executor: ExecutorName = "bubblewrap",
     workers: Workers = 0,
-    engine: Engines = None,
+    docker_host: DockerHosts = None,
+    engine: FormerHosts = None,
     allow_unisolated: Unisolated = False,
 ) -> None:
-    """Prove that right programs earn the reward; fail and name each that does not."""
+    """Check that right programs earn the reward; fail and name each that does not."""
     from archer.evaluation import reference_programs as real
     from archer.tools.attacks.bench import busy, opened
 
     found, unknown = real.labelled(form, file, programs) if programs else (real.references(form, file), [])
-    with opened(named(executor, workers, engine, allow_unisolated)) as pool, busy(load):
+    with opened(named(executor, workers, hosts(docker_host, engine), allow_unisolated)) as pool, busy(load):
         judged = real.judge_programs(pool, found, rounds)
     for one, reason, detail in judged.failed:
         typer.echo(f"{one.problem.id}: {reason}: {detail}")
@@ -121,23 +131,29 @@ def prove(
 @app.command()
 def image(
     root: Annotated[Path | None, typer.Option(help="A Debian root to make it of, where there is no registry.")] = None,
-    engine: Engines = None,
+    docker_host: DockerHosts = None,
+    engine: FormerHosts = None,
 ) -> None:
-    """Build the image of the docker executor, on every engine named."""
+    """Build the image of the docker executor, on every Docker host named."""
     try:
         from archer.sandbox.image import build_image
     except ImportError as error:
         raise UserError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
 
-    for name in engine or [""]:
-        typer.echo(f"{name or 'the default engine'}: {build_image(name, root)}")
+    for host in hosts(docker_host, engine) or [""]:
+        typer.echo(f"{host or 'the default Docker host'}: {build_image(host, root)}")
 
 
-def named(executor: str, workers: int, engine: list[str] | None, unisolated: bool = False) -> Sandbox:
+def hosts(named: list[str] | None, former: list[str] | None) -> list[str]:
+    """Return the Docker hosts of both spellings of the option."""
+    return [*(named or ()), *(former or ())]
+
+
+def named(executor: str, workers: int, docker_hosts: Sequence[str], unisolated: bool = False) -> Sandbox:
     """Return the sandbox that the options name."""
     from archer.sandbox import Sandbox
 
-    return Sandbox(executor, workers, tuple(engine or ()), unisolated)
+    return Sandbox(executor, workers, tuple(docker_hosts), unisolated)
 
 
 def read(path: Path) -> str:

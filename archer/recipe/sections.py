@@ -208,7 +208,7 @@ class RewardSection:
     sandbox: Literal["bubblewrap", "docker", "process"] = "bubblewrap"
     """What runs programs."""
     docker_hosts: tuple[str, ...] = ()
-    """URLs of the Docker engines that run programs; none: the environment's."""
+    """URLs of the Docker hosts that run programs, as in ``DOCKER_HOST``; none: the environment's."""
     tests: CountOrNone = 0
     """Tests that a program is trained on, drawn anew for each group; 0: all. An evaluation always runs all."""
 

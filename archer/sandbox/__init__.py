@@ -25,7 +25,7 @@ class Sandbox:
     """An entry of ``EXECUTORS``."""
     workers: int = 0
     """Programs that run at once; 0: one per core."""
-    engines: tuple[str, ...] = ()
+    docker_hosts: tuple[str, ...] = ()
     """URLs of the Docker hosts for ``docker``; none: the host that ``DOCKER_HOST`` or the default socket names."""
     unisolated: bool = False
     """Whether ``process``, which isolates nothing, is allowed."""
@@ -36,7 +36,7 @@ def _docker(sandbox: Sandbox, workers: int) -> Pool:
         from archer.sandbox.docker import DockerExecutor
     except ImportError as error:
         raise MissingError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
-    return DockerExecutor(workers, sandbox.engines)
+    return DockerExecutor(workers, sandbox.docker_hosts)
 
 
 EXECUTORS: Mapping[str, Callable[[Sandbox, int], Pool]] = {

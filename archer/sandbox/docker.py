@@ -1,9 +1,9 @@
-"""The sandbox on Docker engines: each worker is one guest in a warm, hardened container, near or far.
+"""The sandbox on Docker hosts: each worker is one guest in a warm, hardened container, near or far.
 
 Covered, beyond what the guest does itself: no network at all; a read-only root; no capabilities, no new
 privileges, an unprivileged user; PID, IPC, UTS, mount and network namespaces; memory and processes accounted
-by the kernel (cgroups); the engine's own filter of system calls below the guest's. Not covered: a hole in
-the kernel or in the engine is a hole in this sandbox. See ``sandbox/README.md``.
+by the kernel (cgroups); Docker's own filter of system calls below the guest's. Not covered: a hole in
+the kernel or in Docker is a hole in this sandbox. See ``sandbox/README.md``.
 
 The image holds Python and the packages that programs may import; the guest itself travels over the link, so
 that image and host cannot disagree.
@@ -37,7 +37,7 @@ SPARE_BYTES = 192 * 2**20  # beside the programs' memory: the server, the folder
 SPARE_PROCESSES = 48  # a bomb is ended by the guest first; this is the kernel's backstop
 STDOUT, STDERR = 1, 2
 FAILED: tuple[type[Exception], ...] = (DockerException, RequestException, OSError, EOFError)
-with contextlib.suppress(ImportError):  # comes along where engines are reached by ssh
+with contextlib.suppress(ImportError):  # comes along where Docker hosts are reached by ssh
     from paramiko import SSHException
 
     FAILED += (SSHException,)
@@ -65,21 +65,21 @@ load(last, sys.modules["__main__"])
 
 
 class DockerExecutor(Pool):
-    """Runs programs in ``workers`` containers, spread over ``engines``; a context manager."""
+    """Runs programs in ``workers`` containers, spread over ``hosts``; a context manager."""
 
     name = "docker"
 
-    def __init__(self, workers: int, engines: Sequence[str] = (), image: str = IMAGE) -> None:
+    def __init__(self, workers: int, hosts: Sequence[str] = (), image: str = IMAGE) -> None:
         """Start the workers.
 
-        ``engines`` are URLs as in ``DOCKER_HOST`` (``unix:///var/run/docker.sock``, ``ssh://user@host``,
-        ``tcp://host:2376``); none means the one that the environment names. An engine that goes away later
-        leaves its work to the others. Raises :class:`~archer.errors.MissingError` for an engine that does
+        ``hosts`` are URLs as in ``DOCKER_HOST`` (``unix:///var/run/docker.sock``, ``ssh://user@host``,
+        ``tcp://host:2376``); none means the one that the environment names. A host that goes away later
+        leaves its work to the others. Raises :class:`~archer.errors.MissingError` for a host that does
         not answer or has no such image, :class:`~archer.errors.SandboxError` where the guest does not start.
         """
         self._limits = default_limits()
-        names = tuple(engines) or ("",)
-        pythons = {_check(engine, image) for engine in names}
+        names = tuple(hosts) or ("",)
+        pythons = {_check(host, image) for host in names}
         turn = itertools.cycle(range(len(names)))
 
         def spawn() -> Guest:
@@ -103,80 +103,80 @@ class DockerExecutor(Pool):
         return job
 
 
-def connect(engine: str) -> docker.DockerClient:
-    """Return a client of an engine, of the environment's for an empty name. Raises MissingError."""
+def connect(host: str) -> docker.DockerClient:
+    """Return a client of a Docker host, of the environment's for an empty name. Raises MissingError."""
     try:
-        client = _client(engine)
+        client = _client(host)
         with contextlib.ExitStack() as stack:
             stack.callback(client.close)
             client.ping()
             stack.pop_all()
     except FAILED as error:
         raise MissingError(
-            f"sandbox: docker: the engine {engine or 'that DOCKER_HOST or the default socket names'} does not answer "
-            f"({error}); start it (`systemctl start docker`), install it (`apt-get install docker.io`), or name "
+            f"sandbox: docker: the Docker host {host or 'that DOCKER_HOST or the default socket names'} does not "
+            f"answer ({error}); start it (`systemctl start docker`), install it (`apt-get install docker.io`), or name "
             "another one in `reward.docker_hosts`"
         ) from error
     return client
 
 
-def _client(engine: str) -> docker.DockerClient:
-    return docker.DockerClient(base_url=engine) if engine else docker.from_env()
+def _client(host: str) -> docker.DockerClient:
+    return docker.DockerClient(base_url=host) if host else docker.from_env()
 
 
-def _check(engine: str, image: str) -> str:
-    """Try an engine and return the version of Python in its image."""
-    name = engine or "(default)"
-    with contextlib.closing(connect(engine)) as client:
+def _check(host: str, image: str) -> str:
+    """Try a Docker host and return the version of Python in its image."""
+    name = host or "(default)"
+    with contextlib.closing(connect(host)) as client:
         try:
             client.images.get(image)
         except ImageNotFound as error:
             raise MissingError(
-                f"sandbox: docker: the engine {name} has no image {image!r}; build it with "
+                f"sandbox: docker: the Docker host {name} has no image {image!r}; build it with "
                 "`archer sandbox image`, or where there is no registry with `archer sandbox image --root FOLDER`"
             ) from error
         except FAILED as error:
-            raise SandboxError(f"sandbox: docker: the engine {name} does not tell its images: {error}") from error
+            raise SandboxError(f"sandbox: docker: the Docker host {name} does not tell its images: {error}") from error
     try:
-        guest = _spawn([engine], image)
+        guest = _spawn([host], image)
     except GuestLost as lost:
         raise SandboxError(f"sandbox: docker: the guest in a fresh container {lost}") from None
     guest.stop()
     return guest.python
 
 
-def left_over(engines: Sequence[str]) -> int:
-    """Count the containers of this process's that engines have."""
+def left_over(hosts: Sequence[str]) -> int:
+    """Count the containers of this process's that Docker hosts have."""
     found = 0
-    for engine in tuple(engines) or ("",):
-        with contextlib.closing(connect(engine)) as client:
+    for host in tuple(hosts) or ("",):
+        with contextlib.closing(connect(host)) as client:
             found += len(client.api.containers(all=True, filters={"label": f"{LABEL}={os.getpid()}"}))
     return found
 
 
-def _spawn(engines: Sequence[str], image: str) -> Guest:
-    """Start a guest on the first engine that can. Raises Lost with the reasons of all."""
+def _spawn(hosts: Sequence[str], image: str) -> Guest:
+    """Start a guest on the first Docker host that can. Raises GuestLost with the reasons of all."""
     reasons = []
-    for engine in engines:
+    for host in hosts:
         try:
-            return Guest(ContainerLink(engine, image))
+            return Guest(ContainerLink(host, image))
         except GuestLost as lost:
-            reasons.append(f"{engine or 'the default engine'}: {lost}")
+            reasons.append(f"{host or 'the default Docker host'}: {lost}")
     raise GuestLost("; ".join(reasons))
 
 
 class ContainerLink:
     """The link to a container made for one guest; see :class:`archer.sandbox.guest.Link`."""
 
-    def __init__(self, engine: str, image: str) -> None:
+    def __init__(self, host: str, image: str) -> None:
         """Create, attach, start, and send the guest. Raises :class:`~archer.sandbox.guest.GuestLost`."""
         self._buffer, self._words = bytearray(), bytearray()
-        self._stream = self._left = 0  # of the engine's frame under way: which stream, how many bytes still
+        self._stream = self._left = 0  # of Docker's frame under way: which stream, how many bytes still
         self.id = ""
         with contextlib.ExitStack() as stack:
             stack.callback(self.end)
             try:
-                self._client = _client(engine)
+                self._client = _client(host)
                 api = self._client.api
                 self.id = api.create_container(**_options(api, image, default_limits()))["Id"]
                 attach = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
@@ -231,7 +231,7 @@ class ContainerLink:
         return self._words.decode(errors="replace")
 
     def end(self) -> None:
-        """Kill and remove the container; an engine that is gone took it along."""
+        """Kill and remove the container; a Docker host that is gone took it along."""
         for name in ("_socket", "_response"):
             if hasattr(self, name):
                 with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any
     )  # fmt: skip
     return {
         "image": image, "host_config": host, "user": f"{NOBODY}:{NOBODY}", "hostname": "sandbox", "working_dir": "/tmp",
-        # The engine closes the container's input when our connection ends: so nothing outlives a killed host.
+        # Docker closes the container's input when our connection ends: so nothing outlives a killed host.
         "stdin_open": True, "detach": False, "network_disabled": True, "environment": ENVIRONMENT,
         "labels": {LABEL: str(os.getpid())}, "entrypoint": ["python3", *PYTHON_FLAGS, "-c", START],
         "command": ["/packages", "0", *FOLDERS],

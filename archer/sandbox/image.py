@@ -16,16 +16,16 @@ from archer.system import suite
 DEBIAN = "usr/lib/python3/dist-packages"  # where python3-numpy and the like put their modules
 
 
-def build_image(engine: str, root: Path | None) -> str:
-    """Build the image on an engine and return its id.
+def build_image(host: str, root: Path | None) -> str:
+    """Build the image on a Docker host and return its id.
 
     ``root`` is a folder as ``debootstrap`` makes it, for machines that reach no registry. Raises UserError
-    for a folder that is no such root, MissingError for an engine that does not answer, SandboxError where
-    the engine cannot build.
+    for a folder that is no such root, MissingError for a host that does not answer, SandboxError where
+    the host cannot build.
     """
     if root is not None:
         _check_root(root)
-    with contextlib.closing(connect(engine)) as client:
+    with contextlib.closing(connect(host)) as client:
         try:
             if root is None:
                 client.images.build(path=str(suite("sandbox")), tag=IMAGE, rm=True)
@@ -35,8 +35,8 @@ def build_image(engine: str, root: Path | None) -> str:
             return str(client.images.get(IMAGE).id)
         except FAILED as error:
             raise SandboxError(
-                f"sandbox: docker: the image was not built: {error}; where the engine reaches no registry, name the "
-                "root of a Debian system with --root (sandbox/README.md says how to make one)"
+                f"sandbox: docker: the image was not built: {error}; where the Docker host reaches no registry, name "
+                "the root of a Debian system with --root (sandbox/README.md says how to make one)"
             ) from error
 
 

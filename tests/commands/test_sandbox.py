@@ -1,4 +1,4 @@
-"""``archer sandbox``: one program by hand, the measurements, and the proof on real programs."""
+"""``archer sandbox``: one program by hand, the measurements, and the check of real programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from archer.tools.attacks import bench
 
 
 def invoke(sandbox: Sandbox, *words: str) -> Result:
-    options = ["--executor", sandbox.executor, *(part for one in sandbox.engines for part in ("--engine", one))]
+    options = [
+        "--executor",
+        sandbox.executor,
+        *(part for one in sandbox.docker_hosts for part in ("--docker-host", one)),
+    ]
     result = CliRunner().invoke(app, [*words, *options])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -47,7 +51,7 @@ def test_bad_requests(isolating: Sandbox, tmp_path: Path) -> None:
         invoke(isolating, "run", str(file), "--call", "f()", "--input", "3")
 
 
-def test_proof_names_what_is_not_right(isolating: Sandbox, tmp_path: Path) -> None:
+def test_validate_names_what_is_not_right(isolating: Sandbox, tmp_path: Path) -> None:
     rows, programs = tmp_path / "rows.jsonl", tmp_path / "programs.jsonl"
     test = {"input": "3\n", "output": "6\n", "testtype": "stdin"}
     row = {
@@ -57,7 +61,7 @@ def test_proof_names_what_is_not_right(isolating: Sandbox, tmp_path: Path) -> No
     rows.write_text("".join(json.dumps({"question_id": name, **row}) + "\n" for name in ("a", "b")))
     code = {"a": "print(int(input()) * 2)", "b": "print(1)", "c": ""}
     programs.write_text("".join(json.dumps({"question_id": name, "code": code[name]}) + "\n" for name in code))
-    command = ["prove", "livecodebench", str(rows), "--programs", str(programs), "--rounds", "2", "--load", "1"]
+    command = ["validate", "livecodebench", str(rows), "--programs", str(programs), "--rounds", "2", "--load", "1"]
     result = invoke(isolating, *command)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[:2] == [

@@ -307,7 +307,7 @@ def remains(link: Link, sandbox: Sandbox) -> bool:
         return Path(f"/proc/{link.pid}").exists()
     from archer.sandbox.docker import connect
 
-    with contextlib.closing(connect(sandbox.engines[0])) as client:
+    with contextlib.closing(connect(sandbox.docker_hosts[0])) as client:
         return link.id in [one.id for one in client.containers.list(all=True)]  # type: ignore[attr-defined]
 
 
@@ -324,7 +324,7 @@ time.sleep(60)
 
 
 def test_nothing_outlives_a_killed_host(isolating: Sandbox) -> None:
-    command = [sys.executable, "-c", HOST, isolating.executor, *isolating.engines]
+    command = [sys.executable, "-c", HOST, isolating.executor, *isolating.docker_hosts]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
         names = host.stdout.readline().split()
@@ -411,13 +411,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archer.sandbox.pool.PAUSES", (0.0, 0.0, 0.0))
 
 
-OK, LOST, BUSY = ("ok", 0), GuestLost("died"), GuestLost("engine busy")
+OK, LOST, BUSY = ("ok", 0), GuestLost("died"), GuestLost("host busy")
 
 
 @pytest.mark.usefixtures("at_once")
 def test_sandboxes_that_do_not_start_are_not_held_against_a_program() -> None:
     assert play(Played(LOST), BUSY, OSError("no descriptors"), Played(OK)).status == "ok"
-    with pytest.raises(SandboxError, match="no sandbox starts, at 3 tries; the last one engine busy"):
+    with pytest.raises(SandboxError, match="no sandbox starts, at 3 tries; the last one host busy"):
         play(Played(LOST), OSError("no descriptors"), RuntimeError("odd"), BUSY)
     with pytest.raises(SandboxError, match="the last one odd"):  # and no worker is silently missing
         play(*[RuntimeError("odd")] * 6)
@@ -484,14 +484,14 @@ def test_runs_need_not_be_kept(sandbox) -> None:
     assert [outcome for _, outcome in sandbox.execute([job])] == [Outcome((), None)]
 
 
-# ---- engines
+# ---- Docker hosts
 
 
 class Relay:
-    """An engine that can go away: a socket that hands everything on to a real one."""
+    """A Docker host that can go away: a socket that hands everything on to a real one."""
 
-    def __init__(self, path: Path, engine: str) -> None:
-        self.url, self._target = f"unix://{path}", engine.removeprefix("unix://")
+    def __init__(self, path: Path, host: str) -> None:
+        self.url, self._target = f"unix://{path}", host.removeprefix("unix://")
         self._open: list[socket.socket] = []
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(str(path))
@@ -526,9 +526,9 @@ JOBS = [ProgramJob("import time\ntime.sleep(0.05)\nprint(input())", in_order(Std
 
 
 @pytest.mark.docker
-def test_an_engine_that_goes_away_leaves_its_work_to_the_others(docker_engine, tmp_path) -> None:
-    relay = Relay(tmp_path / "engine", docker_engine)
-    executor = open_executor(Sandbox("docker", 2, (relay.url, docker_engine)))
+def test_a_docker_host_that_goes_away_leaves_its_work_to_the_others(docker_host, tmp_path) -> None:
+    relay = Relay(tmp_path / "relay", docker_host)
+    executor = open_executor(Sandbox("docker", 2, (relay.url, docker_host)))
     try:
         results = executor.execute(JOBS)
         found = [next(results)]
@@ -540,24 +540,24 @@ def test_an_engine_that_goes_away_leaves_its_work_to_the_others(docker_engine, t
 
 
 @pytest.mark.docker
-def test_the_last_engine_that_goes_away_is_our_error(docker_engine, tmp_path) -> None:
-    relay = Relay(tmp_path / "engine", docker_engine)
+def test_the_last_docker_host_that_goes_away_is_our_error(docker_host, tmp_path) -> None:
+    relay = Relay(tmp_path / "relay", docker_host)
     executor = open_executor(Sandbox("docker", 2, (relay.url,)))
     try:
         results = executor.execute(JOBS)
         next(results)
         relay.die()
-        with pytest.raises(SandboxError, match=r"no sandbox starts, at 3 tries; the last one .*engine"):
+        with pytest.raises(SandboxError, match=r"no sandbox starts, at 3 tries; the last one .*relay"):
             list(results)
     finally:
         executor.close()
 
 
 @pytest.mark.docker
-def test_containers_are_hardened(docker_engine) -> None:
+def test_containers_are_hardened(docker_host) -> None:
     from archer.sandbox.docker import DockerExecutor
 
-    with DockerExecutor(1, (docker_engine,)) as executor:
+    with DockerExecutor(1, (docker_host,)) as executor:
         [guest] = wait_for_guests(executor)
         seen = guest.link._client.api.inspect_container(guest.link.id)
     host = seen["HostConfig"]
@@ -578,26 +578,28 @@ def wait_for_guests(executor: Pool) -> tuple[Guest, ...]:
 
 
 @pytest.mark.docker
-def test_limits_above_the_containers_are_refused(docker_engine) -> None:
+def test_limits_above_the_containers_are_refused(docker_host) -> None:
     from archer.sandbox.docker import DockerExecutor
 
     message = r"a job's limit of processes 200 is above its containers' 16; raise it in sandbox/limits.yaml"
-    with DockerExecutor(1, (docker_engine,)) as executor, pytest.raises(UserError, match=message):
+    with DockerExecutor(1, (docker_host,)) as executor, pytest.raises(UserError, match=message):
         run(executor, "print(1)", limits=Limits(processes=200))
 
 
 @pytest.mark.docker
-def test_missing_engines_and_images_say_what_to_do(docker_engine, tmp_path) -> None:
+def test_missing_docker_hosts_and_images_say_what_to_do(docker_host, tmp_path) -> None:
     from archer.sandbox.docker import DockerExecutor
 
-    with pytest.raises(MissingError, match=r"engine unix:///nowhere.* does not answer .*apt-get install docker.io"):
+    with pytest.raises(
+        MissingError, match=r"Docker host unix:///nowhere.* does not answer .*apt-get install docker.io"
+    ):
         open_executor(Sandbox("docker", 1, ("unix:///nowhere/docker.sock",)))
     with pytest.raises(MissingError, match=r"no image 'archer-nothing'; build it with `archer sandbox image`"):
-        DockerExecutor(1, (docker_engine,), image="archer-nothing")
+        DockerExecutor(1, (docker_host,), image="archer-nothing")
     from archer.sandbox.image import build_image
 
     with pytest.raises(UserError, match=r"has no usr/bin/python3; make it with `debootstrap"):
-        build_image(docker_engine, tmp_path)
+        build_image(docker_host, tmp_path)
 
 
 # ---- without a sandbox

@@ -215,7 +215,7 @@ def remaining(sandbox: Sandbox) -> int:
         return len(children())
     from archer.sandbox.docker import left_over
 
-    return len(children()) + left_over(sandbox.engines)
+    return len(children()) + left_over(sandbox.docker_hosts)
 
 
 def children() -> list[str]:

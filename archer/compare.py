@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from archer.errors import ArcherError, MissingError, OurError, UserError
 from archer.evaluation.benchmark import read_benchmark
 from archer.evaluation.model import eval_digest
@@ -22,7 +19,7 @@ from archer.leaderboards.ranking import BASE, Standings
 from archer.leaderboards.standings import read_standings
 from archer.problems.streams import judges_programs
 from archer.recipe.algorithm import build_algorithm
-from archer.recipe.reading import as_recipe
+from archer.recipe.reading import as_recipe, recipe_yaml
 from archer.recipe.sections import Recipe
 from archer.rewards.opening import open_sandbox
 from archer.runs.folder import RunWriter, last_line, read_manifest, refuse_other
@@ -166,7 +163,7 @@ def run_plan(plan: ComparePlan) -> None:
 
 def run_jobs(plan: ComparePlan) -> None:
     """Keep ``plan.parallel`` jobs running until all are finished."""
-    (plan.out / "recipe.yaml").write_text(yaml.safe_dump(plain(plan.recipe), sort_keys=False))
+    (plan.out / "recipe.yaml").write_text(recipe_yaml(plan.recipe))
     jobs = [job for job in plan.jobs() if not plan.finished(job)]
     done = {job.title for job in plan.jobs() if plan.finished(job)}
     failed: list[tuple[CompareJob, int]] = []
@@ -184,11 +181,6 @@ def run_jobs(plan: ComparePlan) -> None:
             time.sleep(POLL_SECONDS)
     if failed:  # the others went on to their end: their hours are not lost
         raise failure(*failed[0])
-
-
-def plain(recipe: Recipe) -> object:
-    """Return the recipe as lists and mappings that YAML writes plainly."""
-    return json.loads(json.dumps(asdict(recipe)))
 
 
 @contextlib.contextmanager

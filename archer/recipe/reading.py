@@ -6,11 +6,14 @@ file, the key, the value and the next step.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from archer.errors import RecipeError, did_you_mean
 from archer.recipe.aliases import new_key, new_value, upgrade
@@ -55,7 +58,7 @@ def recorded_recipe(manifest: Mapping[str, Json], where: str) -> Recipe:
 
 def find_recipe(name: str) -> Path:
     """Return the file of a shipped recipe, or of a path ending in .yaml."""
-    shipped = {path.stem: path for path in Path(str(files("archer.recipe") / "shipped")).glob("*.yaml")}
+    shipped = shipped_recipes()
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise RecipeError(f"{name}: no such recipe file")
@@ -63,6 +66,17 @@ def find_recipe(name: str) -> Path:
     if name not in shipped:
         raise RecipeError(f"no shipped recipe {name!r}{did_you_mean(name, shipped)}; a file's name ends in .yaml")
     return shipped[name]
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the files of the shipped recipes by name."""
+    return {path.stem: path for path in sorted(Path(str(files("archer.recipe") / "shipped")).glob("*.yaml"))}
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Return a recipe as the YAML of a file that reads as the same recipe, every default in it."""
+    plain = json.loads(json.dumps(asdict(recipe)))  # lists and mappings, which YAML writes without tags
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import archer
@@ -78,6 +77,8 @@ def provenance() -> dict[str, Json]:
 
 def installed(name: str) -> str | None:
     """Return the version of an installed package."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `archer --help` needs no version
+
     try:
         return version(name)
     except PackageNotFoundError:

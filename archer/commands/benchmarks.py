@@ -175,7 +175,7 @@ def told(proof: Validation) -> str:
     return "\n".join(lines)
 
 
-@app.command("pin")
+@app.command("pin", rich_help_panel="Maintenance")
 def pin_benchmark(
     name: Name,
     data: Data = None,
@@ -201,7 +201,7 @@ def show_path() -> None:
     typer.echo(suite("benchmarks") / "lm_eval")
 
 
-@app.command("export")
+@app.command("export", rich_help_panel="Maintenance")
 def export_tasks() -> None:
     """Write the benchmarks as lm-eval tasks, after one was added or changed."""
     from archer.evaluation.lm_eval.export import export, folder

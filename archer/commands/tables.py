@@ -29,8 +29,15 @@ def table(
     form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.terminal,
     results: Annotated[Path | None, typer.Option(help="Results to show; default: the committed and ./results.")] = None,
     any_sampling: Annotated[bool, typer.Option(help="Show results drawn otherwise too, with a mark.")] = False,
-    write: Annotated[bool, typer.Option("--write", help="Make every committed table anew.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Check every committed table against its outcomes.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Make every committed table anew.", rich_help_panel="Maintenance")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Check every committed table against its outcomes.", rich_help_panel="Maintenance"
+        ),
+    ] = False,
 ) -> None:
     """Print a table, recomputed from outcomes and printed numbers; a comparison's is also written."""
     if not what and not write and not verify:

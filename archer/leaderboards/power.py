@@ -1,4 +1,4 @@
-"""How many problems and samples it takes to see a difference between two models: ``archer eval --power``.
+"""How many problems and samples it takes to see a difference between two models: ``archer power``.
 
 A model's chances on problems have a variance between problems and one within
 (:mod:`archer.evaluation.difficulty`). Three ways to compare two models of one accuracy: paired by problem, their
@@ -97,7 +97,9 @@ def report(difference: float, benchmarks: Sequence[str]) -> str:
     difference that is none, DataError for an unknown benchmark.
     """
     if not 0 < difference < 1:
-        raise UserError(f"--power {difference}: give a difference in accuracy between 0 and 1, as 0.02 for 2 points")
+        raise UserError(
+            f"archer power {difference}: give a difference in accuracy between 0 and 1, as 0.02 for 2 points"
+        )
     settings = [setting(read_benchmark(name)) for name in expand(benchmarks)]
     header = (
         "",

@@ -432,17 +432,7 @@ def test_what_is_written_replaces_the_file_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--power", "0.02", "--samples", "4"], "--samples: --power counts with each benchmark's own K"),
-        (["--power", "0.02", "--temperature", "1"], "--temperature: --power counts"),
-        (["--power", "0.02", "--max-tokens", "9"], "--max-tokens: --power counts"),
-        (["lab", "--lm-eval", "mmlu", "--regrade"], "--regrade: --lm-eval asks for tasks"),
-        (["lab", "--lm-eval", "mmlu", "--benchmarks", "aime24"], "--benchmarks: --lm-eval asks"),
-        (["lab", "--lm-eval", "mmlu", "--label", "x"], "--label: --lm-eval asks"),
-        (["lab", "--lm-eval", "mmlu", "--store", "x"], "--store: --lm-eval asks"),
-        (["lab", "--no-chat"], "--chat: it goes with --lm-eval alone"),
-        (["lab", "--truncate"], "--truncate: it goes with --lm-eval alone"),
-        (["lab", "--shots", "0"], "--shots: it goes with --lm-eval alone"),
-        (["lab", "--include", "x"], "--include: it goes with --lm-eval alone"),
+        (["", "--benchmarks", "lab-code"], "MODEL '': name a folder, a hub name, `lab`"),
         (["m", "--server", "http://u/v1", "--context", "9"], "--context: what --server serves has its own"),
         (["lab", "--label", "a/b"], "--label 'a/b': expected a plain name"),
         (["lab", "--label", ""], "--label '': expected a plain name"),
@@ -453,7 +443,7 @@ def test_what_is_written_replaces_the_file_whole(tmp_path: Path) -> None:
         (["m1/../nothere"], "model.path: m1/../nothere: cannot be loaded"),
     ],
 )
-def test_what_would_be_ignored_or_cannot_be_is_refused(
+def test_a_value_that_cannot_be_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

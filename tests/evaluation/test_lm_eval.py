@@ -326,17 +326,7 @@ def test_real_aime24_runs_on_our_engine(shared: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_prints_lm_eval_s_table(facts: Path, tmp_path: Path) -> None:
-    arguments = [
-        "eval",
-        "lab",
-        "--lm-eval",
-        "facts,facts_written",
-        "--include",
-        str(facts),
-        "--problems",
-        "2",
-        "--chat",
-    ]
+    arguments = ["lm-eval", "lab", "facts,facts_written", "--include", str(facts), "--problems", "2", "--chat"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "|facts|" in done.output
@@ -378,4 +368,4 @@ def test_without_lm_eval_the_message_says_how_to_install_it(tmp_path: Path) -> N
         f"run_lm_eval(read_recipe('lab'), ['mmlu'], Path({str(tmp_path)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "MissingError: --lm-eval needs `pip install 'archer-rlvr[lm-eval]'`" in done.stderr
+    assert "MissingError: archer lm-eval needs `pip install 'archer-rlvr[lm-eval]'`" in done.stderr

@@ -153,7 +153,7 @@ def test_the_report_fits_a_terminal_and_names_every_benchmark() -> None:
 
 
 def test_senseless_questions_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--power 2: give a difference in accuracy between 0 and 1"):
+    with pytest.raises(UserError, match=r"archer power 2: give a difference in accuracy between 0 and 1"):
         report(2, ["lab-code"])
     with pytest.raises(DataError, match="'aime2024'.*did you mean 'aime24'"):
         report(0.02, ["aime2024"])

@@ -66,7 +66,7 @@ def task(benchmark: Benchmark) -> dict[str, Any]:
         "dataset_kwargs": {"benchmark": benchmark.name},
         "repeats": benchmark.samples,
         "generation_kwargs": kwargs(benchmark.sampling),
-        # `chat`: `archer eval --lm-eval` then asks through the chat template, as `archer eval` itself does.
+        # `chat`: `archer lm-eval` then asks through the chat template, as `archer eval` itself does.
         "metadata": {"version": 1, "k": benchmark.samples, "chat": True},
     }
 

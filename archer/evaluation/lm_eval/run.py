@@ -1,4 +1,4 @@
-"""``archer eval --lm-eval``: any task of lm-eval on our engines, with every outcome written down."""
+"""``archer lm-eval``: any task of lm-eval on our engines, with every outcome written down."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_lm_eval(
     be had and for a prompt that does not fit, and OurError when something of ours broke: never a score.
     """
     if limit is not None and limit < 1:
-        raise UserError(f"--lm-eval: a limit of {limit} documents; give 1 or more")
+        raise UserError(f"archer lm-eval: a limit of {limit} documents; give 1 or more")
     if how.threads:
         torch.set_num_threads(how.threads)
     opened = open_tasks(recipe, tasks, include, how)
@@ -82,13 +82,13 @@ def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: 
     try:
         from archer.evaluation.lm_eval.catalogue import open_catalogue, open_task
     except ImportError as error:
-        raise MissingError(f"--lm-eval needs `pip install 'archer-rlvr[lm-eval]'` ({error})") from error
+        raise MissingError(f"archer lm-eval needs `pip install 'archer-rlvr[lm-eval]'` ({error})") from error
     if not tasks:
-        raise UserError("--lm-eval: name at least one task; `lm_eval ls tasks` lists them")
+        raise UserError("archer lm-eval: name at least one task; `lm_eval ls tasks` lists them")
     if recipe.evaluate.server:
         raise UserError(
-            f"--lm-eval: {recipe.evaluate.server} answers for the model, but texts are scored by a model loaded here; "
-            "leave evaluate.server out, or use lm-eval's own local-completions"
+            f"archer lm-eval: {recipe.evaluate.server} answers for the model, but texts are scored by a model loaded "
+            "here; leave evaluate.server out, or use lm-eval's own local-completions"
         )
     copies = {name: str(path) for name, path in how.data.items()}
     catalogue = open_catalogue(tasks, include, {"sandbox": recipe.reward.sandbox, "data": copies})

@@ -100,6 +100,6 @@ def test_verdicts_do_not_change_under_load(isolating: Sandbox) -> None:
 
 def test_a_wrong_honest_program_ends_a_measurement(monkeypatch: pytest.MonkeyPatch, isolating: Sandbox) -> None:
     monkeypatch.setattr(bench, "HONEST", "print(8)")
-    with pytest.raises(RuntimeError, match="an honest program ended with Run"):
+    with pytest.raises(RuntimeError, match="an honest program ended with ProgramRun"):
         bench.latency(isolating, count=1)
     assert {figure.name: figure.value for figure in bench.soaked(isolating, 10)}["honest programs not right"] == "8"

@@ -32,7 +32,7 @@ from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.rollouts.prefetch import RolloutSource
 from archer.runs.checkpoints import complete_checkpoints, load_checkpoint, save_checkpoint
 from archer.runs.folder import RunWriter
-from archer.runs.loaded import LoadedRun, load_run
+from archer.runs.loaded import LoadedRun
 from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.runs.trackers import Tracker, open_trackers
 from archer.spec import RunSpec, resolve
@@ -66,7 +66,7 @@ def train(
     spec = resolve(as_recipe(recipe, changes), algorithm, seed)
     folder = Path(out) if out else Path("runs") / spec.recipe.name / spec.name / f"seed-{seed}"
     run_steps(spec, folder, RunOptions(threads, allow_unisolated, profile))
-    return load_run(folder)
+    return LoadedRun(folder)  # on every rank: the others need not see what the first one wrote
 
 
 @dataclass(frozen=True)

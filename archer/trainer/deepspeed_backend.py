@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from archer.distributed import Ranks
 from archer.errors import MissingError, RecipeError, first_line
+from archer.models.transformers_names import enable_checkpointing
 from archer.recipe.sections import DeepSpeedSection, UpdateSection
 from archer.trainer.backend import Moments, Scores
 from archer.trainer.lora import has_adapter, without_adapter
@@ -52,7 +53,7 @@ class DeepSpeedBackend:
         silence_dropout(model)
         if update.checkpointing:
             # Only the reentrant kind lets ZeRO 3 gather the weights again for the second forward pass.
-            model.gradient_checkpointing_enable({"use_reentrant": self.stage == 3})
+            enable_checkpointing(model, {"use_reentrant": self.stage == 3})
             model.enable_input_require_grads()
         self.zero: Any = load()
         self.scorer = TokenScorer(model, temperature)

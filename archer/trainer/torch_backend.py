@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
+from archer.models.transformers_names import enable_checkpointing
 from archer.recipe.sections import UpdateSection
 from archer.trainer.backend import Moments, Scores
 from archer.trainer.lora import has_adapter, without_adapter
@@ -28,7 +29,7 @@ class TorchBackend:
         check_head(model)
         silence_dropout(model)
         if update.checkpointing:
-            model.gradient_checkpointing_enable()
+            enable_checkpointing(model)
         self.scorer = TokenScorer(model, temperature, torch.bfloat16 if update.bf16 else None)
         self.sharing = shares_prompts(self.scorer)
         self.frozen: TokenScorer | None = None

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config, Qw
 
 from archer.errors import ModelError, UserError
 from archer.models.loading import load_config
+from archer.models.transformers_names import enable_checkpointing
 from archer.recipe.reading import changed_recipe, find_recipe, read_recipe
 from archer.recipe.sections import LoraSection, ModelSection
 from archer.tools.planning.activations import PassDtypes, anew, saved, saved_by
@@ -82,7 +83,7 @@ def test_a_layer_computed_anew_is_counted_to_the_byte() -> None:
         num_hidden_layers=1, vocab_size=16, pad_token_id=None, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
-    model.gradient_checkpointing_enable()
+    enable_checkpointing(model)
     with LiveBytes() as live:
         total = model.base_model(input_ids=torch.zeros((1, 256), dtype=torch.long), use_cache=False)[0].sum()
         before = live.peak = live.bytes

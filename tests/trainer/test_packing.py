@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 from archer.models.loading import load_model
+from archer.models.transformers_names import enable_checkpointing
 from archer.recipe.sections import ModelSection
 from archer.trainer.attention import PackedAttention
 from archer.trainer.batch import TrainSample
@@ -141,7 +142,7 @@ def test_packed_and_padded_rows_give_the_same_scores_and_gradients(
     model = AutoModelForCausalLM.from_config(config)
     scorer = TokenScorer(model.train(checkpointing), temperature=0.8)
     if checkpointing:
-        model.gradient_checkpointing_enable()
+        enable_checkpointing(model)
     assert shares_prompts(scorer)
     found = []
     for sharing in (False, True):

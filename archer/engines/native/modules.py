@@ -13,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from archer.engines.native.slots import Slots
+from archer.models.transformers_names import cache_keyword
 
 
 class Modules:
@@ -20,6 +21,7 @@ class Modules:
 
     def __init__(self, model: PreTrainedModel, autocast: torch.dtype | None) -> None:
         self.model, self.autocast = model, autocast
+        self.keyword = cache_keyword(model.base_model)
 
     def reach(self, width: int) -> None:
         """Nothing is prepared."""
@@ -28,7 +30,7 @@ class Modules:
         """Return hidden states (P, T, H), telling ``write`` of every layer's keys and values."""
         cache = DynamicCache(config=self.model.config)
         with self._arithmetic():
-            hidden_PTH: Tensor = self.model.base_model(input_ids=token_PT, past_key_values=cache, use_cache=True)[0]
+            hidden_PTH: Tensor = self.model.base_model(input_ids=token_PT, use_cache=True, **{self.keyword: cache})[0]
         for number, layer in enumerate(cache.layers):
             # Attention takes both in autocast's dtype, though turned keys come in the wider one of the angles.
             kept = self.autocast or layer.values.dtype
@@ -42,7 +44,7 @@ class Modules:
         with self._arithmetic():
             hidden_S1H: Tensor = self.model.base_model(
                 input_ids=token_S[:, None], position_ids=slots.length_S[:rows, None],
-                attention_mask=slots.seen(rows, span)[:, None, None], past_key_values=cache, use_cache=True,
+                attention_mask=slots.seen(rows, span)[:, None, None], use_cache=True, **{self.keyword: cache},
             )[0]  # fmt: skip
         return hidden_S1H[:, 0]
 

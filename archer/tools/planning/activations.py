@@ -19,6 +19,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
 
+from archer.models.transformers_names import cache_keyword, enable_checkpointing
 from archer.tools.planning.live import LiveBytes
 
 SHORT, LONG = 16384, 32768  # tokens of the counted passes: attention keeps no T x T scores, so two lengths say all
@@ -86,7 +87,7 @@ def saved(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
         dtype = torch.bfloat16 if how.bf16_weights else torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
         id_BT = torch.zeros((1, tokens), dtype=torch.long)
-        return saved_by(model, id_BT, how.autocast, past_key_values=unpacked(config))
+        return saved_by(model, id_BT, how.autocast, **unpacked(model))
 
 
 def anew(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
@@ -94,12 +95,12 @@ def anew(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
     with FakeTensorMode():
         dtype = torch.bfloat16 if how.bf16_weights else torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
-        model.gradient_checkpointing_enable()
-        id_BT, cache = torch.zeros((1, tokens), dtype=torch.long), unpacked(config)
+        enable_checkpointing(model)
+        id_BT, no_cache = torch.zeros((1, tokens), dtype=torch.long), unpacked(model)
         live = LiveBytes()
         with quiet(), live:
             with torch.autocast("cpu", torch.bfloat16, enabled=how.autocast):
-                hidden_BTH = model.base_model(input_ids=id_BT, past_key_values=cache, use_cache=False)[0]
+                hidden_BTH = model.base_model(input_ids=id_BT, use_cache=False, **no_cache)[0]
             total, before = hidden_BTH.sum(), live.bytes
             live.peak = before
             total.backward()
@@ -116,9 +117,12 @@ def quiet() -> Iterator[None]:
     logger.setLevel(before)
 
 
-def unpacked(config: PretrainedConfig) -> DynamicCache:
-    """Return an empty cache: it tells that a sequence is not several packed ones, which is read from values else."""
-    return DynamicCache(config=config)
+def unpacked(model: PreTrainedModel) -> dict[str, DynamicCache]:
+    """Return an empty cache, by its keyword: it tells that a sequence is not several packed ones.
+
+    Without one, the forward pass reads that from values.
+    """
+    return {cache_keyword(model.base_model): DynamicCache(config=model.config)}
 
 
 def saved_by(model: PreTrainedModel, id_BT: Tensor, autocast: bool, **more: object) -> int:

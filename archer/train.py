@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from rich.console import Console
 
 from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
@@ -33,6 +34,7 @@ from archer.rollouts.prefetch import RolloutSource
 from archer.runs.checkpoints import complete_checkpoints, load_checkpoint, save_checkpoint
 from archer.runs.folder import RunWriter
 from archer.runs.loaded import LoadedRun
+from archer.runs.progress import TrainProgress
 from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.runs.trackers import Tracker, open_trackers
 from archer.spec import RunSpec, resolve
@@ -120,6 +122,7 @@ class Run:
     writer: RunWriter | None
     """None on all ranks but the first."""
     trackers: Sequence[Tracker]
+    progress: TrainProgress
 
     def restore(self) -> TrainState:
         """Load the newest checkpoint, if any, and return where it stands."""
@@ -202,6 +205,7 @@ class Run:
             self.writer.time(step - 1, clock.seconds)
         for tracker in self.trackers:
             tracker.log(step - 1, metrics)
+        self.progress.step(step, metrics, sum(clock.seconds.values()))
 
     def save(self, state: TrainState) -> None:
         """Write a checkpoint: its rename is the moment that the steps so far are done."""
@@ -236,7 +240,8 @@ class Run:
         made = {**provenance(), "engine": engine.describe()}
         for loaded in left:
             with SampleStore(self.folder / "samples" / f"{loaded.benchmark.name}.jsonl", made) as store:
-                self._recorded.result(evaluate(engine, self.grader, loaded, model, store), final=True)
+                result = evaluate(engine, self.grader, loaded, model, store, self.progress)
+                self._recorded.result(result, final=True)
 
     def _over_ranks(self, work: Callable[[Generator], T]) -> T | None:
         """Return what ``work`` makes of the engines of all ranks together, on the first rank; None on the others."""
@@ -284,7 +289,9 @@ def open_run(spec: RunSpec, folder: Path, options: RunOptions) -> Iterator[Run]:
 
             trackers.append(open_profile(recipe, options.profile, folder, trainer, engine, ranks, stack))
         rollouts = RolloutSource(sampler, bool(recipe.rollout.prefetch))
-        yield Run(spec, folder, ranks, trainer, rollouts, grader, writer, trackers)
+        console = Console(stderr=True, quiet=not ranks.main)
+        progress = stack.enter_context(TrainProgress(f"{spec.name} seed {spec.seed}", spec.steps, console=console))
+        yield Run(spec, folder, ranks, trainer, rollouts, grader, writer, trackers, progress)
 
 
 def manifest_of(spec: RunSpec) -> dict[str, Json]:

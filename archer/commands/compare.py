@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archer.commands.options import Changes, RunFolder, Threads, Unisolated, chosen_recipe, split
-from archer.commands.tables import show
+from archer.commands.tables import show_summary
 from archer.errors import UserError
 
 
@@ -23,7 +23,7 @@ def compare(
     allow_unisolated: Unisolated = False,
     changes: Changes = None,
 ) -> None:
-    """Train algorithms from one base model, evaluate all, print the table that compares them."""
+    """Train algorithms from one base model, evaluate all, print what compares them."""
     import archer.compare as comparing
 
     if recipe and quick:
@@ -35,4 +35,4 @@ def compare(
     names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
     comparing.compare(chosen, names, count, out, parallel=parallel, threads=threads, allow_unisolated=allow_unisolated)
-    show(out or Path("runs") / chosen.name, report=True)
+    show_summary(out or Path("runs") / chosen.name)

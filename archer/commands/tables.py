@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from archer.errors import UserError
 
 if TYPE_CHECKING:
     from archer.leaderboards.layouts import Page
+    from archer.leaderboards.ranking import Standings
 
 
 class TableFormat(StrEnum):
@@ -99,12 +101,19 @@ def show_page(page: Page, form: TableFormat) -> None:
         typer.echo(made[form](page), nl=False)
 
 
-def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -> None:
-    """Print the table of a comparison and write its files."""
+def show_summary(out: Path) -> None:
+    """Write the files of a comparison, print its short table and what may be said of it."""
     from rich.console import Console
 
-    from archer.leaderboards.standings import read_standings, table_files, write_tables
-    from archer.leaderboards.tables import page, render
+    from archer.leaderboards.summary import TerminalSummary
+
+    Console().print(TerminalSummary(write_files(out, report=True)))
+    typer.echo(f"\nAll tables: archer table {shlex.quote(str(out))}  Learning curves: {out / 'report.html'}")
+
+
+def write_files(out: Path, *, report: bool) -> Standings:
+    """Write the tables of a comparison, and its report if asked for; return its standings."""
+    from archer.leaderboards.standings import read_standings, write_tables
 
     standings = read_standings(out)
     write_tables(standings, out)
@@ -112,6 +121,17 @@ def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -
         from archer.leaderboards.report import write_report
 
         write_report(out, standings)
+    return standings
+
+
+def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -> None:
+    """Print the tables of a comparison and write its files."""
+    from rich.console import Console
+
+    from archer.leaderboards.standings import table_files
+    from archer.leaderboards.tables import page, render
+
+    standings = write_files(out, report=report)
     if form is TableFormat.terminal:
         Console().print(render(standings))
     elif form is TableFormat.csv:

@@ -26,7 +26,7 @@ data: [{{name: lab-countdown}}, {{name: lab-code}}]
 algorithms: {{grpo: {{}}, archer: {{}}}}
 rollout: {{prompts: 2, samples_per_prompt: 4, max_tokens: 16}}
 update: {{lr: 1.0e-3, mini_batch: 2}}
-evaluate: {{benchmarks: [lab-countdown, lab-code], samples: 2, during_training: {during_training: {every: 1}, problems: 2, samples: 1}}}
+evaluate: {{benchmarks: [lab-countdown, lab-code], samples: 2, during_training: {{every: 1, problems: 2, samples: 1}}}}
 """
 
 

@@ -19,7 +19,7 @@ data: [{{name: lab-arithmetic}}, {{name: lab-code}}]
 algorithms: {{archer: {{}}, dapo: {{group_filter: none}}}}
 rollout: {{prompts: 4, samples_per_prompt: 4, max_tokens: 24, max_concurrency: 8}}
 update: {{lr: 1.0e-3, warmup: 2, mini_batch: 2, epochs: 2}}
-evaluate: {{benchmarks: [lab-arithmetic], samples: 1, during_training: {during_training: {every: 2}, problems: 4, samples: 2}}}
+evaluate: {{benchmarks: [lab-arithmetic], samples: 1, during_training: {{every: 2, problems: 4, samples: 2}}}}
 save: {{every: {every}, keep: 1}}
 """
 

@@ -63,7 +63,7 @@ class Recording(ScriptedEngine):
 
     asked: tuple[tuple[str, tuple[int, ...], int], ...] = ()
 
-    def answer(self, asks: list[Request], sampling: Sampling, answered: OnCompletion) -> None:
+    def complete(self, asks: list[Request], sampling: Sampling, answered: OnCompletion) -> None:
         self.asked += tuple((ask.problem.id, ask.samples, ask.seed) for ask in asks)
         super().complete(asks, sampling, answered)
 

@@ -364,7 +364,7 @@ def test_what_cannot_be_had_is_told(tmp_path: Path) -> None:
 def test_without_lm_eval_the_message_says_how_to_install_it(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['lm_eval'] = None\n"
-        "from pathlib import Path; from archer.evaluation.lm_eval import run_lm_eval; from archer.recipe.sections import read_recipe\n"
+        "from pathlib import Path; from archer.evaluation.lm_eval import run_lm_eval; from archer.recipe.reading import read_recipe\n"
         f"run_lm_eval(read_recipe('lab'), ['mmlu'], Path({str(tmp_path)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

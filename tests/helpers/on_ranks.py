@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks, join_ranks
 from archer.errors import RunFolderError, UserError
 from archer.models.loading import load_model
+from archer.recipe.config import typed
 from archer.recipe.sections import DataSource, ModelSection, Recipe, RolloutSection, UpdateSection
 from archer.runs import checkpoints as checkpoint
 from archer.trainer import Trainer, open_trainer
@@ -74,7 +75,7 @@ def recipe(model: Path, **update: Any) -> Recipe:
     """The recipe of a policy of these tests."""
     return Recipe(
         "ranks", 20, (DataSource("lab-arithmetic"),), {"dapo": {}}, ModelSection(str(model)),
-        RolloutSection(prompts=5, max_tokens=64), replace(UPDATE, **update),
+        RolloutSection(prompts=5, max_tokens=64), typed(UpdateSection, {**asdict(UPDATE), **update}, "tests"),
     )  # fmt: skip
 
 

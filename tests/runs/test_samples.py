@@ -56,11 +56,11 @@ def test_a_file_of_nothing_but_a_cut_line_is_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("{", "1 validation error for Kept *Invalid JSON: EOF"),
+        ("{", "1 validation error for StoredSample *Invalid JSON: EOF"),
         ('{"drawn_by": ', "Expecting value"),
-        ('{"key": "k"}', "7 validation errors for Kept"),
-        ('{"key": "k", "problem": "p", "sample": "0", "seed": 1, "text": "", "tokens": 1, "stop": "end", "at": 1.0}', "1 validation error for Kept sample"),
-        ("7", "1 validation error for Kept"),
+        ('{"key": "k"}', "7 validation errors for StoredSample"),
+        ('{"key": "k", "problem": "p", "sample": "0", "seed": 1, "text": "", "tokens": 1, "stop": "end", "at": 1.0}', "1 validation error for StoredSample sample"),
+        ("7", "1 validation error for StoredSample"),
     ],
 )  # fmt: skip
 def test_a_damaged_line_is_named(tmp_path: Path, line: str, why: str) -> None:

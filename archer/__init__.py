@@ -55,7 +55,17 @@ class _Callable(ModuleType):
     """A module that can be called as the function of its own name: ``archer.train`` is both."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return getattr(self, self.__name__.rpartition(".")[2])(*args, **options)
+        return self._function(*args, **options)
+
+    @property
+    def _function(self) -> Any:
+        return vars(self)[self.__name__.rpartition(".")[2]]
+
+    @property
+    def __signature__(self) -> Any:
+        from inspect import signature
+
+        return signature(self._function)
 
 
 class _Face(ModuleType):
@@ -64,7 +74,8 @@ class _Face(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in FACE:
             raise AttributeError(f"module 'archer' has no attribute {name!r}; it offers {', '.join(sorted(FACE))}")
-        return getattr(import_module(FACE[name]), name)
+        module = import_module(FACE[name])
+        return module if FACE[name] == f"archer.{name}" else getattr(module, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FACE and isinstance(value, ModuleType):  # the import system, once archer.train was imported

@@ -56,8 +56,8 @@ class Case:
         """Two micro-batches an update: in the second the gradients of all weights are there."""
         group = 2 * self.rows
         update = {"bf16": self.bf16, "checkpointing": self.checkpointing, "mini_batch": 1,
-                  "tokens": self.rows * (PROMPT + self.tokens)}  # fmt: skip
-        rollout = {"prompts": 1, "group": group, "max_tokens": self.tokens}
+                  "micro_batch_tokens": self.rows * (PROMPT + self.tokens)}  # fmt: skip
+        rollout = {"prompts": 1, "samples_per_prompt": group, "max_tokens": self.tokens}
         values = {"name": "memory", "steps": 1, "data": [{"name": "lab-arithmetic"}], "algorithms": {"grpo": {}}}
         return typed(Recipe, {**values, "rollout": rollout, "update": update}, "memory.py")
 

@@ -42,9 +42,9 @@ STAGES = [(0, False), (1, False), (2, False), (3, False), (1, True), (2, True), 
 
 def recipe_of(stage: int, bf16: bool) -> Recipe:
     """Return a recipe of one mini-batch: two groups of four."""
-    update = {"bf16": bf16, "checkpointing": True, "mini_batch": 2, "tokens": 2 * (PROMPT + TOKENS),
+    update = {"bf16": bf16, "checkpointing": True, "mini_batch": 2, "micro_batch_tokens": 2 * (PROMPT + TOKENS),
               "deepspeed": {"stage": stage, "seconds": 120}}  # fmt: skip
-    rollout = {"prompts": 2, "group": 4, "max_tokens": TOKENS}
+    rollout = {"prompts": 2, "samples_per_prompt": 4, "max_tokens": TOKENS}
     values = {"name": "memory", "steps": 1, "data": [{"name": "lab-arithmetic"}], "algorithms": {"grpo": {}}}
     return typed(Recipe, {**values, "rollout": rollout, "update": update}, "memory_ranks.py")
 

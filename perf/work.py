@@ -57,7 +57,7 @@ def told(work: Work) -> list[str]:
     """Return the work as changes of the lab's recipe, as ``--set`` takes them."""
     sources = ["lab-arithmetic", "lab-countdown", *(["lab-code"] if work.programs else [])]
     steps = work.warmup + work.steps
-    rows = {"grpo": {"objective": {"kl_weight": 0.0}}, "dapo": {"groups": "all"}, "archer": {}}
+    rows = {"grpo": {"objective": {"kl_weight": 0.0}}, "dapo": {"group_filter": "none"}, "archer": {}}
     changes = {
         "model.path": work.model, "steps": steps, "data": [{"name": name} for name in sources],
         "algorithms": rows, "rollout.prompts": work.prompts, "rollout.samples_per_prompt": work.group,

@@ -30,6 +30,7 @@ def test_a_module_of_the_same_name_can_be_called_too(name: str) -> None:
         f"import archer, archer.{name}, importlib\n"
         f"module = importlib.import_module('archer.{name}')\n"
         f"assert archer.{name} is module and callable(archer.{name})\n"
+        f"import inspect; assert inspect.signature(archer.{name}) == inspect.signature(vars(module)[{name!r}])\n"
         "print(sorted(archer.algorithms())[:2])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

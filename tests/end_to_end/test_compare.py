@@ -108,7 +108,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, tiny:
     ("arguments", "message"),
     [
         (["compare", "--recipe", "{recipe}", "--algorithms", "grpo,dappo"], "no algorithm 'dappo' (did you mean 'dapo'?)"),
-        (["compare", "--recipe", "{recipe}", "--set", "rollout.grup=3"], "unknown key 'grup' (did you mean 'group'?)"),
+        (["compare", "--recipe", "{recipe}", "--set", "rollout.promts=3"], "unknown key 'promts' (did you mean 'prompts'?)"),
         (["train", "{recipe}"], "has grpo, archer; choose one with --algorithm"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "model.path=./nowhere"], "./nowhere: no config.json there"),
         (["train", "{recipe}", "--algorithm", "grpo", "--set", "evaluate.benchmarks=[aime42]"], "no benchmark or suite 'aime42'"),

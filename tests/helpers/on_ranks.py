@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora-2": {"deepspeed": {"stage": 2}, **LORA},
     "lora-3": {"deepspeed": {"stage": 3}, **LORA},
     "lora-checkpointing-3": {"deepspeed": {"stage": 3}, "checkpointing": True, **LORA},
-    "one-response-a-step": {"deepspeed": {"stage": 3}, "mini_batch": 1, "tokens": 1},
+    "one-response-a-step": {"deepspeed": {"stage": 3}, "mini_batch": 1, "micro_batch_tokens": 1},
 }
 CASES: dict[str, dict[str, Any]] = {
     "zero-0": {"deepspeed": {"stage": 0}},

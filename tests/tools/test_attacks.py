@@ -332,9 +332,9 @@ def test_a_report_as_text() -> None:
 
 
 def test_the_command_fails_where_the_sandbox_does(monkeypatch) -> None:
-    monkeypatch.setattr(attack, "drill", lambda sandbox, only: REPORT)
+    monkeypatch.setattr(attack, "run_attacks", lambda sandbox, only: REPORT)
     assert CliRunner().invoke(app, ["attack"]).exit_code == 1
     monkeypatch.setattr(
-        attack, "drill", lambda sandbox, only: AttackReport("bubblewrap", [AttackRow("network", 20)], honest=66)
+        attack, "run_attacks", lambda sandbox, only: AttackReport("bubblewrap", [AttackRow("network", 20)], honest=66)
     )
     assert CliRunner().invoke(app, ["attack"]).exit_code == 0

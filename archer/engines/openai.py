@@ -4,7 +4,7 @@ The server applies the chat template, with the recipe's switches. Temperature, t
 sent. vLLM and SGLang would fill in the rest from the model's own generation_config.json, so they are also told
 top-k, min-p and repetition penalty; another server's defaults for these stay its own, and ``describe`` says which
 were sent. Whether a seed is honoured is the server's affair: vLLM does, whatever else it is
-asked at the same time; `transformers serve` only for one request at a time (``slots`` 1).
+asked at the same time; `transformers serve` only for one request at a time (``rollout.max_concurrency`` 1).
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def made(label: str, benchmark: str, counts: list[int], seed: int = 0, **changes
 def put(folder: Path, *results: Result) -> Path:
     """Write results into a folder."""
     for n, one in enumerate(results):
-        one.write(folder / one.label / f"{one.benchmark}-{one.seed}-{n}.json")
+        write_result(one, folder / one.label / f"{one.benchmark}-{one.seed}-{n}.json")
     return folder
 
 

@@ -18,16 +18,16 @@ from archer.recipe.sections import DataSource
 from archer.system import suite
 from archer.types import Problem, Sampling
 
-SUITES = "suites.yaml"  # names for several benchmarks; the one file among them that is none
+SUITES = "suites.yaml"  # names groups of benchmarks; the only file there that is not a benchmark
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Benchmark:
-    """What ``benchmarks/<name>.yaml`` holds. ``samples`` is K; ``sha256`` is :func:`fingerprint`'s.
+    """The contents of ``benchmarks/<name>.yaml``. ``samples`` is K; ``sha256`` is computed by :func:`fingerprint`.
 
-    ``confirm`` names what nobody has yet compared with what the hub gives; until then its rows are taken
-    from files only. ``known`` gives the reason for every gold that its own reference does not earn.
+    ``confirm`` names the pins that nobody has compared with the hub yet; until then rows are read from local files
+    only. ``known`` gives the reason for every gold that its own reward does not grade as right.
     """
 
     name: str
@@ -43,15 +43,21 @@ class Benchmark:
     known: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse samplings that cannot be meant, and pins that pin nothing. Raises DataError."""
-        one = self.sampling
-        if self.samples > 1 and one.temperature == 0:
+        """Raise DataError for a sampling that makes no sense and for a missing revision or checksum."""
+        sampling = self.sampling
+        if self.samples > 1 and sampling.temperature == 0:
             raise DataError(
                 f"{self.name}: temperature 0 makes its {self.samples} samples the same; set samples to 1 or a "
                 "temperature above 0"
             )
-        if self.samples < 1 or one.temperature < 0 or not 0 < one.top_p <= 1 or one.top_k < 0 or one.max_tokens < 1:
-            raise DataError(f"{self.name}: samples {self.samples} with {one}: a value is out of its range")
+        if (
+            self.samples < 1
+            or sampling.temperature < 0
+            or not 0 < sampling.top_p <= 1
+            or sampling.top_k < 0
+            or sampling.max_tokens < 1
+        ):
+            raise DataError(f"{self.name}: samples {self.samples} with {sampling}: a value is out of its range")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256) and (self.sha256 or "sha256" not in self.confirm):
             raise DataError(
                 f"{self.name}: sha256: expected 64 hexadecimal digits, found {self.sha256!r}; where it is not known "
@@ -67,14 +73,14 @@ def benchmark_names() -> list[str]:
 
 
 def expand(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names with those of suites replaced by their members, in order, each once. Raises DataError."""
+    """Return the names with each suite replaced by its members, in order, without repeats. Raises DataError."""
     suites, known = read_suites(), benchmark_names()
-    found = list[str]()
+    expanded = list[str]()
     for name in names:
         if name not in suites and name not in known:
             raise DataError(f"no benchmark or suite {name!r}{did_you_mean(name, [*known, *suites])}")
-        found += suites.get(name, (name,))
-    return tuple(dict.fromkeys(found))
+        expanded += suites.get(name, (name,))
+    return tuple(dict.fromkeys(expanded))
 
 
 def read_suites() -> dict[str, tuple[str, ...]]:
@@ -98,7 +104,7 @@ def benchmark_file(name: str) -> Path:
 
 
 def read_benchmark(name: str) -> Benchmark:
-    """Read ``benchmarks/<name>.yaml``. Raises DataError for an unknown name, RecipeError for a bad key."""
+    """Read ``benchmarks/<name>.yaml``. Raises DataError for an unknown name, RecipeError for an invalid key."""
     path = benchmark_file(name)
     benchmark = typed(Benchmark, read_yaml(path), f"benchmarks/{path.name}")
     if benchmark.name != name:
@@ -107,18 +113,18 @@ def read_benchmark(name: str) -> Benchmark:
 
 
 def unconfirmed(benchmark: Benchmark) -> list[str]:
-    """Return a sentence for each pin that nobody has compared with the hub; they belong beside every number."""
-    told = {
+    """Return a sentence for each pin that nobody has compared with the hub; they belong beside every score."""
+    sentences = {
         "revision": "the hub's revision is not known: the rows are those of a local copy",
         "sha256": "sha256 is that of a local copy, not yet compared with the hub",
     }
-    return [f"{benchmark.name}: {told[pin]}" for pin in benchmark.confirm if pin != "sha256" or benchmark.sha256]
+    return [f"{benchmark.name}: {sentences[pin]}" for pin in benchmark.confirm if pin != "sha256" or benchmark.sha256]
 
 
 def fingerprint(problems: Sequence[Problem]) -> str:
     """Return the sha256 of the normalised rows: id, prompt, system, reward and gold of every problem."""
     digest = hashlib.sha256()
-    names = [one.name for one in fields(Problem) if one.name != "meta"]
+    names = [column.name for column in fields(Problem) if column.name != "meta"]
     for problem in problems:
         row = {name: getattr(problem, name) for name in names}
         digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
@@ -126,27 +132,27 @@ def fingerprint(problems: Sequence[Problem]) -> str:
 
 
 def faults(benchmark: Benchmark, problems: Sequence[Problem]) -> list[str]:
-    """Return what keeps these problems from being the benchmark: its count, its tests, its checksum."""
-    found = []
+    """Return why these problems are not the benchmark: their number, ids, tests or checksum. Empty if they are."""
+    reasons = []
     if len(problems) != benchmark.problems:
-        found.append(f"{len(problems)} problems, its YAML says {benchmark.problems}")
+        reasons.append(f"{len(problems)} problems, its YAML says {benchmark.problems}")
     names = {problem.id for problem in problems}
     if len(names) != len(problems):
-        found.append(f"{len(problems)} problems have {len(names)} different ids")
+        reasons.append(f"{len(problems)} problems have {len(names)} different ids")
     public = sum(problem.meta.get("private_tests") == 0 for problem in problems)
     if public:
-        found.append(
+        reasons.append(
             f"{public} problems come with their public tests only, which a wrong program may pass: these rows are "
             "not this benchmark; use the data set's own files"
         )
     sha256 = fingerprint(problems)
     if benchmark.sha256 and sha256 != benchmark.sha256:
-        found.append(f"the rows' sha256 is {sha256}, its YAML says {benchmark.sha256}")
-    return found
+        reasons.append(f"the rows' sha256 is {sha256}, its YAML says {benchmark.sha256}")
+    return reasons
 
 
 def verify(benchmark: Benchmark, problems: Sequence[Problem]) -> None:
-    """Check count and checksum. Raises DataError; a short or changed data set is never scored."""
-    found = faults(benchmark, problems)
-    if found:
-        raise DataError(f"{benchmark.name}: {'; '.join(found)}")
+    """Raise DataError unless these are the benchmark's problems, so that a changed data set is never scored."""
+    reasons = faults(benchmark, problems)
+    if reasons:
+        raise DataError(f"{benchmark.name}: {'; '.join(reasons)}")

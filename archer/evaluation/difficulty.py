@@ -1,9 +1,9 @@
 """How hard a benchmark's problems are for a model, as a beta distribution of the chance of a right sample. Pure.
 
-With it, noise can be told of a score whose outcomes nobody published: a printed avg@K and pass@K pin the two
-parameters, since avg = a / (a + b) and 1 - pass@K = B(a, b + K) / B(a, b), the share of problems without a right
-sample among K. The variance between problems moves avg@K when other problems are asked; the variance within
-them, divided by K, moves it when the same are sampled anew.
+It gives the noise of a score whose outcomes are not published: a printed avg@K and pass@K determine the two parameters,
+since avg = a / (a + b) and 1 - pass@K = B(a, b + K) / B(a, b), the share of problems without a right sample among K.
+The variance between problems moves avg@K when other problems are asked; the variance within them, divided by K, moves
+it when the same problems are sampled again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scipy import optimize, special
 
 from archer.evaluation.statistics import avg_at_k
 
-HALF = 0.5  # problems taken for unsolved where none is printed: less than one
+HALF = 0.5  # problems assumed unsolved if the printed pass@K is 100 %
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Chances of a right sample: their mean, their variance between problems, the mean variance within one.
+    """Chances of a right sample: their mean, and their variance between problems.
 
     ``mean * (1 - mean) == between + within``, whatever the distribution.
     """
@@ -33,32 +33,32 @@ class Difficulty:
 
     @property
     def within(self) -> float:
-        """The mean of p (1 - p): the variance of a sample around its problem's chance."""
+        """The mean of p (1 - p) over problems: the variance of a sample around its problem's chance."""
         return self.mean * (1 - self.mean) - self.between
 
     @property
     def shape(self) -> tuple[float, float]:
-        """The beta's a and b; infinite without variance between problems."""
+        """The beta's a and b; infinite if there is no variance between problems."""
         total = self.within / self.between if self.between > 0 else math.inf
         return self.mean * total, (1 - self.mean) * total
 
     def spread(self, problems: int, samples: int) -> float:
-        """Return the SD of avg@K over other problems (and samples)."""
+        """Return the SD of avg@K when other problems are drawn and sampled."""
         return math.sqrt((self.between + self.within / samples) / problems)
 
     def rerun(self, problems: int, samples: int) -> float:
-        """Return the SD of avg@K when the same problems are sampled anew."""
+        """Return the SD of avg@K when the same problems are sampled again."""
         return math.sqrt(self.within / samples / problems)
 
 
 def from_printed(average: float, solved: float, problems: int, samples: int) -> Difficulty:
-    """Return the difficulty that has this avg@K and pass@K, both within 0 and 1.
+    """Return the difficulty that has avg@K ``average`` and pass@K ``solved``, both within 0 and 1.
 
-    Where all problems are solved (none is), half a problem is taken not to be: the most spread that still fits.
-    Raises ValueError for a pair that no beta has: pass@K below avg@K or above that of equally hard problems.
+    If all problems are solved, half a problem is assumed unsolved: the largest spread that still fits. Raises
+    ValueError for a pair that no beta has: pass@K below avg@K or above that of equally hard problems.
     """
     if not 0 < average < 1:
-        raise ValueError(f"avg@{samples} of {average:.3f} leaves nothing to tell difficulties by")
+        raise ValueError(f"avg@{samples} {average:.3f}: a difficulty needs an average above 0 and below 1")
     unsolved = max(1 - solved, HALF / problems)
 
     def excess(log_total: float) -> float:
@@ -73,13 +73,13 @@ def from_printed(average: float, solved: float, problems: int, samples: int) -> 
 
 
 def log_unsolved(mean: float, total: float, samples: int) -> float:
-    """Return the log of the share of problems without a right sample, for a + b = ``total``."""
+    """Return the log of the share of problems without a right sample, where a + b is ``total``."""
     a, b = mean * total, (1 - mean) * total
     return float(special.betaln(a, b + samples) - special.betaln(a, b))
 
 
 def from_outcomes(outcomes_PK: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> Difficulty:
-    """Return the difficulty by moments. Raises ValueError below two problems or samples."""
+    """Estimate the difficulty by the method of moments. Raises ValueError below two problems or samples."""
     right_PK = np.asarray(outcomes_PK, dtype=bool)
     problems, samples = right_PK.shape
     if problems < 2 or samples < 2:
@@ -92,8 +92,8 @@ def from_outcomes(outcomes_PK: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> 
 
 
 def correlation(left_PK: NDArray[np.bool_], right_PK: NDArray[np.bool_]) -> float:
-    """Return how alike two models' chances are over problems, corrected for their samples' noise, within 0 and 1."""
-    between = [from_outcomes(one).between for one in (left_PK, right_PK)]
+    """Return the correlation of two models' chances over problems, corrected for sampling noise, within 0 and 1."""
+    between = [from_outcomes(outcomes_PK).between for outcomes_PK in (left_PK, right_PK)]
     if min(between) <= 0:
         return 0.0
     together = float(np.cov(avg_at_k(left_PK), avg_at_k(right_PK))[0, 1])
@@ -101,6 +101,6 @@ def correlation(left_PK: NDArray[np.bool_], right_PK: NDArray[np.bool_]) -> floa
 
 
 def gap_variance(left: Difficulty, right: Difficulty, samples: int, alike: float) -> float:
-    """Return one problem's variance of the difference in avg@K; ``alike`` correlates the models' chances."""
+    """Return one problem's variance of the difference in avg@K; the models' chances correlate by ``alike``."""
     shared = alike * math.sqrt(left.between * right.between)
     return left.between + right.between - 2 * shared + (left.within + right.within) / samples

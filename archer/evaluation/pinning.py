@@ -1,4 +1,4 @@
-"""Writing a benchmark's revision, count and checksum into its YAML, every other line as it was."""
+"""Write a benchmark's revision and checksum into its YAML; every other line stays as it was."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from archer.evaluation.loaded import located
 from archer.problems.streams import read_problems
 from archer.system import in_checkout
 
-CONFIRM = re.compile(r"^confirm:.*\n?(?:[ \t-].*\n?)*", re.MULTILINE)  # with the lines of a list below it
+CONFIRM = re.compile(r"^confirm:.*\n?(?:[ \t-].*\n?)*", re.MULTILINE)  # with the items of a list on the lines below it
 
 
 @dataclass(frozen=True)
 class PinnedBenchmark:
-    """What was written. ``before`` is the checksum that stood there, empty for none."""
+    """What was written. ``before`` is the old checksum, empty for none; ``revision`` is None for a local copy."""
 
     revision: str | None
     problems: int
@@ -31,17 +31,16 @@ class PinnedBenchmark:
 
 
 def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None = None) -> PinnedBenchmark:
-    """Load the rows as the hub gives them and write what they are into the benchmark's YAML.
+    """Load a benchmark's rows and write their revision and checksum into its YAML.
 
-    ``revision`` defaults to the one that is pinned, else to the hub's newest. Rows from ``data`` pin the
-    checksum alone: what the hub gives stays to be confirmed, or is to be confirmed again where the checksum is
-    another. Raises DataError where the rows are not as many as the YAML says, or come with public tests only,
-    where the file cannot be written, and in an installed package.
+    ``revision`` defaults to the pinned one, else to the hub's newest. Rows from ``data`` pin only the checksum: the
+    hub's rows remain unconfirmed, and become so again if the checksum changes. Raises DataError if the rows are not as
+    many as the YAML says, if they have public tests only, if the file cannot be written, and in an installed package.
     """
     path = in_checkout(benchmark_file(name), "`pin` writes the benchmarks of")
     old, benchmark = read_benchmark(name), located(name, data)
     if old.data.path is None:
-        raise DataError(f"{name}: its problems are generated; there is nothing to pin but what `check` says")
+        raise DataError(f"{name}: its problems are generated: there is no revision to pin; `check` shows the checksum")
     from_hub = not (data and name in data)
     if from_hub:
         commit = commit_of(old.data.path, revision or old.data.revision)
@@ -51,23 +50,23 @@ def pin(name: str, data: Mapping[str, Path] | None = None, revision: str | None 
         raise DataError(f"{name}: {len(problems)} problems, its YAML says {old.problems}: another data set; not pinned")
     if any(problem.meta.get("private_tests") == 0 for problem in problems):
         raise DataError(f"{name}: rows with public tests only are not this benchmark; not pinned")
-    found = PinnedBenchmark(
+    pinned = PinnedBenchmark(
         benchmark.data.revision if from_hub else None, len(problems), fingerprint(problems), old.sha256, from_hub
     )
     try:
-        path.write_text(rewritten(path.read_text(encoding="utf-8"), found), encoding="utf-8")
+        path.write_text(rewritten(path.read_text(encoding="utf-8"), pinned), encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error}") from error
     except DataError as error:
         raise DataError(f"{path}: not pinned: {error}") from error
     read_benchmark(name)
-    return found
+    return pinned
 
 
 def rewritten(text: str, pinned: PinnedBenchmark) -> str:
     """Return a benchmark's YAML with these pins; comments and all other lines stay.
 
-    Read again, it must hold what was to be written: raises DataError for a layout that is not known here.
+    The new text is read again and compared. Raises DataError if the layout kept the pins from being written.
     """
     wanted = _pinned(yaml.safe_load(text), pinned)
     new = _with(text, "sha256", pinned.sha256)
@@ -84,7 +83,7 @@ def rewritten(text: str, pinned: PinnedBenchmark) -> str:
 
 
 def _pinned(values: dict[str, Any], pinned: PinnedBenchmark) -> dict[str, Any]:
-    """Return what a benchmark's YAML shall hold."""
+    """Return the values that the benchmark's YAML is to hold."""
     wanted = {**values, "sha256": pinned.sha256}
     if pinned.confirmed:
         wanted.pop("confirm", None)
@@ -95,27 +94,30 @@ def _pinned(values: dict[str, Any], pinned: PinnedBenchmark) -> dict[str, Any]:
     return wanted
 
 
-def _with(text: str, key: str, found: str) -> str:
-    """Replace the value of a key that stands alone on its line; a comment behind it stays."""
-    new, count = re.subn(rf"^({key}:)[ \t]*[^\s#]*", rf"\1 {found}", text, count=1, flags=re.MULTILINE)
+def _with(text: str, key: str, value: str) -> str:
+    """Replace the value of a key that stands alone on its line; a comment after it stays."""
+    new, count = re.subn(rf"^({key}:)[ \t]*[^\s#]*", rf"\1 {value}", text, count=1, flags=re.MULTILINE)
     if not count:
         raise DataError(f"no line `{key.strip()}: ...` to write into; put the key on a line of its own")
     return new
 
 
 def commit_of(repository: str, revision: str | None) -> str:
-    """Return the full commit that a revision (or the newest) of a hub data set is."""
+    """Return the full commit of a revision (None: the newest) of a hub data set.
+
+    Raises MissingError without the hub's client, DataError if the hub does not give one.
+    """
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
         raise MissingError("pinning needs the hub's client: `pip install huggingface_hub`") from error
     try:
-        found = HfApi().dataset_info(repository, revision=revision).sha
-    except Exception as error:  # the hub's client raises a dozen kinds, all meaning: not to be had
+        commit = HfApi().dataset_info(repository, revision=revision).sha
+    except Exception as error:  # the hub's client raises many kinds, all meaning that the commit is unavailable
         raise DataError(
             f"{repository}@{revision or 'main'}: the hub does not answer for it: {first_line(error)}; run this where "
             "it can be reached, or pin a copy with --data NAME=PATH"
         ) from error
-    if not found:
+    if not commit:
         raise DataError(f"{repository}@{revision or 'main'}: the hub names no commit")
-    return str(found)
+    return str(commit)

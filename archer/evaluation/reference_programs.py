@@ -1,6 +1,6 @@
-"""Real programs through the code reward: reference solutions, or programs whose verdict is known elsewhere.
+"""Judge programs by the code reward: reference solutions, or programs whose verdict is known from elsewhere.
 
-A reference solution that does not earn 1 means that the data, the sandbox or the judge is wrong; each is named.
+A reference solution that does not earn 1 shows that the data, the sandbox or the judge is wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class ReferenceProgram:
 
 @dataclass(frozen=True)
 class JudgedPrograms:
-    """The reason of every program's verdict, one tuple a round, with what the last run of a failed one said."""
+    """The verdicts of programs: ``rounds`` has a tuple of reasons, one a program, for each round.
+
+    ``details`` tells how the last test of each program ended in the first round.
+    """
 
     programs: Sequence[ReferenceProgram]
     rounds: tuple[tuple[str, ...], ...]
@@ -40,40 +43,40 @@ class JudgedPrograms:
 
     @property
     def failed(self) -> list[tuple[ReferenceProgram, str, str]]:
-        """The programs that were not right in every round, with the reason and what the first round's run said."""
-        found = []
-        for real, detail, *reasons in zip(self.programs, self.details, *self.rounds, strict=True):
+        """The programs not right in every round, each with its first other reason and its detail."""
+        failed = []
+        for program, detail, *reasons in zip(self.programs, self.details, *self.rounds, strict=True):
             wrong = [reason for reason in reasons if reason != "right"]
-            found += [(real, wrong[0], detail)] if wrong else []
-        return found
+            failed += [(program, wrong[0], detail)] if wrong else []
+        return failed
 
     @property
     def stable(self) -> int:
-        """How many programs had the same verdict in every round."""
+        """The number of programs with the same verdict in every round."""
         return sum(len(set(reasons)) == 1 for reasons in zip(*self.rounds, strict=True))
 
 
 def references(form: str, path: Path) -> list[ReferenceProgram]:
-    """Return every row with its own solution. Raises DataError for a format or a row that has none."""
+    """Return every row's problem with its reference solution. Raises DataError for a format or row without one."""
     if form not in REFERENCES:
         raise DataError(f"{form}: no format with reference solutions{did_you_mean(form, REFERENCES)}")
-    found = []
+    programs = []
     for number, (row, problem) in enumerate(rows(form, path), 1):
         program = REFERENCES[form](row)
         if program is None:
             raise DataError(f"{path}: row {number}: has no reference solution; name programs with --programs")
-        found.append(ReferenceProgram(problem, program))
-    return found
+        programs.append(ReferenceProgram(problem, program))
+    return programs
 
 
 def labelled(form: str, path: Path, programs: Path) -> tuple[list[ReferenceProgram], list[str]]:
     """Return the programs of a JSON-lines file that are labelled right, and the ids that ``path`` does not have.
 
-    Each line has ``question_id`` and ``code``, and ``passes_all_private_tests`` where not all are right.
-    Raises DataError for a line without them.
+    Each line has ``question_id``, ``code`` and optionally ``passes_all_private_tests`` (default true). Raises DataError
+    for a line without the first two.
     """
     problems = {problem.id.partition("/")[2]: problem for _, problem in rows(form, path)}
-    found, unknown = list[ReferenceProgram](), list[str]()
+    right, unknown = list[ReferenceProgram](), list[str]()
     for number, row in enumerate(read_json(programs), 1):
         for key in ("question_id", "code"):
             if not isinstance(row.get(key), str):
@@ -82,14 +85,14 @@ def labelled(form: str, path: Path, programs: Path) -> tuple[list[ReferenceProgr
         if not row.get("passes_all_private_tests", True):
             continue
         if name in problems:
-            found.append(ReferenceProgram(problems[name], row["code"]))
+            right.append(ReferenceProgram(problems[name], row["code"]))
         else:
             unknown.append(name)
-    return found, unknown
+    return right, unknown
 
 
 def rows(form: str, path: Path) -> Iterator[tuple[dict[str, object], Problem]]:
-    """Yield the rows of a local file with the problems that they are."""
+    """Yield the rows of a local file, each with its problem. Raises DataError for an unknown format."""
     if form not in FORMATS:
         raise DataError(f"{form}: no such format{did_you_mean(form, FORMATS)}")
     source = typed(DataSource, {"name": form, "path": str(path), "reward": "code", "format": form}, str(path))
@@ -98,20 +101,20 @@ def rows(form: str, path: Path) -> Iterator[tuple[dict[str, object], Problem]]:
 
 
 def judge_programs(executor: Executor, programs: Sequence[ReferenceProgram], rounds: int = 1) -> JudgedPrograms:
-    """Judge every program ``rounds`` times, as a response that holds it would be."""
+    """Judge every program ``rounds`` times, each as the code block of a response."""
     reward, begin = CodeReward(), time.perf_counter()
-    jobs = [reward.job(real.problem, f"````python\n{real.program}\n````") for real in programs]
-    found, details = [], [""] * len(programs)
-    for turn in range(rounds):
+    jobs = [reward.job(program.problem, f"````python\n{program.program}\n````") for program in programs]
+    reasons_by_round, details = [], [""] * len(programs)
+    for round_number in range(rounds):
         reasons = ["no_answer"] * len(programs)
-        asked = [index for index, job in enumerate(jobs) if isinstance(job, ProgramJob)]
-        for place, outcome in executor.execute(
+        indices = [index for index, job in enumerate(jobs) if isinstance(job, ProgramJob)]
+        for position, outcome in executor.execute(
             [replace(job, keep_runs=True) for job in jobs if isinstance(job, ProgramJob)]
         ):
-            index = asked[place]
+            index = indices[position]
             reasons[index] = reward.judge(programs[index].problem, outcome).reason
-            if not turn:
+            if not round_number:
                 last = outcome.runs[-1]
                 details[index] = last.detail or f"gave {(last.stdout or repr(last.value))[:200]!r}"
-        found.append(tuple(reasons))
-    return JudgedPrograms(programs, tuple(found), tuple(details), time.perf_counter() - begin)
+        reasons_by_round.append(tuple(reasons))
+    return JudgedPrograms(programs, tuple(reasons_by_round), tuple(details), time.perf_counter() - begin)

@@ -1,7 +1,7 @@
-"""Proving a benchmark: its rows are those that are pinned, and every gold answer is graded right.
+"""Validate a benchmark: its rows match its pins, and every gold answer is graded right.
 
-A gold of mathematics is boxed and graded as a response would be; a programming problem's own solution runs in the
-sandbox. What fails is named, row by row; what is known to fail stands in the YAML with its reason.
+A mathematics gold is boxed and graded like a response; a programming problem's own solution runs in the sandbox. Each
+failing row is named; the YAML lists known failures with their reasons.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from archer.rewards.grading import Grader
 from archer.sandbox.base import Executor
 from archer.types import Problem, Rollout
 
-# The lab's tasks write as their base model shall learn to, errors included; these write solutions only.
+# The lab's tasks write pretraining texts, errors included; with these values they write correct solutions only.
 SOLVING: Mapping[str, Mapping[str, float]] = {
     "lab-arithmetic": {"carry": 1.0, "columns": 0.0, "noise": 0.0},
     "lab-countdown": {"glance": 0.0, "search": 1.0, "noise": 0.0},
@@ -35,7 +35,7 @@ Open = Callable[[], Executor]
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found. ``graded`` counts the golds that were tried, of ``problems``; 0 where none can be."""
+    """The result of a validation. ``graded`` counts the golds that were graded, of ``problems``; 0 if none can be."""
 
     benchmark: Benchmark
     problems: int
@@ -47,52 +47,52 @@ class Validation:
 
     @property
     def known(self) -> list[tuple[str, str, str]]:
-        """The golds that fail as the YAML says they do: id, why, and the YAML's reason."""
+        """The golds that fail as the YAML lists: id, why, and the YAML's reason."""
         known = self.benchmark.known
         return [(name, why, known[name]) for name, why in self.failing if name in known]
 
     @property
     def unexpected(self) -> list[str]:
-        """Every failure that the YAML does not know of, and everything it expects to fail that did not."""
+        """Failures that the YAML does not list, and golds that it lists but that are graded right."""
         failing = dict(self.failing)
-        found = [f"{name}: {why}" for name, why in self.failing if name not in self.benchmark.known]
+        lines = [f"{name}: {why}" for name, why in self.failing if name not in self.benchmark.known]
         if self.graded:
             better = [name for name in self.benchmark.known if name not in failing]
-            found += [f"{name}: its gold is graded right; take it out of `known`" for name in better]
-        return found
+            lines += [f"{name}: its gold is graded right; take it out of `known`" for name in better]
+        return lines
 
     @property
     def lacking(self) -> list[str]:
-        """What there is to prove and was not: a checksum to compare with, golds to try."""
-        found = [] if self.benchmark.sha256 else ["no checksum is pinned"]
+        """What could not be validated: a checksum that is not pinned, golds that were not graded."""
+        lines = [] if self.benchmark.sha256 else ["no checksum is pinned"]
         untried = self.problems - self.graded
         how = "no gold was tried" if not self.graded else f"{untried} golds were not tried"
-        return [*found, f"{how}: the data set has no reference program"] if untried else found
+        return [*lines, f"{how}: the data set has no reference program"] if untried else lines
 
     @property
     def ok(self) -> bool:
-        """Whether all is proved and nothing amiss."""
+        """Whether everything was validated and nothing is wrong."""
         return not self.faults and not self.unexpected and not self.lacking
 
 
 def validate(name: str, data: Mapping[str, Path] | None, grader: Grader, executor: Open) -> Validation:
-    """Load a benchmark and try every gold; rows that are not as pinned are proved all the same, and told.
+    """Load a benchmark and grade every gold; rows that are not as pinned are graded too, and reported in ``faults``.
 
-    ``executor`` is called where programs run. Raises DataError for rows that cannot be read.
+    ``executor`` opens the sandbox and is called only if programs run. Raises DataError for rows that cannot be read.
     """
     benchmark = located(name, data)
     problems = read_problems(benchmark.data, benchmark.problems)
     begin = time.perf_counter()
     graded, failing = _golds(benchmark, problems, grader, executor)
     seconds = time.perf_counter() - begin
-    found = tuple(faults(benchmark, problems))
-    return Validation(benchmark, len(problems), fingerprint(problems), found, graded, tuple(failing), seconds)
+    reasons = tuple(faults(benchmark, problems))
+    return Validation(benchmark, len(problems), fingerprint(problems), reasons, graded, tuple(failing), seconds)
 
 
 def _golds(
     benchmark: Benchmark, problems: Sequence[Problem], grader: Grader, executor: Open
 ) -> tuple[int, list[Failing]]:
-    """Try the golds that can be tried; return how many, and those that failed."""
+    """Grade the golds that can be graded; return how many, and those that failed."""
     source = benchmark.data
     if source.path is None:
         task = replace(TASKS[source.name], **SOLVING[source.name])  # type: ignore[arg-type]
@@ -104,8 +104,8 @@ def _golds(
         return 0, []
     programs = [REFERENCES[source.format](row) for _, row in kept_rows(source)]
     pairs = zip(problems, programs, strict=True)
-    found = [ReferenceProgram(problem, program) for problem, program in pairs if program is not None]
-    return len(found), _run(found, executor)
+    references = [ReferenceProgram(problem, program) for problem, program in pairs if program is not None]
+    return len(references), _run(references, executor)
 
 
 def _boxed(problem: Problem) -> str:
@@ -116,7 +116,7 @@ def _boxed(problem: Problem) -> str:
 def _solved(
     problems: Sequence[Problem], texts: Sequence[str], grader: Grader, executor: Open
 ) -> tuple[int, list[Failing]]:
-    """Try the lab's own solutions."""
+    """Grade the lab's own solutions."""
     if problems[0].reward == "code":
         programs = [text.partition("```python\n")[2].rpartition("```")[0] for text in texts]
         return len(problems), _run([ReferenceProgram(*pair) for pair in zip(problems, programs, strict=True)], executor)
@@ -125,21 +125,21 @@ def _solved(
 
 def _run(programs: Sequence[ReferenceProgram], executor: Open) -> list[Failing]:
     judged = judge_programs(executor(), programs)
-    return [(real.problem.id, f"{reason}: {detail}") for real, reason, detail in judged.failed]
+    return [(program.problem.id, f"{reason}: {detail}") for program, reason, detail in judged.failed]
 
 
 def answered(problems: Sequence[Problem], texts: Sequence[str], grader: Grader) -> list[Failing]:
-    """Grade a text per problem; return those not right, also where a gold cannot be read."""
-    rollouts = [Rollout(one, 0, (), (), (), (), text, "end") for one, text in zip(problems, texts, strict=True)]
+    """Grade one text per problem; return the problems not graded right, with golds that cannot be read among them."""
+    rollouts = [Rollout(problem, 0, (), (), (), (), text, "end") for problem, text in zip(problems, texts, strict=True)]
     try:
-        verdicts = [verdict.reason for verdict in grader.grade(rollouts)]
-    except DataError:  # one gold that cannot be read ends the whole batch: find each of them
-        verdicts = [_one(rollout, grader) for rollout in rollouts]
-    pairs = zip(rollouts, verdicts, strict=True)
-    return [(one.problem.id, f"{reason}: {one.text[:200]!r}") for one, reason in pairs if reason != "right"]
+        reasons = [verdict.reason for verdict in grader.grade(rollouts)]
+    except DataError:  # one unreadable gold fails the whole batch: grade one by one
+        reasons = [_reason(rollout, grader) for rollout in rollouts]
+    pairs = zip(rollouts, reasons, strict=True)
+    return [(rollout.problem.id, f"{reason}: {rollout.text[:200]!r}") for rollout, reason in pairs if reason != "right"]
 
 
-def _one(rollout: Rollout, grader: Grader) -> str:
+def _reason(rollout: Rollout, grader: Grader) -> str:
     try:
         [verdict] = grader.grade([rollout])
     except DataError as error:

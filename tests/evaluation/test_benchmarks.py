@@ -153,8 +153,8 @@ def test_every_reference_program_earns_1(
 
 @pytest.mark.parametrize("name", ["lab-arithmetic", "lab-countdown"])
 def test_the_lab_s_golds(grader: Grader, name: str) -> None:
-    proof = validate(name, None, grader, refuse)
-    assert (proof.graded, proof.ok) == (96, True)
+    validation = validate(name, None, grader, refuse)
+    assert (validation.graded, validation.ok) == (96, True)
 
 
 def test_another_copy_of_minerva_is_the_same_rows(shared: Path) -> None:
@@ -166,8 +166,8 @@ def test_public_tests_alone_are_not_livecodebench(shared: Path, grader: Grader) 
     data = {"lcb-v5": shared / "data/code/livecodebench_v5_public_tests.jsonl"}
     with pytest.raises(DataError, match="lcb-v5: 279 problems come with their public tests only"):
         load_benchmark("lcb-v5", data=data)
-    proof = validate("lcb-v5", data, grader, refuse)
-    assert (proof.problems, proof.graded, proof.ok, len(proof.faults)) == (279, 0, False, 1)
+    validation = validate("lcb-v5", data, grader, refuse)
+    assert (validation.problems, validation.graded, validation.ok, len(validation.faults)) == (279, 0, False, 1)
     with pytest.raises(DataError, match="public tests only are not this benchmark; not pinned"):
         pin("lcb-v5", data)
 
@@ -304,13 +304,13 @@ def test_a_folder_called_as_the_repository_is_not_the_hub(tmp_path: Path, monkey
 def test_failing_golds_are_named_and_known_ones_told_with_their_reason() -> None:
     known = {"b/2": "cut off", "b/3": "?"}
     one = Benchmark(**{**BASE, "problems": 3, "known": known})  # type: ignore[arg-type]
-    proof = Validation(one, 3, "", (), 3, (("b/1", "wrong: 'x'"), ("b/2", "unparsed: 'x='")), 0.1)
-    assert proof.known == [("b/2", "unparsed: 'x='", "cut off")]
-    assert proof.unexpected == ["b/1: wrong: 'x'", "b/3: its gold is graded right; take it out of `known`"]
-    assert not proof.ok
+    validation = Validation(one, 3, "", (), 3, (("b/1", "wrong: 'x'"), ("b/2", "unparsed: 'x='")), 0.1)
+    assert validation.known == [("b/2", "unparsed: 'x='", "cut off")]
+    assert validation.unexpected == ["b/1: wrong: 'x'", "b/3: its gold is graded right; take it out of `known`"]
+    assert not validation.ok
 
 
-def test_what_there_is_nothing_to_prove_with_is_not_proved() -> None:
+def test_what_cannot_be_validated_is_named() -> None:
     whole = Validation(Benchmark(**{**BASE, "problems": 3}), 3, "a" * 64, (), 3, (), 0.1)  # type: ignore[arg-type]
     assert (whole.lacking, whole.ok) == ([], True)
     untried = replace(whole, graded=0)

@@ -110,7 +110,7 @@ def test_generation_kwargs_become_sampling(kwargs: dict, expected: GenerationSet
     ("kwargs", "told"),
     [
         ({"temprature": 1.0}, "t: generation_kwargs: unknown key 'temprature' (did you mean 'temperature'?)"),
-        ({"num_beams": 4}, "num_beams: 4: our engines know only 1"),
+        ({"num_beams": 4}, "num_beams: 4: only 1 is supported"),
         ({"max_gen_toks": 8, "max_tokens": 9}, r"disagree: [8, 9]; keep one"),
         ({"do_sample": True, "temperature": 0}, "do_sample: true at temperature 0"),
         ({"do_sample": True, "top_p": 0.0}, "out of its range"),

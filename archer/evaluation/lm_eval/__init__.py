@@ -1,6 +1,6 @@
-"""lm-eval both ways: its tasks on our engines (``run``), our benchmarks as its tasks (``tasks``, ``export``).
+"""lm-eval both ways: its tasks on Archer's engines (``run``), Archer's benchmarks as its tasks (``tasks``, ``export``).
 
-The only door to ``lm_eval``. Nothing here loads it before it is needed.
+Only this package imports ``lm_eval``, and only when it is needed.
 """
 
 from archer.evaluation.lm_eval.run import LmEvalOptions, run_lm_eval

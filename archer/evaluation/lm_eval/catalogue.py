@@ -1,4 +1,4 @@
-"""Finding lm-eval's tasks by name, and opening them: what goes wrong is told with the task and its data set."""
+"""Find lm-eval's tasks by name and open them; errors name the task and its data set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from archer.types import Json
 
 
 def open_catalogue(names: Sequence[str], include: Path | None, metadata: Mapping[str, Json]) -> TaskManager:
-    """Return a catalogue that has all names: ours, those of ``include``, and only if needed lm-eval's own.
+    """Return a task manager that knows all names: Archer's tasks, those of ``include`` and, if needed, lm-eval's own.
 
-    Listing its own takes seconds. ``metadata`` goes to tasks that make their own data set. Raises UserError for
-    an unknown name.
+    Listing lm-eval's own tasks takes seconds. ``metadata`` is passed to tasks that make their own data set. Raises
+    UserError for an unknown name, DataError for a missing folder.
     """
     if include is not None and not include.is_dir():
         raise DataError(f"--include {include}: no such folder; give one with lm-eval task YAMLs")
-    folders = [str(folder()), *([str(include)] if include else [])]  # ours need no --include
+    folders = [str(folder()), *([str(include)] if include else [])]  # Archer's own need no --include
     for defaults in (False, True):
         manager = TaskManager(include_path=folders, include_defaults=defaults, metadata=dict(metadata))
         unknown = [part for name in names for part in [name, *parts(manager, name)] if part not in manager.task_index]
@@ -34,13 +34,13 @@ def open_catalogue(names: Sequence[str], include: Path | None, metadata: Mapping
 
 
 def open_task(manager: TaskManager, name: str) -> TaskDict:
-    """Return the task of that name, or all tasks of that group or tag with the groups they are in, with data.
+    """Return the task of that name, or all tasks of that group or tag with the groups they are in, with their data.
 
-    Raises DataError naming the data set that is not to be had, MissingError for a package that the task needs,
-    and UserError for a task that cannot run here.
+    Raises DataError naming a data set that cannot be fetched, MissingError for a package that the task needs, and
+    UserError for a task that cannot run here.
     """
-    for one in [name, *parts(manager, name)]:
-        refuse(one, manager.task_index[one].cfg or {})
+    for part in [name, *parts(manager, name)]:
+        refuse(part, manager.task_index[part].cfg or {})
     try:
         return manager.load([name])
     except ArcherError:
@@ -49,7 +49,7 @@ def open_task(manager: TaskManager, name: str) -> TaskDict:
         raise MissingError(
             f"lm-eval task {name}: {type(error).__name__}: {first_line(error)}; install what it names"
         ) from error
-    except Exception as error:  # the hub's clients raise a dozen kinds, all meaning: not to be had
+    except Exception as error:  # the hub's clients raise many kinds, all meaning that the data is unavailable
         sets = ", ".join(sorted(data_sets(manager, name))) or "its data"
         why = f"{type(error).__name__}: {first_line(error)}"
         raise DataError(
@@ -59,29 +59,29 @@ def open_task(manager: TaskManager, name: str) -> TaskDict:
 
 
 def refuse(name: str, config: Mapping[str, Json]) -> None:
-    """Raise UserError for what our engines and our sandbox do not do."""
+    """Raise UserError for tasks that run programs without a sandbox and for tasks with images or audio."""
     if config.get("unsafe_code"):
         raise UserError(
-            f"lm-eval task {name}: it runs programs of the model outside any sandbox; evaluate on a benchmark of ours "
-            "instead (`archer benchmarks list`)"
+            f"lm-eval task {name}: it runs programs of the model outside any sandbox; evaluate on one of Archer's "
+            "benchmarks instead (`archer benchmarks list`)"
         )
     if config.get("doc_to_image") or config.get("doc_to_audio"):
-        raise UserError(f"lm-eval task {name}: it shows pictures or sounds; our engines read text alone")
+        raise UserError(f"lm-eval task {name}: it needs images or audio; Archer's engines read text only")
 
 
 def parts(manager: TaskManager, name: str) -> list[str]:
-    """Return the names of the tasks and groups that a group or tag is made of, at any depth."""
+    """Return the names of the tasks and groups in a group or tag, at any depth."""
     entry = manager.task_index.get(name)
     if entry is None:
         return []
     members = (entry.cfg or {}).get("task", []) if entry.kind.name == "GROUP" else []
-    own = [one for one in members if isinstance(one, str)]
-    own += [one["task"] for one in members if isinstance(one, dict) and set(one) == {"task"}]
-    own += sorted(entry.tags) if entry.kind.name == "TAG" else []
-    return [found for one in own if one != name for found in [one, *parts(manager, one)]]
+    direct = [member for member in members if isinstance(member, str)]
+    direct += [member["task"] for member in members if isinstance(member, dict) and set(member) == {"task"}]
+    direct += sorted(entry.tags) if entry.kind.name == "TAG" else []
+    return [part for member in direct if member != name for part in [member, *parts(manager, member)]]
 
 
 def data_sets(manager: TaskManager, name: str) -> set[str]:
-    """Return the data sets that a task, or all tasks of a group or tag, are made of."""
-    entries = [manager.task_index.get(one) for one in [name, *parts(manager, name)]]
+    """Return the data sets of a task, or of all tasks of a group or tag."""
+    entries = [manager.task_index.get(part) for part in [name, *parts(manager, name)]]
     return {str(entry.cfg["dataset_path"]) for entry in entries if entry and (entry.cfg or {}).get("dataset_path")}

@@ -1,6 +1,6 @@
-"""Our benchmarks as lm-eval tasks: what ``archer benchmarks export`` writes into ``benchmarks/lm_eval/``.
+"""Archer's benchmarks as lm-eval tasks: ``archer benchmarks export`` writes them into ``benchmarks/lm_eval/``.
 
-A task's YAML says how its benchmark is sampled; the rest is in ``_archer_yaml``, which they include.
+Each task's YAML holds the sampling of its benchmark and includes ``_archer_yaml``, which holds the rest.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ HEAD = WRITTEN + " Do not edit: change benchmarks/{source} and export again.\n"
 
 
 def folder() -> Path:
-    """Return what lm-eval is given as ``--include_path``."""
+    """Return the folder of the exported tasks, to be given to lm-eval as ``--include_path``."""
     return suite("benchmarks") / "lm_eval"
 
 
 def export() -> list[Path]:
-    """Write every task and group, remove those whose benchmark is gone; return the files that changed.
+    """Write every task and group, delete those whose benchmark is gone, and return the changed files.
 
-    Files that were not written here stay. Raises DataError in an installed package.
+    Files that this function did not write stay. Raises DataError in an installed package.
     """
-    wanted, place = files(), in_checkout(folder(), "tasks are exported from the benchmarks of")
-    stale = [path for path in place.glob("*.yaml") if path.name not in wanted and read(path).startswith(WRITTEN)]
+    wanted, target = files(), in_checkout(folder(), "tasks are exported from the benchmarks of")
+    stale = [path for path in target.glob("*.yaml") if path.name not in wanted and read(path).startswith(WRITTEN)]
     for path in stale:
         path.unlink()
     changed = [name for name, text in wanted.items() if read(folder() / name) != text]
@@ -39,12 +39,12 @@ def export() -> list[Path]:
 
 
 def read(path: Path) -> str:
-    """Return a file's text, empty where there is none."""
+    """Return a file's text; empty if there is no file."""
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def files() -> dict[str, str]:
-    """Return what the files hold, by their names."""
+    """Return the text of every task and group by file name."""
     tasks = {f"{task_name(name)}.yaml": dump(task(read_benchmark(name)), f"{name.replace('-', '_')}.yaml")
              for name in benchmark_names()}  # fmt: skip
     groups = {f"{task_name(name)}.yaml": dump(group(name, members), "suites.yaml")
@@ -58,7 +58,7 @@ def task_name(name: str) -> str:
 
 
 def task(benchmark: Benchmark) -> dict[str, Any]:
-    """Return a benchmark's task."""
+    """Return the YAML values of a benchmark's task."""
     return {
         "include": "_archer_yaml",
         "task": task_name(benchmark.name),
@@ -72,10 +72,10 @@ def task(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def kwargs(sampling: Sampling) -> dict[str, Any]:
-    """Return ``generation_kwargs`` that say everything: what is left out, backends fill in as they like.
+    """Return ``generation_kwargs`` with every value given, because backends differ in their defaults.
 
-    transformers would take the 50 likeliest tokens and a model's own repetition penalty, lm-eval would end every
-    text at its first empty line.
+    transformers would sample from the 50 likeliest tokens with the model's own repetition penalty; lm-eval would end
+    every text at its first empty line.
     """
     length = {"max_gen_toks": sampling.max_tokens, "until": []}
     if sampling.temperature == 0:
@@ -87,7 +87,7 @@ def kwargs(sampling: Sampling) -> dict[str, Any]:
 
 
 def group(name: str, members: tuple[str, ...]) -> dict[str, Any]:
-    """Return a suite's group; its score is the plain mean of its tasks', as papers average benchmarks."""
+    """Return the YAML values of a suite's group; its score is the unweighted mean of its tasks, as in papers."""
     means = [
         {"metric": metric, "filter_list": ["graded"], "aggregation": "mean", "weight_by_size": False}
         for metric in ("avg@k", "pass@k")
@@ -102,5 +102,5 @@ def group(name: str, members: tuple[str, ...]) -> dict[str, Any]:
 
 
 def dump(values: dict[str, Any], source: str) -> str:
-    """Return a file's text."""
+    """Return the values as YAML below the head that names their ``source``."""
     return HEAD.format(source=source) + yaml.safe_dump(values, sort_keys=False, width=120)

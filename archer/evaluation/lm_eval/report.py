@@ -1,4 +1,4 @@
-"""What an evaluation by lm-eval leaves behind: its numbers, and all to compute them from again."""
+"""The report of an evaluation by lm-eval: its numbers, and every outcome to compute them from again."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 WHOLE = ("results", "group_subtasks", "versions", "n-shot", "n-samples", "higher_is_better", "configs")
 
 
-def report_of(lm: ArcherLM, found: Mapping[str, Any], chat: bool) -> dict[str, Json]:
-    """Return lm-eval's results with the outcome of every document, why texts ended and what prompts lost."""
+def report_of(lm: ArcherLM, results: Mapping[str, Any], chat: bool) -> dict[str, Json]:
+    """Return lm-eval's results with every document's outcome, why texts ended, and what prompts were cut."""
     template = lm.tokenizer.chat_template if chat else None
-    stopped = {name: stops(lm, name) for name in found["samples"]}
+    stopped = {name: stops(lm, name) for name in results["samples"]}
     return {
-        **{key: found[key] for key in WHOLE}, "groups": found.get("groups", {}),
-        "task_hashes": {name: task_hash(rows) for name, rows in found["samples"].items()},
+        **{key: results[key] for key in WHOLE}, "groups": results.get("groups", {}),
+        "task_hashes": {name: task_hash(rows) for name, rows in results["samples"].items()},
         "chat_template_sha256": template and hashlib.sha256(template.encode()).hexdigest(),
         "chat_template_switches": dict(lm.parts.switches) if chat else {}, "context": lm.max_length,
         "truncated_prompts": dict(lm.parts.window.cut), "sampling_changes": dict(lm.parts.changes),
         "stops": {name: shares for name, shares in stopped.items() if shares},
-        "samples": {name: [outcome(lm, name, row) for row in rows] for name, rows in found["samples"].items()},
+        "samples": {name: [outcome(lm, name, row) for row in rows] for name, rows in results["samples"].items()},
     }  # fmt: skip
 
 
 def table(reports: Mapping[str, Mapping[str, Json]]) -> str:
-    """Return lm-eval's own tables, each with what they do not say: texts cut off, prompts cut, responses kept."""
+    """Return lm-eval's tables, each with what it does not show: texts and prompts that were cut, limits."""
     from lm_eval.utils import make_table
 
     parts = []
     for name, report in reports.items():
         notes = [f"{share:.0%} of {task}'s texts were cut at max_gen_toks" for task, shares in report["stops"].items()
                  if (share := shares.get("length", 0.0))]  # fmt: skip
-        notes += [note for one in report["benchmarks"].values() for note in one["notes"]]
+        notes += [note for benchmark in report["benchmarks"].values() for note in benchmark["notes"]]
         if report["truncated_prompts"]:
             notes.append(f"{len(report['truncated_prompts'])} prompts lost their beginning")
         if report["chat_template_sha256"] is None:
@@ -54,13 +54,15 @@ def table(reports: Mapping[str, Mapping[str, Json]]) -> str:
 
 
 def stops(lm: ArcherLM, task: str) -> dict[str, float]:
-    """Return the share of a task's sampled texts by why they ended: ``length`` are those that were cut."""
-    found = [one.stop for (name, _), samples in lm.answered.items() if name == task for one in samples.values()]
-    return {stop: found.count(stop) / len(found) for stop in sorted(set(found))}
+    """Return the shares of the reasons why a task's sampled texts ended; ``length`` means that a text was cut."""
+    reasons = [
+        response.stop for (name, _), samples in lm.answered.items() if name == task for response in samples.values()
+    ]
+    return {stop: reasons.count(stop) / len(reasons) for stop in sorted(set(reasons))}
 
 
 def outcome(lm: ArcherLM, task: str, row: Mapping[str, Any]) -> dict[str, Json]:
-    """Return what is kept of a document: all to compute its metrics from again, hashes for the rest."""
+    """Return the record of a document: everything its metrics are computed from, and hashes of the rest."""
     hashes = {key: row[key] for key in ("doc_hash", "prompt_hash", "target_hash")}
     metrics = {name: row[name] for name in row["metrics"]}
     answered = lm.answered.get((task, row["doc_id"]), {})
@@ -70,24 +72,24 @@ def outcome(lm: ArcherLM, task: str, row: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def task_hash(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return lm-eval's own fingerprint of a task's documents, prompts and targets."""
+    """Return lm-eval's own digest of a task's documents, prompts and targets."""
     joined = "".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def origin() -> dict[str, Json]:
-    """Return commit, versions and machine, lm-eval's included."""
+    """Return the provenance (commit, versions, machine) with the versions of lm-eval and datasets."""
     own = provenance()
     return {**own, "versions": {**own["versions"], "lm-eval": installed("lm-eval"), "datasets": installed("datasets")}}
 
 
 def write(path: Path, report: Mapping[str, Json]) -> None:
-    """Write a report. Raises DataError where it holds what JSON does not."""
+    """Write a report as JSON. Raises DataError for a value that JSON cannot hold."""
     write_aside(path, json.dumps(report, default=plain, ensure_ascii=False) + "\n")
 
 
 def plain(value: object) -> Json:
-    """Return numpy's numbers as Python's, and functions in a task's configuration by name."""
+    """Return a value for JSON: numpy's numbers as Python's, functions by name. Raises DataError for other types."""
     if hasattr(value, "item"):
         return value.item()
     if callable(value):

@@ -1,7 +1,7 @@
-"""Responses kept on disk, so that an evaluation that was cut off goes on where it stopped.
+"""Responses stored on disk, so that an interrupted evaluation continues where it stopped.
 
-A response belongs to the model's weights, the tokens it answers, how it was drawn, its seed and its sample
-index, and to nothing less: two models, two seeds or two repeats never share one.
+The key of a response holds the model's weights, the prompt's tokens, the sampling, the seed and the sample index, so
+that two models, two seeds or two repeats never share one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from archer.types import Json
 
 
 class ResponseCache:
-    """A table from requests to responses, a context manager. ``owner`` names the model, in whatever detail."""
+    """A table from requests to responses; a context manager. ``owner`` identifies the model in every key."""
 
     def __init__(self, path: Path, owner: Mapping[str, Json]) -> None:
-        """Open the file, new or to go on. Raises RunFolderError where it cannot be written."""
+        """Open the file, or create it. Raises RunFolderError if it cannot be written."""
         self.path, self.owner = path, dict(owner)
         self.found = 0
         try:
@@ -43,7 +43,7 @@ class ResponseCache:
         self._table.close()
 
     def get(self, request: Json) -> Json:
-        """Return the response kept for ``request``, or None."""
+        """Return the stored response to ``request``, or None."""
         try:
             row = self._table.execute("SELECT response FROM responses WHERE key = ?", (self._key(request),)).fetchone()
         except sqlite3.Error as error:
@@ -54,7 +54,7 @@ class ResponseCache:
         return json.loads(row[0])
 
     def put(self, request: Json, response: Json) -> None:
-        """Keep a response. Raises RunFolderError when the disk is full."""
+        """Store a response. Raises RunFolderError if the disk is full."""
         try:
             self._table.execute(
                 "INSERT OR REPLACE INTO responses VALUES (?, ?)", (self._key(request), json.dumps(response))
@@ -67,5 +67,5 @@ class ResponseCache:
 
     def _broken(self, error: Exception) -> RunFolderError:
         return RunFolderError(
-            f"{self.path}: responses cannot be kept: {error}; free some space or choose another --out"
+            f"{self.path}: responses cannot be stored: {error}; free some space or choose another --out"
         )

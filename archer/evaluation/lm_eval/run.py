@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from archer.evaluation.lm_eval.lm import ArcherLM
 
-SHOTS_SEED = 1234  # lm-eval's own, so that few-shot examples are those of everybody's numbers
+SHOTS_SEED = 1234  # lm-eval's default, so that few-shot examples are those of published numbers
 
 
 @dataclass(frozen=True)
 class LmEvalOptions:
-    """How tasks are asked. ``chat``: through the model's chat template; None: where a task says so (ours do).
+    """How tasks are run. ``chat``: use the model's chat template; None: if a task asks for it (Archer's tasks do).
 
-    lm-eval's own tasks, and the numbers published with them, are without one unless stated. ``truncate`` lets
-    prompts that are too long lose their beginning. ``shots`` replaces the tasks' own number of examples. ``data``
-    gives copies of data sets by the name of a benchmark of ours. ``threads`` of the CPU (0: torch's own choice).
+    lm-eval's own tasks, and the numbers published with them, use none unless stated. ``truncate`` lets prompts that are
+    too long lose their beginning. ``shots`` replaces the tasks' number of few-shot examples. ``data`` gives local
+    copies of data sets by benchmark of Archer. ``threads`` of the CPU (0: torch's default).
     """
 
     chat: bool | None = None
@@ -50,12 +50,12 @@ def run_lm_eval(
 ) -> Mapping[str, Json]:  # fmt: skip
     """Evaluate the recipe's model on tasks of lm-eval; return ``tasks``, the reports by name, and ``table``.
 
-    A report is also written to ``out/lm-eval/<task>.json``.
-    ``include`` is a folder of more task YAMLs, ``limit`` takes the first documents alone. No global random
-    state is reseeded. Responses are kept in ``out/lm-eval``: an evaluation that was cut off goes on there.
+    Each report is also written to ``out/lm-eval/<task>.json``. ``include`` is a folder of further task YAMLs; ``limit``
+    keeps only the first documents. No global random state is reseeded. Responses are stored in ``out/lm-eval``, where
+    an interrupted evaluation continues.
 
-    Raises MissingError without lm-eval, UserError for an unknown task, DataError for a data set that is not to
-    be had and for a prompt that does not fit, and OurError when something of ours broke: never a score.
+    Raises MissingError without lm-eval, UserError for an unknown task, DataError for a data set that cannot be fetched
+    and for a prompt that does not fit, and ArcherError if an engine, the sandbox or the grader fails: never a score.
     """
     if limit is not None and limit < 1:
         raise UserError(f"archer lm-eval: a limit of {limit} documents; give 1 or more")
@@ -68,9 +68,9 @@ def run_lm_eval(
     reports = {}
     with ResponseCache(out / "lm-eval" / "responses.sqlite", owner) as responses:
         lm = build_lm(recipe, model, tokenizer, responses, how, seed)
-        for name, one in opened.items():
+        for name, loaded in opened.items():
             before = responses.found
-            report = {**evaluate(lm, one, limit, how), "model": {**asdict(recipe.model), **owner}, "seed": seed,
+            report = {**evaluate(lm, loaded, limit, how), "model": {**asdict(recipe.model), **owner}, "seed": seed,
                       "kept_responses": responses.found - before, "provenance": origin()}  # fmt: skip
             reports[name] = report
             write(out / "lm-eval" / f"{name}.json", report)
@@ -78,7 +78,7 @@ def run_lm_eval(
 
 
 def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: LmEvalOptions) -> dict[str, TaskDict]:
-    """Open all tasks before any is run, each with its examples and samples set."""
+    """Open all tasks, with their examples and samples set, before the first one runs."""
     try:
         from archer.evaluation.lm_eval.catalogue import open_catalogue, open_task
     except ImportError as error:
@@ -93,18 +93,18 @@ def open_tasks(recipe: Recipe, tasks: Sequence[str], include: Path | None, how: 
     copies = {name: str(path) for name, path in how.data.items()}
     catalogue = open_catalogue(tasks, include, {"sandbox": recipe.reward.sandbox, "data": copies})
     opened = {name: open_task(catalogue, name) for name in dict.fromkeys(tasks)}
-    for one in opened.values():
-        prepare(one, how.shots, recipe.evaluate.samples)
+    for loaded in opened.values():
+        prepare(loaded, how.shots, recipe.evaluate.samples)
     refuse_unused(copies, opened)
     return opened
 
 
 def refuse_unused(copies: Collection[str], opened: Mapping[str, TaskDict]) -> None:
-    """Raise UserError for a copy of a data set that no task asks for."""
-    every = [task for one in opened.values() for task in one["tasks"].values()]
-    asked = {(task.get_config("dataset_kwargs") or {}).get("benchmark") for task in every}
+    """Raise UserError for a copy of a data set that no task uses."""
+    tasks = [task for loaded in opened.values() for task in loaded["tasks"].values()]
+    used = {(task.get_config("dataset_kwargs") or {}).get("benchmark") for task in tasks}
     for name in copies:
-        if name not in asked:
+        if name not in used:
             raise UserError(
                 f"--data {name}: none of the tasks is of that benchmark; leave it out, or ask for archer_{name}"
             )
@@ -113,7 +113,7 @@ def refuse_unused(copies: Collection[str], opened: Mapping[str, TaskDict]) -> No
 def build_lm(
     recipe: Recipe, model: Any, tokenizer: Any, responses: ResponseCache, how: LmEvalOptions, seed: int
 ) -> ArcherLM:
-    """Return the recipe's model and engine as lm-eval's."""
+    """Return the recipe's model and engine as a language model of lm-eval."""
     from archer.evaluation.lm_eval.lm import ArcherLM, LmParts
 
     autocast = torch.bfloat16 if recipe.update.bf16 else None
@@ -133,7 +133,7 @@ def build_lm(
 
 
 def evaluate(lm: ArcherLM, opened: TaskDict, limit: int | None, how: LmEvalOptions) -> dict[str, Json]:
-    """Run lm-eval over one task, group or tag; return its report."""
+    """Run lm-eval on one task, group or tag; return its report."""
     from lm_eval import evaluate as run
 
     from archer.evaluation.lm_eval.tasks import benchmark_of
@@ -141,19 +141,20 @@ def evaluate(lm: ArcherLM, opened: TaskDict, limit: int | None, how: LmEvalOptio
     chat = chat_of(opened) if how.chat is None else how.chat
     lm.answered.clear()
     lm.parts.window.cut.clear()
-    found = run(lm, opened, limit=limit, apply_chat_template=chat, fewshot_as_multiturn=chat)
-    ours = {name: benchmark_of(task.eval_docs[0]) for name, task in opened["tasks"].items()}
+    results = run(lm, opened, limit=limit, apply_chat_template=chat, fewshot_as_multiturn=chat)
+    by_task = {name: benchmark_of(task.eval_docs[0]) for name, task in opened["tasks"].items()}
     return {
-        "limit": limit, "shots_seed": SHOTS_SEED, "benchmarks": {name: one for name, one in ours.items() if one},
-        **report_of(lm, found, chat),
+        "limit": limit, "shots_seed": SHOTS_SEED,
+        "benchmarks": {name: facts for name, facts in by_task.items() if facts},
+        **report_of(lm, results, chat),
     }  # fmt: skip
 
 
 def prepare(opened: TaskDict, shots: int | None, samples: int | None) -> None:
-    """Set the number of examples, and K for tasks that have one (``metadata: {k: 64}``); others draw as they do.
+    """Set the number of few-shot examples, and K for tasks that have one (``metadata: {k: 64}``).
 
-    As in lm-eval, a task that says 0 examples keeps to it. The global random state is left alone: examples are
-    drawn with a generator of each task's own.
+    As in lm-eval, a task that says 0 examples keeps to it. Examples are drawn with a generator of each task's own, so
+    the global random state does not change.
     """
     for task in opened["tasks"].values():
         own = task.get_config("num_fewshot")
@@ -166,7 +167,7 @@ def prepare(opened: TaskDict, shots: int | None, samples: int | None) -> None:
 
 
 def chat_of(opened: TaskDict) -> bool:
-    """Say whether the tasks ask for the chat template (``metadata: {chat: true}``). Raises UserError if only some."""
+    """Return whether tasks ask for a chat template (``metadata: {chat: true}``). Raises UserError if only some do."""
     wishes = {bool(metadata(task).get("chat")) for task in opened["tasks"].values()}
     if len(wishes) > 1:
         raise UserError("some tasks of the group ask for the chat template and some do not; say --chat or --no-chat")
@@ -174,5 +175,5 @@ def chat_of(opened: TaskDict) -> bool:
 
 
 def metadata(task: Any) -> Mapping[str, Json]:
-    """Return what a task's YAML says of it."""
+    """Return the ``metadata`` of a task's YAML."""
     return task.get_config("metadata") or {}

@@ -1,6 +1,6 @@
-"""What the exported tasks in ``benchmarks/lm_eval/`` call inside lm-eval: our problems, and our verdicts.
+"""The functions that the exported tasks in ``benchmarks/lm_eval/`` call inside lm-eval: Archer's problems and verdicts.
 
-An error of ours is raised through lm-eval and ends it: it is never a score.
+An ArcherError passes through lm-eval and ends it: it is never a score.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ from archer.rewards.opening import open_grader
 from archer.types import Json, Rollout
 
 Doc = Mapping[str, Any]
-KILLED = ("timeout", "memory")  # reasons that tell of the grader's limits, not of the answer alone
+KILLED = ("timeout", "memory")  # reasons that depend on the grader's limits, not only on the answer
 
 
 @cache
 def benchmark_with_problems(benchmark: str, data: str) -> LoadedBenchmark:
-    """Return a benchmark with its problems, read once a process; ``data`` is the path of a copy, or empty."""
+    """Return a benchmark with its problems, read once per process; ``data`` is the path of a copy, or empty."""
     return load_benchmark(benchmark, data={benchmark: Path(data)} if data else None)
 
 
 def documents(
     benchmark: str, sandbox: str = RewardSection.sandbox, data: Mapping[str, str] | None = None, **_: Json
 ) -> dict[str, Dataset]:
-    """Return the problems as lm-eval's documents, checked against what the benchmark pins; golds stay here.
+    """Return the problems as lm-eval's documents, checked against the benchmark's pins; only text golds are in them.
 
-    ``sandbox`` names the executor that programs are to run in, ``data`` copies of data sets by benchmark:
-    ``--metadata '{"sandbox": "docker", "data": {"aime24": "aime24.jsonl"}}'``, or ``ARCHER_DATA=aime24=aime24.jsonl``
-    in the environment (several with commas). lm-eval passes more keywords, which are for other tasks.
-    Raises DataError.
+    ``sandbox`` names the executor of programs, ``data`` gives copies of data sets by benchmark: ``--metadata
+    '{"sandbox": "docker", "data": {"aime24": "aime24.jsonl"}}'``, or ``ARCHER_DATA=aime24=aime24.jsonl`` in the
+    environment (several with commas). Other keywords that lm-eval passes are ignored. Raises DataError.
     """
-    copies = read_data([one for one in os.environ.get("ARCHER_DATA", "").split(",") if one])
+    copies = read_data([option for option in os.environ.get("ARCHER_DATA", "").split(",") if option])
     path = str((data or {}).get(benchmark) or copies.get(benchmark, ""))
     rows = [
         {
@@ -56,21 +55,21 @@ def documents(
 
 
 def benchmark_of(doc: Doc) -> dict[str, Json] | None:
-    """Return the name and checksum of a document's benchmark, with what about it could not be checked."""
+    """Return the name, checksum and notes of a document's benchmark; None for a document of another task."""
     if "archer_benchmark" not in doc:
         return None
-    exam = benchmark_with_problems(doc["archer_benchmark"], doc["archer_data"])
-    return {"name": exam.benchmark.name, "sha256": exam.benchmark.sha256, "notes": list(exam.notes)}
+    loaded = benchmark_with_problems(doc["archer_benchmark"], doc["archer_data"])
+    return {"name": loaded.benchmark.name, "sha256": loaded.benchmark.sha256, "notes": list(loaded.notes)}
 
 
 def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dict[str, Json]]]:
-    """Judge all samples of all documents in one batch; return K verdicts a document.
+    """Judge all samples of all documents in one batch; return K verdicts per document.
 
-    ``new`` says whether a text is the first of its kind among the K. Raises SandboxError and GraderError when
-    ours broke and MissingError where programs have no sandbox.
+    ``new`` is true for the first of equal texts among the K. Raises SandboxError and GraderError if judging itself
+    fails, and MissingError if programs have no sandbox.
     """
-    exam = benchmark_with_problems(docs[0]["archer_benchmark"], docs[0]["archer_data"])
-    problems = {problem.id: problem for problem in exam.problems}
+    loaded = benchmark_with_problems(docs[0]["archer_benchmark"], docs[0]["archer_data"])
+    problems = {problem.id: problem for problem in loaded.problems}
     rollouts = [
         Rollout(problems[doc["id"]], sample, (), (), (), (), text, "end")
         for doc, texts in zip(docs, resps, strict=True)
@@ -83,16 +82,21 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
     warn_of_copies(resps)
     return [
         [
-            {"correct": one.correct, "reason": one.reason, "answer": one.answer, "new": text not in texts[:sample]}
+            {
+                "correct": verdict.correct,
+                "reason": verdict.reason,
+                "answer": verdict.answer,
+                "new": text not in texts[:sample],
+            }
             for sample, text in enumerate(texts)
-            for one in [next(verdicts)]
+            for verdict in [next(verdicts)]
         ]
         for texts in resps
     ]
 
 
 def warn_of_copies(resps: Sequence[Sequence[str]]) -> None:
-    """Say loudly when every document's samples are one text: a backend that sends one seed K times does that."""
+    """Warn if every document's samples are one text, as from a backend that uses one seed for all K."""
     if all(len(texts) > 1 and len(set(texts)) == 1 for texts in resps):
         logging.getLogger(__name__).warning(
             "every document's %d samples are the same text: this backend does not sample each repeat by itself "
@@ -102,14 +106,14 @@ def warn_of_copies(resps: Sequence[Sequence[str]]) -> None:
 
 
 def scored(doc: Doc, results: Sequence[Sequence[Mapping[str, Json]]]) -> dict[str, float]:
-    """Return avg@k, pass@k, the share of different texts and the share of answers that grading had to kill."""
+    """Return avg@K, pass@K, the share of distinct texts, and the share of answers whose grading was killed."""
     verdicts = results[0]
-    if isinstance(verdicts, str) or not all("correct" in one for one in verdicts):
+    if isinstance(verdicts, str) or not all("correct" in verdict for verdict in verdicts):
         raise DataError(f"{doc['id']}: expected verdicts of the filter `graded`, found {verdicts!r:.80}")
     count = len(verdicts)
     return {
-        "avg@k": sum(one["correct"] for one in verdicts) / count,
-        "pass@k": float(any(one["correct"] for one in verdicts)),
-        "distinct@k": sum(one["new"] for one in verdicts) / count,
-        "killed@k": sum(one["reason"] in KILLED for one in verdicts) / count,
+        "avg@k": sum(verdict["correct"] for verdict in verdicts) / count,
+        "pass@k": float(any(verdict["correct"] for verdict in verdicts)),
+        "distinct@k": sum(verdict["new"] for verdict in verdicts) / count,
+        "killed@k": sum(verdict["reason"] in KILLED for verdict in verdicts) / count,
     }

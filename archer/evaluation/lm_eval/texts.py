@@ -1,4 +1,4 @@
-"""Token ids to texts through the engine: stop strings, kept responses, and why each text ended."""
+"""Turn token ids into texts through the engine: stop strings, stored responses, and why each text ended."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from archer.evaluation.lm_eval.kwargs import GenerationSettings
 from archer.evaluation.lm_eval.responses import ResponseCache
 from archer.types import Json, Problem, Request, Rollout, Stop
 
-FIRST_ROUND = 32  # tokens, where a stop string may end a text early; each further round doubles what there is
+FIRST_ROUND = 32  # tokens of the first round if there are stop strings; each further round doubles the text
 
 
 class EncodedPrompts:
-    """The engine's encoder for prompts that are token ids already."""
+    """The engine's prompt encoder for problems that carry token ids."""
 
     def encode(self, problem: Problem) -> tuple[int, ...]:
-        """Return the ids the problem carries."""
+        """Return the ids that the problem carries."""
         return tuple(problem.meta["tokens"])
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """One sample asked for; ``name`` and ``sample`` name its random stream."""
+    """A request for one sample; ``name`` and ``sample`` name its random stream."""
 
     name: str
     sample: int
@@ -33,9 +33,9 @@ class TextRequest:
 
 @dataclass(frozen=True)
 class TextResponse:
-    """``stop``: the model's end token, a stop string of the task, or the length ran out.
+    """A text and why it ended: at the model's end token, at a stop string of the task, or at the length limit.
 
-    ``tokens`` counts what was sampled, the rest of a round behind a stop string included.
+    ``tokens`` counts all sampled tokens, those behind a stop string included.
     """
 
     text: str
@@ -45,7 +45,7 @@ class TextResponse:
 
 @dataclass(frozen=True)
 class TextGenerator:
-    """Answers requests. ``decode`` turns the ids of a response into its text, special tokens left out."""
+    """Answers requests. ``decode`` turns a response's ids into text without special tokens."""
 
     engine: Engine
     decode: Callable[[Sequence[int]], str]
@@ -53,33 +53,33 @@ class TextGenerator:
     seed: int
 
     def answer(self, requests: Sequence[TextRequest], settings: GenerationSettings) -> list[TextResponse]:
-        """Return one response a request, in order; those kept from before are not sampled again."""
+        """Return one response per request, in order; stored responses are not sampled again."""
         keys = [self._key(request, settings) for request in requests]
-        kept = [self.responses.get(key) for key in keys]
-        done = {place: TextResponse(**one) for place, one in enumerate(kept) if one is not None}
-        growing = {place: tuple[int, ...]() for place in range(len(requests)) if place not in done}
+        stored = [self.responses.get(key) for key in keys]
+        done = {index: TextResponse(**values) for index, values in enumerate(stored) if values is not None}
+        growing = {index: tuple[int, ...]() for index in range(len(requests)) if index not in done}
 
-        def finished(rollout: Rollout) -> None:  # at once, so that little is lost when the machine stops
-            place = rollout.problem.meta["place"]
-            growing[place] += rollout.tokens
-            response = settle(self.decode(growing[place]), rollout.stop, len(growing[place]), settings)
+        def finished(rollout: Rollout) -> None:  # stored at once, so that little is lost if the machine stops
+            index = rollout.problem.meta["index"]
+            growing[index] += rollout.tokens
+            response = settle(self.decode(growing[index]), rollout.stop, len(growing[index]), settings)
             if response:
-                done[place] = response
-                self.responses.put(keys[place], asdict(response))
+                done[index] = response
+                self.responses.put(keys[index], asdict(response))
 
         length, grown = settings.sampling.max_tokens, 0
         while growing:
             step = min(max(grown, FIRST_ROUND), length - grown) if settings.until else length
-            asks = [self._ask(requests[place], place, tokens, grown) for place, tokens in growing.items()]
+            asks = [self._ask(requests[index], index, tokens, grown) for index, tokens in growing.items()]
             self.engine.generate(asks, replace(settings.sampling, max_tokens=step), finished)
-            growing = {place: tokens for place, tokens in growing.items() if place not in done}
+            growing = {index: tokens for index, tokens in growing.items() if index not in done}
             grown += step
-        return [done[place] for place in range(len(requests))]
+        return [done[index] for index in range(len(requests))]
 
-    def _ask(self, request: TextRequest, place: int, tokens: tuple[int, ...], grown: int) -> Request:
-        """Ask for what follows ``tokens``, from a stream of its own: the same numbers twice would tie rounds."""
+    def _ask(self, request: TextRequest, index: int, tokens: tuple[int, ...], grown: int) -> Request:
+        """Return a request for what follows ``tokens``, from a random stream of its own for each round."""
         name = f"{request.name}+{grown}" if grown else request.name
-        meta = {"tokens": request.prompt + tokens, "place": place}
+        meta = {"tokens": request.prompt + tokens, "index": index}
         return Request(Problem(name, "lm-eval", "", "", None, meta=meta), (request.sample,), self.seed)
 
     def _key(self, request: TextRequest, settings: GenerationSettings) -> Json:
@@ -87,10 +87,10 @@ class TextGenerator:
 
 
 def settle(text: str, stop: Stop, tokens: int, settings: GenerationSettings) -> TextResponse | None:
-    """Return the response if the text has ended: before the first stop string, which is not part of it."""
-    ends = [place for one in settings.until if (place := text.find(one)) >= 0]
-    if ends:
-        return TextResponse(text[: min(ends)], "until", tokens)
+    """Return the response if the text has ended, else None. A text ends before its first stop string."""
+    starts = [start for until in settings.until if (start := text.find(until)) >= 0]
+    if starts:
+        return TextResponse(text[: min(starts)], "until", tokens)
     if stop == "end":
         return TextResponse(text, "end", tokens)
     return TextResponse(text, "length", tokens) if tokens >= settings.sampling.max_tokens else None

@@ -1,4 +1,4 @@
-"""What fits into a model's context. Nothing is cut in silence."""
+"""Fit prompts into a model's context: too long prompts raise, or are cut and counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Ids = tuple[int, ...]
 class ContextWindow:
     """The model's ``context`` in tokens; ``truncate`` allows prompts to lose their beginning.
 
-    ``cut`` counts the tokens lost, by the name of the request.
+    ``cut`` counts the lost tokens by the name of the request.
     """
 
     context: int
@@ -21,7 +21,7 @@ class ContextWindow:
     cut: dict[str, int] = field(default_factory=dict)
 
     def fit(self, name: str, prompt: Ids, after: int) -> Ids:
-        """Return the prompt, or its end, with ``after`` tokens of room behind it. Raises DataError."""
+        """Return the prompt, or its end, leaving room for ``after`` tokens. Raises DataError if it does not fit."""
         room = self.context - after
         if len(prompt) <= room:
             return prompt

@@ -1,9 +1,9 @@
 """How many problems and samples it takes to see a difference between two models: ``archer power``.
 
-A model's chances on problems have a variance between problems and one within
-(:mod:`archer.evaluation.difficulty`). Three ways to compare two models of one accuracy: paired by problem, their
-chances correlating by r; unpaired, each on problems of its own; and on these very problems only, where nothing but
-sampling is chance. Power 0.8, level 0.05.
+A score varies because problems differ and because samples are random (:mod:`archer.evaluation.difficulty`). Two models
+of equal accuracy are compared in three ways. Paired: on the same problems, where their chances correlate by r.
+Unpaired: each on problems of its own. Same problems: on these very problems, where only sampling is random. Power 0.8,
+level 0.05.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from archer.system import suite
 from archer.types import Result
 
 POWER, LEVEL = 0.8, 0.05
-DEFAULT = Difficulty(0.5, 0.165)  # where nothing is stored or printed: 66 % of p (1 - p), as on the paper's benchmarks
+DEFAULT = Difficulty(0.5, 0.165)  # if nothing is stored or printed: 66 % of p (1 - p), as on the paper's benchmarks
 SOLVERS = {"paired": TTestPower(), "unpaired": TTestIndPower(), "same problems": NormalIndPower()}
 WAYS = tuple(SOLVERS)
 WIDTH = 100
@@ -39,9 +39,9 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class PowerSetting:
-    """A benchmark's size, how hard it is for the models, and how much their chances correlate.
+    """A benchmark's size, its difficulty for the models, and ``alike``, the correlation of their chances.
 
-    ``source`` says what that rests on, ``left_out`` which results it could not rest on.
+    ``source`` tells what these rest on, ``left_out`` which results were not used and why.
     """
 
     name: str
@@ -53,14 +53,14 @@ class PowerSetting:
     left_out: tuple[str, ...] = ()
 
     def deviation(self, way: str, samples: float) -> float:
-        """Return the SD that one problem adds: of the difference when paired, else of a score."""
-        one = self.difficulty
+        """Return the SD that one problem contributes: to the difference if paired, else to a score."""
+        difficulty = self.difficulty
         if way == "paired":
-            return math.sqrt(2 * one.between * (1 - self.alike) + 2 * one.within / samples)
-        return math.sqrt((one.between if way == "unpaired" else 0.0) + one.within / samples)
+            return math.sqrt(2 * difficulty.between * (1 - self.alike) + 2 * difficulty.within / samples)
+        return math.sqrt((difficulty.between if way == "unpaired" else 0.0) + difficulty.within / samples)
 
     def smallest(self, way: str) -> float:
-        """Return the smallest difference seen with the benchmark's own problems and samples."""
+        """Return the smallest difference that the benchmark's own problems and samples can show."""
         return effect(way, self.problems) * self.deviation(way, self.samples)
 
     def problems_for(self, way: str, difference: float) -> float:
@@ -72,7 +72,7 @@ class PowerSetting:
         return math.ceil(solved(SOLVERS[way].solve_power(effect_size=size, alpha=LEVEL, power=POWER)))
 
     def samples_for(self, way: str, difference: float) -> float:
-        """Return the K needed on the benchmark's problems; infinite where these are too few for any."""
+        """Return the K needed on the benchmark's problems; infinite if these are too few for any K."""
         room = (difference / effect(way, self.problems)) ** 2
         spare = room - self.deviation(way, math.inf) ** 2
         needed = self.difficulty.within * (2 if way == "paired" else 1) / spare if spare > 0 else math.inf
@@ -80,21 +80,21 @@ class PowerSetting:
 
 
 def effect(way: str, problems: int) -> float:
-    """Return the smallest difference seen by that many problems (on either side), in their SD."""
-    place = {"nobs": problems} if way == "paired" else {"nobs1": problems}
-    return solved(SOLVERS[way].solve_power(effect_size=None, alpha=LEVEL, power=POWER, **place))
+    """Return the smallest difference that so many problems (per model if unpaired) can show, in SDs of one problem."""
+    sizes = {"nobs": problems} if way == "paired" else {"nobs1": problems}
+    return solved(SOLVERS[way].solve_power(effect_size=None, alpha=LEVEL, power=POWER, **sizes))
 
 
-def solved(found: object) -> float:
-    """Return what statsmodels found: a number, or an array of one where its first solver failed."""
-    return float(np.asarray(found, dtype=float).item())
+def solved(solution: object) -> float:
+    """Return a solution of statsmodels as a float; it is an array of one if the first solver failed."""
+    return float(np.asarray(solution, dtype=float).item())
 
 
 def report(difference: float, benchmarks: Sequence[str]) -> str:
-    """Return, as text, what each benchmark can see and what it would need for ``difference`` (0.02 is 2 points).
+    """Return, as text, what each benchmark can show and what it would need for ``difference`` (0.02 is 2 points).
 
-    Difficulties are those of stored results, else of published scores, else assumed. Raises UserError for a
-    difference that is none, DataError for an unknown benchmark.
+    Difficulties come from stored results, else from published scores, else they are assumed. Raises UserError for a
+    difference that is not between 0 and 1, DataError for an unknown benchmark.
     """
     if not 0 < difference < 1:
         raise UserError(
@@ -108,12 +108,12 @@ def report(difference: float, benchmarks: Sequence[str]) -> str:
         f"problems\nfor {POINTS * difference:g}",
         f"samples\nfor {POINTS * difference:g}",
     )
-    rows = [row for one in settings for row in rows_of(one, difference)]
+    rows = [row for case in settings for row in rows_of(case, difference)]
     rows += [mean_row(settings, way) for way in WAYS] if len(settings) > 1 else []
     title = f"To tell two models apart that differ by {POINTS * difference:g} points (power 80 %, level 5 %)"
     console = Console(width=WIDTH, file=io.StringIO(), record=True)
-    told = dict.fromkeys(line for one in settings for line in (basis(one), *one.left_out))
-    console.print(TerminalPage(Page(title, (PageTable(header, tuple(rows), notes=tuple(told)),), NOTES)))
+    remarks = dict.fromkeys(line for case in settings for line in (basis(case), *case.left_out))
+    console.print(TerminalPage(Page(title, (PageTable(header, tuple(rows), notes=tuple(remarks)),), NOTES)))
     return "\n".join(line.rstrip() for line in console.export_text().splitlines())
 
 
@@ -126,61 +126,66 @@ NOTES = (
 )
 
 
-def rows_of(one: PowerSetting, difference: float) -> list[tuple[str, ...]]:
-    """Return a benchmark's lines, one a way of comparing."""
+def rows_of(case: PowerSetting, difference: float) -> list[tuple[str, ...]]:
+    """Return a benchmark's rows, one per way of comparing."""
     rows = []
     for way in WAYS:
-        name = f"{one.name} {one.problems} x {one.samples}" if way == WAYS[0] else ""
-        problems, samples = one.problems_for(way, difference), one.samples_for(way, difference)
+        name = f"{case.name} {case.problems} x {case.samples}" if way == WAYS[0] else ""
+        problems, samples = case.problems_for(way, difference), case.samples_for(way, difference)
         numbers = ("never" if math.isinf(count) else f"{count:,.0f}" for count in (problems, samples))
-        rows.append((name, way, f"{POINTS * one.smallest(way):.1f}", *numbers))
+        rows.append((name, way, f"{POINTS * case.smallest(way):.1f}", *numbers))
     return rows
 
 
 def mean_row(settings: Sequence[PowerSetting], way: str) -> tuple[str, ...]:
-    """Return the line of the benchmarks' mean: their noise is independent."""
-    square = sum(one.smallest(way) ** 2 for one in settings)
+    """Return the row of the benchmarks' mean, whose noise is independent."""
+    square = sum(case.smallest(way) ** 2 for case in settings)
     name = f"mean of {len(settings)}" if way == WAYS[0] else ""
     return name, way, f"{POINTS * math.sqrt(square) / len(settings):.1f}", "", ""
 
 
-def basis(one: PowerSetting) -> str:
-    """Return what a benchmark's lines rest on."""
-    spread, rerun = (POINTS * part(one.problems, one.samples) for part in (one.difficulty.spread, one.difficulty.rerun))
-    share = one.difficulty.between / (one.difficulty.between + one.difficulty.within)
+def basis(case: PowerSetting) -> str:
+    """Return the sentence that tells what a benchmark's rows rest on."""
+    spread, rerun = (
+        POINTS * part(case.problems, case.samples) for part in (case.difficulty.spread, case.difficulty.rerun)
+    )
+    share = case.difficulty.between / (case.difficulty.between + case.difficulty.within)
     return (
-        f"{one.name}: accuracy {one.difficulty.mean:.2f}, {share:.0%} of p (1 - p) between problems, r {one.alike:.2f} "
-        f"({one.source}). One model: ±{Z * spread:.1f} points over problems, rerun SD {rerun:.2f}."
+        f"{case.name}: accuracy {case.difficulty.mean:.2f}, {share:.0%} of p (1 - p) between problems, "
+        f"r {case.alike:.2f} ({case.source}). One model: ±{Z * spread:.1f} points over problems, rerun SD {rerun:.2f}."
     )
 
 
 def setting(benchmark: Benchmark) -> PowerSetting:
-    """Return what is known of a benchmark: from stored results, else from print, else assumed."""
-    place = (benchmark.name, benchmark.problems, benchmark.samples)
+    """Return a benchmark's setting from stored results, else from published scores, else assumed."""
+    size = (benchmark.name, benchmark.problems, benchmark.samples)
     results, left_out = stored(benchmark.name)
-    right = [(one.label, np.asarray(one.outcomes, dtype=bool)) for one in results]
+    right = [(result.label, np.asarray(result.outcomes, dtype=bool)) for result in results]
     telling = [(label, right_PK) for label, right_PK in right if right_PK.any() and not right_PK.all()]
     blank = f"; of {len(results)} stored results {len(results) - len(telling)} are all right or all wrong: nothing told"
     blank = blank if len(telling) < len(results) else ""
     if telling:
-        ones = [from_outcomes(right_PK) for _, right_PK in telling]
+        difficulties = [from_outcomes(right_PK) for _, right_PK in telling]
         pairs = [correlation(left, other) for (a, left), (b, other) in combinations(telling, 2) if a != b]
-        known = Difficulty(fmean(one.mean for one in ones), fmean(one.between for one in ones))
+        known = Difficulty(fmean(each.mean for each in difficulties), fmean(each.between for each in difficulties))
         source = f"{len(telling)} stored results" + ("" if pairs else "; r assumed") + blank
-        return PowerSetting(*place, known, median(pairs) if pairs else CORRELATION, source, left_out)
+        return PowerSetting(*size, known, median(pairs) if pairs else CORRELATION, source, left_out)
     spread = known_spreads().get(benchmark.name)
     if spread is not None:
-        return PowerSetting(*place, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
-    return PowerSetting(*place, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
+        return PowerSetting(*size, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
+    return PowerSetting(*size, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
 
 
 def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:
-    """Return the results of a benchmark at hand (committed, of comparisons, ``./results``), and what was left out."""
+    """Return a benchmark's results and sentences on what was left out.
+
+    They are those committed, those of committed comparisons and those in ``./results``.
+    """
     root = suite("leaderboards")
     folders = [root / "results", *(path.parent for path in sorted(root.glob("*/manifest.json"))), Path("results")]
     gathered = gather([folder for folder in folders if folder.is_dir()])
     fit, complaints = fitting(gathered.found, benchmark)
-    told = [f"{benchmark}: {len(complaints)} stored results left out; {complaints[0]}"] if complaints else []
+    remarks = [f"{benchmark}: {len(complaints)} stored results left out; {complaints[0]}"] if complaints else []
     if gathered.damaged:
-        told.append(f"{len(gathered.damaged)} files are no results; {gathered.damaged[0].splitlines()[0]}")
-    return [one for one in fit if one.samples > 1], tuple(told)
+        remarks.append(f"{len(gathered.damaged)} files are no results; {gathered.damaged[0].splitlines()[0]}")
+    return [result for result in fit if result.samples > 1], tuple(remarks)

@@ -1,8 +1,8 @@
-"""Numbers that papers print: ``leaderboards/published/<paper>.yaml``, read, checked, their averages recomputed.
+"""Numbers that papers print: ``leaderboards/published/<paper>.yaml``, read and checked, their averages recomputed.
 
 Printed numbers stay text, so that trailing zeros survive and a correction can be told from a rounding. A cell is
-``avg/pass`` in points (``48.7/83.3``), ``avg`` alone, ``-`` where the paper prints none, or, in a column without
-``samples``, whatever stands there.
+``avg/pass`` in points (``48.7/83.3``), ``avg`` alone, ``-`` if the paper prints none, or, in a column without
+``samples``, any text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NONE = "-"
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PublishedColumn:
-    """A column: a benchmark of P ``problems`` x K ``samples`` (0: not told, or no benchmark at all)."""
+    """A column: a benchmark of P ``problems`` x K ``samples`` (0: not stated, or not a benchmark)."""
 
     key: str
     name: str
@@ -37,7 +37,7 @@ class PublishedColumn:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PublishedRow:
-    """A line of a table. ``key`` is the label that results of ours carry; ``own`` marks the paper's own method."""
+    """A row. ``key`` is the label under which results for it are measured; ``own`` marks the paper's own method."""
 
     key: str
     name: str
@@ -50,7 +50,7 @@ class PublishedRow:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PublishedGroup:
-    """Rows that share a base model; ``problems`` where its counts differ from the columns'."""
+    """Rows that share a base model; ``problems`` overrides the columns' numbers of problems."""
 
     name: str
     rows: tuple[PublishedRow, ...]
@@ -60,7 +60,10 @@ class PublishedGroup:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PaperTable:
-    """A table, or a sentence with numbers; ``place`` says where in the paper. ``average`` names its last column."""
+    """A table, or a sentence with numbers; ``place`` tells where in the paper.
+
+    ``average`` names the column of means, empty if there is none.
+    """
 
     key: str
     place: str
@@ -72,8 +75,8 @@ class PaperTable:
 
     def column(self, key: str, group: PublishedGroup) -> PublishedColumn:
         """Return a column with the group's number of problems."""
-        found = next(one for one in self.columns if one.key == key)
-        return PublishedColumn(found.key, found.name, group.problems.get(key, found.problems), found.samples)
+        listed = next(column for column in self.columns if column.key == key)
+        return PublishedColumn(listed.key, listed.name, group.problems.get(key, listed.problems), listed.samples)
 
     def rows(self) -> Iterator[tuple[PublishedGroup, PublishedRow]]:
         """Yield every row with its group."""
@@ -83,7 +86,7 @@ class PaperTable:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class PublishedPaper:
-    """What one version of one paper (or repository) prints."""
+    """The tables of one version of one paper (or repository)."""
 
     paper: str
     version: str
@@ -93,15 +96,15 @@ class PublishedPaper:
 
     def table(self, key: str) -> PaperTable:
         """Return a table. Raises DataError for an unknown key."""
-        found = {one.key: one for one in self.tables}
-        if key not in found:
-            raise DataError(f"{self.paper}: no table {key!r}{did_you_mean(key, found)}")
-        return found[key]
+        tables = {table.key: table for table in self.tables}
+        if key not in tables:
+            raise DataError(f"{self.paper}: no table {key!r}{did_you_mean(key, tables)}")
+        return tables[key]
 
 
 @dataclass(frozen=True)
 class PrintedScore:
-    """A cell's numbers in points; ``solved`` is None where only the average is printed."""
+    """A cell's numbers in points; ``solved`` (pass@K) is None if only the average is printed."""
 
     average: Decimal
     solved: Decimal | None
@@ -109,14 +112,14 @@ class PrintedScore:
 
 @dataclass(frozen=True)
 class PrintedMean:
-    """A printed average beside that of the row's cells."""
+    """A printed average and the mean of the row's cells."""
 
     printed: Decimal
     computed: Decimal
 
     @property
     def follows(self) -> bool:
-        """Whether the cells' mean rounds to what is printed; a tie (74.65) may go either way."""
+        """Whether the cells' mean rounds to the printed average; a tie (74.65) may be rounded either way."""
         return abs(self.printed - self.computed) <= self.unit / 2
 
     @property
@@ -126,37 +129,37 @@ class PrintedMean:
 
     @property
     def unit(self) -> Decimal:
-        """One in the last printed place."""
+        """One unit in the last printed digit."""
         return Decimal(1).scaleb(int(self.printed.as_tuple().exponent))
 
 
 def scored(cell: str) -> PrintedScore | None:
-    """Return a cell's numbers, None for ``-`` and for text that is no score."""
-    found = SCORE.fullmatch(cell)
-    return PrintedScore(Decimal(found[1]), Decimal(found[2]) if found[2] else None) if found else None
+    """Return a cell's numbers; None for ``-`` and for text that is not a score."""
+    match = SCORE.fullmatch(cell)
+    return PrintedScore(Decimal(match[1]), Decimal(match[2]) if match[2] else None) if match else None
 
 
 def recomputed(table: PaperTable, row: PublishedRow) -> PrintedMean | None:
-    """Return the printed average beside the mean of the row's cells; None where either is missing."""
-    cells = [scored(row.cells[one.key]) for one in table.columns]
-    known = [one.average for one in cells if one is not None]
+    """Return the printed average and the mean of the row's cells; None if one of them is missing."""
+    cells = [scored(row.cells[column.key]) for column in table.columns]
+    known = [cell.average for cell in cells if cell is not None]
     if row.average == NONE or len(known) != len(cells) or not known:
         return None
     return PrintedMean(Decimal(row.average), sum(known, Decimal(0)) / len(known))
 
 
 def whole(solved: Decimal, problems: int) -> bool:
-    """Say whether some number of solved problems rounds to this pass@K, as it must with k = K."""
+    """Return whether a whole number of solved problems rounds to this pass@K (in points); true pass@K always does."""
     near = int(solved * problems / 100)
     shares = (Decimal(100 * count) / problems for count in range(max(near - 1, 0), near + 3))
     return any(share.quantize(solved, ROUND_HALF_UP) == solved for share in shares)
 
 
 def odd_counts(table: PaperTable) -> Iterator[tuple[PublishedGroup, PublishedRow, PublishedColumn]]:
-    """Yield the cells whose pass@K is no whole number of solved problems."""
+    """Yield the cells whose pass@K is not a whole number of solved problems."""
     for group, row in table.rows():
-        for one in table.columns:
-            column, cell = table.column(one.key, group), scored(row.cells[one.key])
+        for listed in table.columns:
+            column, cell = table.column(listed.key, group), scored(row.cells[listed.key])
             if cell and cell.solved is not None and column.problems and not whole(cell.solved, column.problems):
                 yield group, row, column
 
@@ -167,7 +170,7 @@ def paper_names(folder: Path | None = None) -> list[str]:
 
 
 def place(folder: Path | None) -> Path:
-    """Return where published numbers lie, unless a folder is given."""
+    """Return the given folder, or that of the shipped published numbers."""
     return folder or suite("leaderboards") / "published"
 
 
@@ -187,16 +190,16 @@ def read_paper(name: str, folder: Path | None = None) -> PublishedPaper:
 
 
 def check(table: PaperTable, where: str) -> None:
-    """Raise DataError unless every row has exactly the table's columns, its own key, and scores where they belong."""
-    columns = {one.key: one for one in table.columns}
+    """Raise DataError unless every row has a key of its own, exactly the table's columns, and valid scores."""
+    columns = {column.key: column for column in table.columns}
     seen: set[str] = set()
     for group, row in table.rows():
         if row.key in seen:
             raise DataError(f"{where}: two rows have the key {row.key!r}; results could belong to either: rename one")
         seen.add(row.key)
         for key in row.cells.keys() ^ columns.keys():
-            told = "lacks a cell (write '-' if none is printed)" if key in columns else "has an unknown cell"
-            raise DataError(f"{where}: {row.key}: {told}: {key!r}{did_you_mean(key, columns)}")
+            fault = "lacks a cell (write '-' if none is printed)" if key in columns else "has an unknown cell"
+            raise DataError(f"{where}: {row.key}: {fault}: {key!r}{did_you_mean(key, columns)}")
         for key in group.problems.keys() - columns.keys():
             raise DataError(f"{where}: {group.name}: problems: unknown column {key!r}{did_you_mean(key, columns)}")
         for key, cell in row.cells.items():
@@ -207,6 +210,6 @@ def check(table: PaperTable, where: str) -> None:
 
 
 def valid(cell: str) -> bool:
-    """Say whether a cell holds scores of 0 to 100, pass@K not below avg@K."""
-    found = scored(cell)
-    return found is not None and found.average <= (100 if found.solved is None else found.solved) <= 100
+    """Return whether a cell holds scores of 0 to 100 with pass@K no lower than avg@K."""
+    score = scored(cell)
+    return score is not None and score.average <= (100 if score.solved is None else score.solved) <= 100

@@ -1,6 +1,6 @@
-"""From scores to standings: means with intervals, paired differences, and what may be said of them in words.
+"""From scores to standings: means with intervals, paired differences, and verdicts on them in words.
 
-Pure. Rows are ``base`` and the algorithms; columns are benchmarks, with their mean where there are several.
+Pure. Rows are ``base`` and the algorithms; columns are benchmarks and, if there are several, their mean.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 METRICS = ("avg", "pass")
 MEAN = "mean"
 BASE = "base"
-ANCHORS = (BASE, "grpo", "dapo")  # what every algorithm is compared with
+ANCHORS = (BASE, "grpo", "dapo")  # the rows that every algorithm is compared with
 LEVEL = 0.05
 
 Cell = tuple[str, str, str]  # row, column, metric
@@ -29,7 +29,7 @@ Scores = Mapping[Cell, Array]  # one S x P matrix for each row, benchmark and me
 
 @dataclass(frozen=True)
 class Comparison:
-    """``row`` minus ``against`` in one column. ``p`` is Holm's, for all comparisons of the column."""
+    """``row`` minus ``against`` in one column. ``p`` is corrected (Holm) for all comparisons of the column."""
 
     row: str
     against: str
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """What may be said: the interval decides, and whether that survives the correction is added."""
+        """The verdict: better or worse if the interval excludes zero, "uncorrected" if the corrected p is too large."""
         if not self.difference.tells_apart:
             return "cannot be told apart"
         better = "better" if self.difference.value > 0 else "worse"
@@ -49,7 +49,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ResponseDetail:
-    """A row's responses over all benchmarks: mean tokens, shares, seconds of evaluation a seed."""
+    """A row's responses over all benchmarks: mean tokens, shares, and seconds of evaluation per seed."""
 
     length: float
     truncated: float
@@ -60,7 +60,7 @@ class ResponseDetail:
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What one training run of an algorithm took, averaged over seeds."""
+    """The responses and seconds of one training run of an algorithm, averaged over seeds."""
 
     responses: float
     seconds: float
@@ -68,7 +68,7 @@ class TrainingCost:
 
 @dataclass(frozen=True)
 class BenchmarkEntry:
-    """A benchmark in the standings: P problems x K samples; ``clusters`` (P,) name the problems' contests, if any."""
+    """A benchmark of P problems x K samples; ``clusters`` (P,) names each problem's contest, empty if unknown."""
 
     name: str
     problems: int
@@ -99,7 +99,7 @@ class Standings:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The benchmarks, and their mean where there are several."""
+        """The benchmarks and, if there are several, their mean."""
         names = tuple(entry.name for entry in self.benchmarks)
         return (*names, MEAN) if len(names) > 1 else names
 
@@ -109,21 +109,21 @@ class Standings:
         return tuple(row for row in ANCHORS if row in self.rows)
 
     def samples(self, column: str) -> int | None:
-        """Return the K of a column; None for a mean of benchmarks whose K differ."""
-        found = {entry.samples for entry in self.benchmarks if column in (entry.name, MEAN)}
-        return found.pop() if len(found) == 1 else None
+        """Return the K of a column; None for a mean of benchmarks with different K."""
+        counts = {entry.samples for entry in self.benchmarks if column in (entry.name, MEAN)}
+        return counts.pop() if len(counts) == 1 else None
 
     def metric_name(self, metric: str, column: str) -> str:
-        """Return ``avg@16``."""
+        """Return the metric with its K, as in ``avg@16``."""
         return f"{metric}@{self.samples(column) or 'K'}"
 
     def against(self, anchor: str, metric: str) -> dict[str, dict[str, Comparison]]:
-        """Return the comparisons with one row by row and column."""
-        found: dict[str, dict[str, Comparison]] = {}
-        for one in self.comparisons:
-            if (one.against, one.metric) == (anchor, metric):
-                found.setdefault(one.row, {})[one.column] = one
-        return found
+        """Return the comparisons with ``anchor``, by row and column."""
+        by_row: dict[str, dict[str, Comparison]] = {}
+        for comparison in self.comparisons:
+            if (comparison.against, comparison.metric) == (anchor, metric):
+                by_row.setdefault(comparison.row, {})[comparison.column] = comparison
+        return by_row
 
 
 def rank(
@@ -136,7 +136,7 @@ def rank(
     bold: set[Cell] = set()
     comparisons: list[Comparison] = []
     for column in empty.columns:
-        clusters = [one.clusters for one in benchmarks if column in (one.name, MEAN)]
+        clusters = [entry.clusters for entry in benchmarks if column in (entry.name, MEAN)]
         for metric in METRICS:
             matrices = {row: column_of(scores, row, column, metric, benchmarks) for row in rows}
             cells |= {(row, column, metric): mean_interval(*matrices[row], clusters=clusters) for row in rows}
@@ -147,15 +147,15 @@ def rank(
 
 
 def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Sequence[BenchmarkEntry]) -> list[Array]:
-    """Return a column's matrices: one, or every benchmark's for the mean."""
-    return [scores[row, one.name, metric] for one in benchmarks if column in (one.name, MEAN)]
+    """Return a column's matrices: the benchmark's own, or for the mean those of every benchmark."""
+    return [scores[row, entry.name, metric] for entry in benchmarks if column in (entry.name, MEAN)]
 
 
 Pairs = dict[tuple[str, str], Difference]
 
 
 def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = ()) -> Pairs:
-    """Return the difference of every two rows, both ways round."""
+    """Return the difference of every two rows, in both directions."""
     pairs: Pairs = {}
     for left, right in combinations(matrices, 2):
         pairs[left, right] = paired_difference(matrices[left], matrices[right], clusters)
@@ -164,16 +164,16 @@ def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = ()) -> P
 
 
 def beats_all(row: str, rows: Sequence[str], pairs: Pairs) -> bool:
-    """Say whether a row is better than each other one.
+    """Return whether a row is better than every other one.
 
-    Needs no correction: to be wrongly called best, a row must wrongly beat the one that is as good.
+    This needs no correction: to be wrongly called best, a row must wrongly beat the one that is as good.
     """
     others = [other for other in rows if other != row]
     return bool(others) and all(pairs[row, other].low > 0 for other in others)
 
 
 def compared(column: str, metric: str, pairs: Pairs, anchors: Sequence[str]) -> list[Comparison]:
-    """Return every algorithm against every anchor; a pair listed both ways counts once in the correction."""
+    """Return every algorithm against every anchor; a pair listed in both directions is corrected for once."""
     listed = [pair for anchor in anchors for pair in pairs if pair[1] == anchor and pair[0] != BASE]
     family = {frozenset(pair): pairs[pair].p for pair in listed}
     corrected = dict(zip(family, holm(list(family.values())), strict=True))
@@ -184,22 +184,22 @@ def compared(column: str, metric: str, pairs: Pairs, anchors: Sequence[str]) -> 
 
 
 def show(interval: Interval) -> str:
-    """Return ``0.72 [0.66, 0.78]``."""
+    """Return the interval as in ``0.72 [0.66, 0.78]``."""
     if math.isnan(interval.low):
         return f"{interval.value:.2f} [unknown]"
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def show_difference(difference: Interval) -> str:
-    """Return ``+0.35 [+0.28, +0.42]``; ``-0.00`` lies below zero, if barely."""
+    """Return the difference as in ``+0.35 [+0.28, +0.42]``; ``-0.00`` is slightly below zero."""
     if math.isnan(difference.low):
         return f"{difference.value:+.2f} [unknown]"
     return f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 def legend(standings: Standings) -> list[str]:
-    """Return what a reader must know of the tables, a sentence or two each."""
-    counts = ", ".join(f"{one.name} {one.problems} x {one.samples}" for one in standings.benchmarks)
+    """Return the notes below the tables, one or two sentences each."""
+    counts = ", ".join(f"{entry.name} {entry.problems} x {entry.samples}" for entry in standings.benchmarks)
     seeds = len(standings.seeds)
     if seeds > 1:
         over = f"Mean over {seeds} training seeds with its 95% interval"
@@ -207,7 +207,7 @@ def legend(standings: Standings) -> list[str]:
     else:
         over = "One training seed; the mean over problems with its 95% interval"
         noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
-    drawn = [one.name for one in standings.benchmarks if grouped(one.clusters, one.problems) is not None]
+    drawn = [entry.name for entry in standings.benchmarks if grouped(entry.clusters, entry.problems) is not None]
     noise += f" Problems of one contest are drawn together: {', '.join(drawn)}." if drawn else ""
     bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
     differences = (

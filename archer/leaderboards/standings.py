@@ -1,8 +1,8 @@
 """Results of a comparison -> standings -> files.
 
 Reads what ``archer compare`` wrote: ``base/results/<benchmark>.json`` and
-``<algorithm>/seed-<n>/results/<benchmark>.json``. Results that are not of the same problems, drawn in the
-same way, are refused: a table of them would compare something else than the models.
+``<algorithm>/seed-<n>/results/<benchmark>.json``. Results of other problems, samplings or verifiers are refused,
+because their difference would not be the models'.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ from archer.types import Result
 
 __all__ = ["read_standings", "render", "table_files", "write_tables"]
 
-ALIKE = ("sha256", "samples", "sampling", "problems", "verifier")  # what rows of one benchmark must agree in
+ALIKE = (
+    "sha256",
+    "samples",
+    "sampling",
+    "problems",
+    "verifier",
+)  # fields in which all results of one benchmark must agree
 UNTRAINED = ("evaluate", "write")  # timings that are not training
-Results = Mapping[str, Mapping[str, Sequence[Result]]]  # by row and benchmark, one a seed
+Results = Mapping[str, Mapping[str, Sequence[Result]]]  # by row and benchmark, one per seed
 
 
 def read_standings(out: Path) -> Standings:
-    """Read a comparison's results and compute its standings, with what training took from the journals.
+    """Read a comparison's results and training records, and compute its standings.
 
-    Raises RunFolderError when ``out`` is not a comparison's folder, DataError when results are missing,
-    damaged or not of the same problems, samples, sampling and verifier.
+    Raises RunFolderError if ``out`` is not a comparison's folder, DataError if results are missing, damaged, or of
+    different problems, samples, sampling or verifiers.
     """
     manifest = read_manifest(out)
     if manifest is None or not {"algorithms", "seeds", "recipe"} <= manifest.keys():
@@ -49,36 +55,36 @@ def read_standings(out: Path) -> Standings:
     results = {name: read_row(out, name, seeds, benchmarks) for name in algorithms}
     if (out / BASE).exists():
         results = {BASE: read_row(out, BASE, [0], benchmarks), **results}
-    entries = [entry([one for row in results.values() for one in row[name]]) for name in benchmarks]
+    entries = [entry([result for row in results.values() for result in row[name]]) for name in benchmarks]
     details = {row: detail(by_benchmark) for row, by_benchmark in results.items()}
     costs = {name: cost([out / name / f"seed-{seed}" for seed in seeds]) for name in algorithms}
     return rank(score(results), list(results), seeds, entries, (details, costs))
 
 
 def entry(results: Sequence[Result]) -> BenchmarkEntry:
-    """Return what a benchmark's results have in common. Raises DataError for results that are not alike."""
+    """Return what a benchmark's results have in common. Raises DataError for results that do not compare."""
     refuse_unlike(results)
     first = results[0]
     return BenchmarkEntry(first.benchmark, len(first.problems), first.samples, contests(results))
 
 
 def contests(results: Sequence[Result]) -> tuple[str, ...]:
-    """Return the contest of each problem, from the results that record them. Raises DataError where these differ."""
-    told: dict[tuple[str, ...], Result] = {}
-    for one in results:
-        if one.clusters:
-            told.setdefault(one.clusters, one)
-    if len(told) > 1:
-        first, other = list(told.values())[:2]
+    """Return each problem's contest, from the results that record it. Raises DataError if these differ."""
+    by_clusters: dict[tuple[str, ...], Result] = {}
+    for result in results:
+        if result.clusters:
+            by_clusters.setdefault(result.clusters, result)
+    if len(by_clusters) > 1:
+        first, other = list(by_clusters.values())[:2]
         raise DataError(
             f"{first.benchmark}: {other.label} seed {other.seed}: clusters are not those of {first.label} seed "
             f"{first.seed}; evaluate both with the same data"
         )
-    return next(iter(told), ())
+    return next(iter(by_clusters), ())
 
 
 def read_row(out: Path, row: str, seeds: Sequence[int], benchmarks: Sequence[str]) -> dict[str, list[Result]]:
-    """Return a row's results by benchmark and seed. Raises DataError naming every seed that lacks one."""
+    """Return a row's results by benchmark, in the order of ``seeds``. Raises DataError naming missing results."""
     folders = {seed: out / row if row == BASE else out / row / f"seed-{seed}" for seed in seeds}
     missing = {
         seed: [name for name in benchmarks if not (folder / "results" / f"{name}.json").exists()]
@@ -97,22 +103,24 @@ def read_row(out: Path, row: str, seeds: Sequence[int], benchmarks: Sequence[str
 
 
 def read_one(path: Path, row: str, seed: int, benchmark: str) -> Result:
-    """Return a result. Raises DataError when it is of another row, seed or benchmark than its path says."""
+    """Return a result. Raises DataError if its row, seed or benchmark are not those of its path."""
     result = read_result(path)
-    told, found = (row, seed, benchmark), (result.label, result.seed, result.benchmark)
-    if told != found:
-        raise DataError(f"{path}: holds the result of {found}, its place is that of {told}; evaluate anew")
+    expected, actual = (row, seed, benchmark), (result.label, result.seed, result.benchmark)
+    if expected != actual:
+        raise DataError(f"{path}: holds the result of {actual}, its path is that of {expected}; evaluate anew")
     return result
 
 
 def refuse_unlike(results: Sequence[Result]) -> None:
-    """Raise DataError unless all results of a benchmark are of the same problems, drawn in the same way."""
+    """Raise DataError unless all results have the same problems, sampling and verifier."""
     first = results[0]
     for other in results[1:]:
         for name in ALIKE:
-            mine, its = getattr(first, name), getattr(other, name)
-            if mine != its:
-                detail = "are others or in another order" if name == "problems" else f"is {its}, not {mine}"
+            first_value, other_value = getattr(first, name), getattr(other, name)
+            if first_value != other_value:
+                detail = (
+                    "are others or in another order" if name == "problems" else f"is {other_value}, not {first_value}"
+                )
                 raise DataError(
                     f"{first.benchmark}: {other.label} seed {other.seed}: {name} {detail} as in "
                     f"{first.label} seed {first.seed}; evaluate both with the same benchmark file and recipe"
@@ -123,18 +131,18 @@ def score(results: Results) -> Scores:
     """Return the S x P matrices of every row, benchmark and metric."""
     scores = {}
     for row, by_benchmark in results.items():
-        for name, ones in by_benchmark.items():
-            scores[row, name, "avg"] = np.stack([avg_at_k(one.outcomes) for one in ones])
-            scores[row, name, "pass"] = np.stack([pass_at_k(one.outcomes, one.samples) for one in ones])
+        for name, by_seed in by_benchmark.items():
+            scores[row, name, "avg"] = np.stack([avg_at_k(result.outcomes) for result in by_seed])
+            scores[row, name, "pass"] = np.stack([pass_at_k(result.outcomes, result.samples) for result in by_seed])
     return scores
 
 
 def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> ResponseDetail:
-    """Return what a row's responses were like, all of them counting alike."""
+    """Return the properties of a row's responses, averaged over all samples."""
     results = list(chain.from_iterable(by_benchmark.values()))
 
     def flat(name: str) -> list[str]:
-        return [value for one in results for row in getattr(one, name) for value in row]
+        return [value for result in results for row in getattr(result, name) for value in row]
 
     stops, reasons, tokens = flat("stops"), flat("reasons"), flat("tokens")
     seeds = len(results) / len(by_benchmark)
@@ -143,12 +151,12 @@ def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> ResponseDetail:
         truncated=stops.count("length") / len(stops),
         no_answer=reasons.count("no_answer") / len(reasons),
         timeout=sum(reason.endswith("timeout") for reason in reasons) / len(reasons),
-        seconds=sum(one.seconds for one in results) / seeds,
+        seconds=sum(result.seconds for result in results) / seeds,
     )
 
 
 def cost(runs: Sequence[Path]) -> TrainingCost:
-    """Return what a training run took, averaged over runs, from their journals."""
+    """Return the responses and seconds of a training run, averaged over runs, from their records."""
     responses = sum(line.get("responses", 0) for run in runs for line in read_lines(run / "metrics.jsonl"))
     timings = [line for run in runs for line in read_lines(run / "timings.jsonl")]
     seconds = sum(value for line in timings for part, value in line.items() if part not in ("step", *UNTRAINED))
@@ -161,7 +169,7 @@ def table_files(standings: Standings) -> dict[str, str]:
 
 
 def write_tables(standings: Standings, out: Path) -> None:
-    """Write ``table.md`` and ``table.csv``. Raises RunFolderError where they cannot be written."""
+    """Write ``table.md`` and ``table.csv``. Raises RunFolderError if they cannot be written."""
     try:
         for name, text in table_files(standings).items():
             write_aside(out / name, text)

@@ -180,7 +180,7 @@ REFUSALS = [
     ({"verifier": {"math-verify": "0.8.0"}}, r"lab-code: dapo seed 1: verifier is .*0\.8\.0.*, not \{\}"),
     ({"problems": tuple(f"lab-code-{n}" for n in (1, 0, 2, 3))}, "problems are others or in another order"),
     ({"outcomes": ((True,) * 3,) * 4, **THREE}, "samples is 3, not 4"),
-    ({"label": "grpo"}, "holds the result of .'grpo', 1, 'lab-code'., its place is that of .'dapo'"),
+    ({"label": "grpo"}, "holds the result of .'grpo', 1, 'lab-code'., its path is that of .'dapo'"),
 ]
 
 

@@ -24,7 +24,7 @@ from archer.leaderboards.paper.comparison import MeasuredLine
 from archer.leaderboards.paper.export import table_csv
 from archer.leaderboards.paper.noise import BenchmarkSpread
 from archer.leaderboards.paper.pages import page
-from archer.leaderboards.paper.specs import TableChapter, TableSpec, read_spec, spec_names
+from archer.leaderboards.paper.specs import LoadedPart, TableSpec, read_spec, spec_names
 from archer.leaderboards.paper.table import ResultTable, assemble, open_table
 from archer.leaderboards.published import read_paper
 from archer.runs.results import write_result
@@ -73,14 +73,14 @@ def put(folder: Path, *results: Result) -> Path:
     return folder
 
 
-def board(tmp_path: Path, *results: Result, any_sampling: bool = False) -> ResultTable:
+def table_of(tmp_path: Path, *results: Result, any_sampling: bool = False) -> ResultTable:
     """Return the table of PAPER with these results."""
     (tmp_path / "paper.yaml").write_text(PAPER)
     paper = read_paper("paper", tmp_path)
     spec = TableSpec("lab", "A table", ())
     (tmp_path / "results").mkdir(exist_ok=True)
     return assemble(
-        spec, [TableChapter(paper, paper.table("lab"), True)], [put(tmp_path / "results", *results)], any_sampling
+        spec, [LoadedPart(paper, paper.table("lab"), True)], [put(tmp_path / "results", *results)], any_sampling
     )
 
 
@@ -92,7 +92,7 @@ def grid(found: ResultTable, title: str) -> PageTable:
 
 
 def test_printed_and_measured_stand_side_by_side(tmp_path: Path) -> None:
-    found = board(tmp_path, made("ours", "lab-code", HALF), made("ours", "lab-arithmetic", [8]))
+    found = table_of(tmp_path, made("ours", "lab-code", HALF), made("ours", "lab-arithmetic", [8]))
     lines = {row[0]: row[1:] for row in grid(found, "Measured beside Table 1").rows}
     printed, measured, difference, rerun, words = lines["Ours Code avg@16"]
     assert (printed, difference, rerun, words) == ("52.0", "-2.0", "0.00", "inside, beyond rerun noise")
@@ -128,7 +128,7 @@ def test_the_mean_of_seeds_varies_less_than_the_printed_run(seeds: int, words: s
 
 def test_seeds_of_a_label_combine_and_strangers_have_a_table_of_their_own(tmp_path: Path) -> None:
     mine = [made("mine", "lab-code", counts, seed) for seed, counts in enumerate([[16, 0], [16, 16], [0, 0]])]
-    found = board(tmp_path, *mine, made("ours", "lab-code", HALF))
+    found = table_of(tmp_path, *mine, made("ours", "lab-code", HALF))
     assert found.strangers == ["mine"]
     assert found.measured["mine", "lab-code"].seeds == (0, 1, 2)
     rows = grid(found, "Measured, of no paper").rows
@@ -137,7 +137,7 @@ def test_seeds_of_a_label_combine_and_strangers_have_a_table_of_their_own(tmp_pa
 
 
 def test_measured_rows_are_compared_in_pairs_with_holm(tmp_path: Path) -> None:
-    found = board(
+    found = table_of(
         tmp_path,
         made("ours", "lab-code", [12, 9]),
         made("theirs", "lab-code", [4, 1]),
@@ -152,7 +152,7 @@ def test_measured_rows_are_compared_in_pairs_with_holm(tmp_path: Path) -> None:
 
 def test_rows_of_other_seeds_are_not_paired_and_it_is_said(tmp_path: Path) -> None:
     pairs = [("ours", (0, 1)), ("theirs", (0, 1, 2)), ("third", (0,))]
-    found = board(tmp_path, *(made(label, "lab-code", HALF, seed) for label, seeds in pairs for seed in seeds))
+    found = table_of(tmp_path, *(made(label, "lab-code", HALF, seed) for label, seeds in pairs for seed in seeds))
     rows = {row[0]: row[1] for row in grid(found, "Differences between").rows}
     assert set(rows) == {"theirs\nminus third", "ours\nminus third"}
     notes = grid(found, "Differences between").notes
@@ -163,7 +163,7 @@ def test_rows_of_other_seeds_are_not_paired_and_it_is_said(tmp_path: Path) -> No
 def test_months_and_curves(tmp_path: Path) -> None:
     dates = tuple("2024-08-03" if n % 2 == 0 else "2024-09-01" for n in range(96))
     contests = tuple(f"contest {n // 8}" for n in range(96))
-    found = board(tmp_path, made("ours", "lab-code", [16, 4], dates=dates, clusters=contests))
+    found = table_of(tmp_path, made("ours", "lab-code", [16, 4], dates=dates, clusters=contests))
     months = grid(found, "lab-code: avg@K by month").rows
     assert [(row[0], row[1].split(" ")[0]) for row in months] == [("2024-08 (48)", "100.0"), ("2024-09 (48)", "25.0")]
     curve = grid(found, "pass@k").rows[0]
@@ -174,7 +174,7 @@ def test_months_and_curves(tmp_path: Path) -> None:
 
 def test_majorities_need_recorded_answers(tmp_path: Path) -> None:
     said = (("7",) * 4 + tuple("abcdefghijkl"),) * 96  # 4 right ones against 12 wrong ones, all different
-    found = board(tmp_path, made("ours", "lab-code", [4], answers=said), made("theirs", "lab-code", [4]))
+    found = table_of(tmp_path, made("ours", "lab-code", [4], answers=said), made("theirs", "lab-code", [4]))
     names = [row[0] for row in grid(found, "Measured beside").rows]
     assert "Ours Code maj@16" in names
     assert "Theirs Code maj@16" not in names
@@ -194,7 +194,7 @@ REFUSED: list[tuple[Mapping[str, Json], str]] = [
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
 def test_what_does_not_belong_is_refused(tmp_path: Path, changes: Mapping[str, Json], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        board(tmp_path, made("ours", "lab-code", HALF), replace(made("theirs", "lab-code", HALF, 1), **changes))
+        table_of(tmp_path, made("ours", "lab-code", HALF), replace(made("theirs", "lab-code", HALF, 1), **changes))
 
 
 def test_a_benchmark_that_pins_no_checksum_has_one_data_set_a_table(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_part_of_the_problems_or_samples_is_refused(tmp_path: Path) -> None:
     fewer = replace(whole, **{name: getattr(whole, name)[:90] for name in names})
     short = replace(whole, label="x", **{name: tuple(row[:8] for row in getattr(whole, name)) for name in names[1:]})
     with pytest.raises(DataError) as caught:
-        board(tmp_path, fewer, short)
+        table_of(tmp_path, fewer, short)
     assert "90 problems, lab-code has 96" in str(caught.value)
     assert "8 samples a problem, lab-code asks for 16" in str(caught.value)  # both at once
 
@@ -220,12 +220,12 @@ def test_a_part_of_the_problems_or_samples_is_refused(tmp_path: Path) -> None:
 def test_a_row_is_one_model(tmp_path: Path) -> None:
     two = made("ours", "lab-code", HALF, weights="a" * 64), made("ours", "lab-arithmetic", HALF, weights="b" * 64)
     with pytest.raises(DataError, match=r"its weights are .*\.\.\., .* two models cannot be one row"):
-        board(tmp_path, *two)
+        table_of(tmp_path, *two)
 
 
 def test_another_sampling_is_shown_with_a_mark_where_asked_for(tmp_path: Path) -> None:
     other = made("ours", "lab-code", HALF, sampling=Sampling(temperature=0.6))
-    found = grid(board(tmp_path, other, any_sampling=True), "Measured beside")
+    found = grid(table_of(tmp_path, other, any_sampling=True), "Measured beside")
     assert found.rows[0][0] == "Ours Code avg@16 *"
     assert any("another sampling" in note for note in found.notes)
 
@@ -256,7 +256,7 @@ def test_a_checkpoint_s_own_folder_is_shown_and_what_is_not_is_told(tmp_path: Pa
     (runs / "eval" / "lm-eval" / "gsm8k.json").write_text("{}")
     (runs / "checkpoints").mkdir()
     (runs / "checkpoints" / "config.json").write_text("{}")
-    notes = page(board(tmp_path)).notes
+    notes = page(table_of(tmp_path)).notes
     assert "No result of ours yet: printed numbers only." not in notes
     assert [note for note in notes if note.startswith("Left out")] == [
         f"Left out, no results of `archer eval`: {runs}/eval/lm-eval/gsm8k.json.",
@@ -267,7 +267,7 @@ def test_a_checkpoint_s_own_folder_is_shown_and_what_is_not_is_told(tmp_path: Pa
 def test_one_model_drawn_twice_is_no_second_training_run(tmp_path: Path) -> None:
     twice = [made("ours", "lab-code", HALF, seed, weights="a" * 64) for seed in (0, 1)]
     with pytest.raises(DataError, match=r"seed 1 of ours has the weights of .*, seed 0: the same model drawn twice"):
-        board(tmp_path, *twice)
+        table_of(tmp_path, *twice)
 
 
 def test_unconfirmed_pins_are_told_beside_scores(tmp_path: Path) -> None:
@@ -286,16 +286,16 @@ def test_valid_cells_that_no_beta_has_borrow_the_spread_of_the_others(tmp_path: 
         assert cells in text
         (tmp_path / "paper.yaml").write_text(text.replace("samples: 16", "samples: 4"))
         paper = read_paper("paper", tmp_path)
-        chapter = TableChapter(paper, paper.table("lab"), False)
+        part = LoadedPart(paper, paper.table("lab"), False)
         known = {"lab-code": BenchmarkSpread(0.5, 0.6)}
-        found = page(ResultTable(TableSpec("lab", "A table", ()), (chapter,), known, {}))
+        found = page(ResultTable(TableSpec("lab", "A table", ()), (part,), known, {}))
         noise = next(one for one in found.grids if one.title.startswith("Noise: Ours"))
         assert noise.rows[0][1].startswith(f"{float(own.split('/')[0]) - 50:+.1f}"), own
         assert any("no beta distribution has both numbers" in note for note in noise.notes)
 
 
 def test_the_csv_holds_every_number(tmp_path: Path) -> None:
-    found = board(tmp_path, made("ours", "lab-code", [16, 4]), made("theirs", "lab-code", [8]))
+    found = table_of(tmp_path, made("ours", "lab-code", [16, 4]), made("theirs", "lab-code", [8]))
     rows = list(csv.DictReader(io.StringIO(table_csv(found))))
     by_key = {(row["source"], row["row"], row["column"], row["metric"]): row for row in rows}
     assert len(by_key) == len(rows)
@@ -388,5 +388,5 @@ def test_without_results_only_print_is_shown(tmp_path: Path) -> None:
 
 
 def test_one_seed_s_sampling_noise_is_averaged_as_a_variance(tmp_path: Path) -> None:
-    found = board(tmp_path, made("ours", "lab-code", [8], 0), made("ours", "lab-code", [16], 1))
+    found = table_of(tmp_path, made("ours", "lab-code", [8], 0), made("ours", "lab-code", [16], 1))
     assert found.measured["ours", "lab-code"].rerun == pytest.approx(np.sqrt((96 / 4 / 15) / 96**2 / 2))

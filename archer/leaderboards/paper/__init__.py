@@ -1,1 +1,1 @@
-"""Leaderboards: published numbers beside measured ones, and how much noise either hides."""
+"""Result tables: published numbers beside measured ones, and the noise of both."""

@@ -1,4 +1,4 @@
-"""The committed tables: made anew, and checked against the outcomes and printed numbers that they follow from."""
+"""The committed tables: write them, and verify them against the outcomes and printed numbers they are computed from."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from archer.leaderboards.standings import read_standings, table_files, write_tab
 from archer.system import in_checkout, suite, write_aside
 
 
-def texts(board: ResultTable) -> dict[str, str]:
-    """Return a table in every format, by the ending of its file."""
-    whole = page(board)
-    return {"md": markdown(whole), "csv": table_csv(board), "tex": latex(whole), "html": html(whole)}
+def texts(table: ResultTable) -> dict[str, str]:
+    """Return a table in every format, by file ending."""
+    whole = page(table)
+    return {"md": markdown(whole), "csv": table_csv(table), "tex": latex(whole), "html": html(whole)}
 
 
 def checkout() -> Path:
-    """Return the checkout's leaderboards. Raises DataError for an installed package, which has no tables to keep."""
+    """Return the checkout's leaderboards. Raises DataError for an installed package, which holds no tables."""
     return in_checkout(suite("leaderboards"), "--write and --verify keep the tables of")
 
 
 def committed(root: Path) -> list[Path]:
-    """Return the folders of results that committed tables are made of."""
+    """Return the folders of results from which the committed tables are computed."""
     return [folder for folder in (root / "results",) if folder.is_dir()]
 
 
 def comparison_folders(root: Path) -> list[Path]:
-    """Return the committed comparisons."""
+    """Return the folders of the committed comparisons."""
     return sorted(path.parent for path in root.glob("*/manifest.json"))
 
 
 def write_all(root: Path, out: Path) -> list[Path]:
-    """Write every table of ``root`` (a leaderboards folder) anew into ``out`` and return the files.
+    """Write every table of ``root`` (a leaderboards folder) into ``out`` and return the files.
 
-    Comparisons are written beside their outcomes, so only where ``out`` is ``root`` or holds a copy of them.
-    Raises DataError for results that do not belong.
+    The tables of a comparison are written beside its results, so only if ``out`` is ``root`` or a copy of it. Raises
+    DataError for results that do not belong.
     """
     written = []
     for name in spec_names():
@@ -57,46 +57,46 @@ def write_all(root: Path, out: Path) -> list[Path]:
 
 
 def verify(root: Path) -> list[str]:
-    """Return, in words, what was checked. Raises DataError with everything that is wrong."""
+    """Return sentences on what was checked. Raises DataError with everything that is wrong."""
     papers = [read_paper(name) for name in paper_names()]
-    kept = collect(committed(root))
-    found, compared = kept.found, [(folder, collect([folder]).found) for folder in comparison_folders(root)]
-    faults = [f"{path}: not a result of `archer`" for path in kept.others]
-    faults += [*misplaced(found), *(line for _, ones in compared for line in misplaced(ones))]
-    faults = faults or [line for folder, ones in [(root, found), *compared] for line in stale(folder, ones)]
+    gathered = collect(committed(root))
+    results, compared = gathered.found, [(folder, collect([folder]).found) for folder in comparison_folders(root)]
+    faults = [f"{path}: not a result of `archer`" for path in gathered.others]
+    faults += [*misplaced(results), *(line for _, entries in compared for line in misplaced(entries))]
+    faults = faults or [line for folder, entries in [(root, results), *compared] for line in stale(folder, entries)]
     faults = faults or list(differing(root))
     if faults:
         raise DataError("\n".join(faults))
-    outcomes = sum(len(one.result.problems) * one.result.samples for one in found)
-    outcomes += sum(len(one.result.problems) * one.result.samples for _, ones in compared for one in ones)
+    outcomes = sum(len(entry.result.problems) * entry.result.samples for entry in results)
+    outcomes += sum(len(entry.result.problems) * entry.result.samples for _, entries in compared for entry in entries)
     cells = sum(len(row.cells) for paper in papers for table in paper.tables for _, row in table.rows())
     return [
         f"published: {len(papers)} papers, {cells} cells",
-        f"results: {len(found)} files, {sum(len(ones) for _, ones in compared)} in {len(compared)} comparisons, "
-        f"{outcomes:,} outcomes; counts, checksums, samplings and verifiers as they must be",
+        f"results: {len(results)} files, {sum(len(entries) for _, entries in compared)} in {len(compared)} "
+        f"comparisons, {outcomes:,} outcomes; counts, checksums, samplings and verifiers as they must be",
         f"tables: {', '.join([*spec_names(), *(folder.name for folder, _ in compared)])}: as made from these",
     ]
 
 
-def misplaced(found: Sequence[FoundResult]) -> Iterator[str]:
-    """Yield results of benchmarks that there are not."""
-    for one in found:
+def misplaced(entries: Sequence[FoundResult]) -> Iterator[str]:
+    """Yield an error for each result of an unknown benchmark."""
+    for entry in entries:
         try:
-            read_benchmark(one.result.benchmark)
+            read_benchmark(entry.result.benchmark)
         except (DataError, RecipeError) as error:
-            yield f"{one.path}: {error}"
+            yield f"{entry.path}: {error}"
 
 
-def stale(folder: Path, found: Sequence[FoundResult]) -> Iterator[str]:
-    """Yield what does not belong among these results, whatever table shows them."""
+def stale(folder: Path, entries: Sequence[FoundResult]) -> Iterator[str]:
+    """Yield an error for results in a folder that do not belong together or to their benchmarks."""
     try:
-        sort_out(found, [one.result.benchmark for one in found])
+        sort_out(entries, [entry.result.benchmark for entry in entries])
     except DataError as error:
         yield f"{folder}: {error}"
 
 
 def differing(root: Path) -> Iterator[str]:
-    """Yield the committed tables that are not what their numbers make, byte for byte."""
+    """Yield the committed tables that differ, byte for byte, from those their numbers make."""
     for name in spec_names():
         yield from unlike(
             root, {f"{name}.{end}": text for end, text in texts(open_table(name, committed(root))).items()}
@@ -106,9 +106,9 @@ def differing(root: Path) -> Iterator[str]:
 
 
 def unlike(folder: Path, made: Mapping[str, str]) -> Iterator[str]:
-    """Yield the files of a folder that differ from what was made."""
+    """Yield the files of a folder that differ from the texts in ``made``."""
     for name, text in made.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            told = "is not what its numbers make" if path.is_file() else "is missing"
-            yield f"{path}: {told}; run `archer table --write` and look at the change"
+            fault = "is not what its numbers make" if path.is_file() else "is missing"
+            yield f"{path}: {fault}; run `archer table --write` and look at the change"

@@ -1,4 +1,4 @@
-"""Which tables there are: ``leaderboards/tables/<name>.yaml``."""
+"""The definitions of Archer's tables: ``leaderboards/tables/<name>.yaml``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archer.system import suite
 @with_config(STRICT)
 @dataclass(frozen=True)
 class TablePart:
-    """A published table; ``measured`` puts results beside it, where its K is the benchmark's."""
+    """A published table; ``measured`` shows results beside it (False if its K is not the benchmark's)."""
 
     published: str
     table: str
@@ -26,7 +26,7 @@ class TablePart:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of ours."""
+    """A table of published tables and, if they allow it, of results beside them."""
 
     name: str
     title: str
@@ -35,8 +35,8 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
-class TableChapter:
-    """A part with what it names."""
+class LoadedPart:
+    """A :class:`TablePart` with the paper and the published table that it names."""
 
     paper: PublishedPaper
     table: PaperTable
@@ -49,7 +49,7 @@ def spec_names() -> list[str]:
 
 
 def folder() -> Path:
-    """Return where the tables are defined."""
+    """Return the folder of the definitions."""
     return suite("leaderboards") / "tables"
 
 
@@ -66,8 +66,8 @@ def read_spec(name: str) -> TableSpec:
     return spec
 
 
-def chapters(spec: TableSpec) -> list[TableChapter]:
-    """Read the published tables that a table shows. Raises DataError."""
+def load_parts(spec: TableSpec) -> list[LoadedPart]:
+    """Read the published tables of a table's parts. Raises DataError for one that does not exist."""
     papers = {part.published: read_paper(part.published) for part in spec.parts}
     pairs = [(papers[part.published], part) for part in spec.parts]
-    return [TableChapter(paper, paper.table(part.table), part.measured) for paper, part in pairs]
+    return [LoadedPart(paper, paper.table(part.table), part.measured) for paper, part in pairs]

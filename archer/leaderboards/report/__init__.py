@@ -1,4 +1,4 @@
-"""The page of a comparison: ``report.html``, complete in one file."""
+"""The report of a comparison: ``report.html``, a page in one file."""
 
 from archer.leaderboards.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Learning curves from the journals: one figure a quantity, a colour an algorithm, a thin line a seed."""
+"""Learning curves from the runs' records: one figure per quantity, a colour per algorithm, a thin line per seed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from archer.leaderboards.ranking import BASE, Standings
 from archer.runs.folder import read_lines
 from archer.types import Json
 
-# Okabe and Ito's colours (2008), told apart with any colour vision; beyond them lines are dashed.
+# The colours of Okabe and Ito (2008), distinct with any colour vision; further algorithms have dashed lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot")
 GREY = "#8a8f98"
-PARTS = (  # of a step, as timed; several ranks, other engines and rollouts ahead have more of them
+PARTS = (  # timed parts of a step; some occur only with several ranks, other engines or prefetch
     "generate", "reward", "gather", "score", "reference", "update", "wait", "sync", "evaluate", "write",
 )  # fmt: skip
 HEIGHT = 300
-LEAST_SECONDS = 0.001  # of a step's part that is drawn
+LEAST_SECONDS = 0.001  # shorter parts of a step are not drawn
 
 Line = Mapping[str, Json]
 Runs = Mapping[str, Mapping[int, Sequence[Line]]]  # journal lines by algorithm and seed
@@ -29,7 +29,7 @@ Runs = Mapping[str, Mapping[int, Sequence[Line]]]  # journal lines by algorithm 
 
 @dataclass(frozen=True)
 class CurveChart:
-    """A figure with what is said under it; ``figure`` is None where no run recorded the quantity."""
+    """A figure with the note below it; ``figure`` is None if no run recorded the quantity."""
 
     title: str
     note: str
@@ -61,13 +61,13 @@ FIXED = (
 
 
 def read_runs(out: Path, standings: Standings, name: str) -> Runs:
-    """Return the lines of every trained run's ``name``; a run without any has none."""
+    """Return the lines of the file ``name`` of every training run; none for a run without that file."""
     trained = [row for row in standings.rows if row != BASE]
     return {row: {seed: read_lines(out / row / f"seed-{seed}" / name) for seed in standings.seeds} for row in trained}
 
 
 def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[CurveChart]:
-    """Return every chart; ``base`` holds the base model's held-out score by benchmark, for step 0."""
+    """Return every chart; ``base`` has the base model's held-out score by benchmark, drawn at step 0."""
     keys = {key for by_seed in metrics.values() for lines in by_seed.values() for line in lines for key in line}
     rewards = [CurveQuantity("reward", "Reward", "Mean training reward of a step's responses, before any filter.")]
     rewards += [
@@ -85,21 +85,24 @@ def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Curv
         )
         for key in tested
     ]
-    found = [curve(one, metrics, base.get(one.key.removesuffix("/avg"))) for one in (*rewards, *held_out, *FIXED)]
-    return [*found, durations(timings)]
+    curves = [
+        curve(quantity, metrics, base.get(quantity.key.removesuffix("/avg")))
+        for quantity in (*rewards, *held_out, *FIXED)
+    ]
+    return [*curves, durations(timings)]
 
 
 def curve(quantity: CurveQuantity, runs: Runs, start: float | None = None) -> CurveChart:
-    """Return one quantity along training; ``start`` is the base model's value, at step 0."""
+    """Return the chart of one quantity over training; ``start`` is the base model's value, at step 0."""
     figure = go.Figure()
     lacking = []
-    for place, (algorithm, by_seed) in enumerate(runs.items()):
+    for index, (algorithm, by_seed) in enumerate(runs.items()):
         lines = {seed: points(by_seed[seed], quantity.key, start) for seed in by_seed}
         lines = {seed: line for seed, line in lines.items() if set(line) - {0}}
         if not lines:
             lacking.append(algorithm)
             continue
-        add_lines(figure, algorithm, lines, style(place))
+        add_lines(figure, algorithm, lines, style(index))
     note = quantity.note
     if len(lacking) == len(runs):
         return CurveChart(quantity.title, f"{note} No run recorded it.", None)
@@ -115,18 +118,18 @@ def curve(quantity: CurveQuantity, runs: Runs, start: float | None = None) -> Cu
 
 
 def points(lines: Sequence[Line], key: str, start: float | None) -> dict[int, float]:
-    """Return values by the number of steps done; the journal counts steps from 0."""
-    found = {} if start is None else {0: start}
-    return found | {int(line["step"]) + 1: float(line[key]) for line in lines if line.get(key) is not None}
+    """Return the values by number of steps done; the records count steps from 0."""
+    first = {} if start is None else {0: start}
+    return first | {int(line["step"]) + 1: float(line[key]) for line in lines if line.get(key) is not None}
 
 
-def style(place: int) -> dict[str, str]:
-    """Return the line of an algorithm."""
-    return {"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place // len(COLOURS) % len(DASHES)]}
+def style(index: int) -> dict[str, str]:
+    """Return the colour and dash of an algorithm's line."""
+    return {"color": COLOURS[index % len(COLOURS)], "dash": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def add_lines(figure: go.Figure, name: str, lines: Mapping[int, Mapping[int, float]], line: Mapping[str, str]) -> None:
-    """Draw an algorithm: each seed thin, their mean, over the steps all seeds have, bold."""
+    """Draw an algorithm: a thin line per seed, and a bold one of their mean at the steps that all seeds have."""
     group = escape(name)
     if len(lines) > 1:
         for seed, values in lines.items():
@@ -144,7 +147,7 @@ def add_lines(figure: go.Figure, name: str, lines: Mapping[int, Mapping[int, flo
 
 
 def durations(runs: Runs) -> CurveChart:
-    """Return the seconds of a mean step, stacked by part."""
+    """Return the chart of a mean step's seconds, stacked by part."""
     title, figure, lacking = "Seconds per step", go.Figure(), []
     means: dict[str, dict[str, float]] = {}
     for algorithm, by_seed in runs.items():
@@ -158,9 +161,9 @@ def durations(runs: Runs) -> CurveChart:
     names = [escape(name) for name in means]
     spent = {part: [means[name][part] for name in means] for part in PARTS}
     notable = {part: seconds for part, seconds in spent.items() if max(seconds) >= LEAST_SECONDS}
-    for place, (part, seconds) in enumerate(notable.items()):
+    for index, (part, seconds) in enumerate(notable.items()):
         figure.add_bar(
-            y=names, x=seconds, orientation="h", name=part, marker={"color": COLOURS[place % len(COLOURS)]},
+            y=names, x=seconds, orientation="h", name=part, marker={"color": COLOURS[index % len(COLOURS)]},
             hovertemplate="%{x:.2f} s",
         )  # fmt: skip
     dress(figure)
@@ -171,7 +174,7 @@ def durations(runs: Runs) -> CurveChart:
 
 
 def dress(figure: go.Figure) -> None:
-    """Give a figure the page's looks: no background of its own, so that the page's light and dark hold."""
+    """Style a figure for the page: transparent, so that the page's light and dark backgrounds show."""
     figure.update_layout(
         template="none", height=HEIGHT, margin={"l": 56, "r": 12, "t": 8, "b": 40},
         font={"color": GREY, "size": 12},

@@ -25,7 +25,7 @@ CONFIG = {"displayModeBar": False, "responsive": True, "showEditInChartStudio": 
 def write_report(out: Path, standings: Standings) -> Path:
     """Write ``out/report.html`` and return its path.
 
-    Raises RunFolderError when the folder has no manifest or cannot be written, DataError for damaged results.
+    Raises RunFolderError if the folder has no manifest or cannot be written, DataError for damaged results.
     """
     manifest = read_manifest(out)
     if manifest is None:
@@ -44,7 +44,7 @@ def write_report(out: Path, standings: Standings) -> Path:
 
 
 def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[CurveChart]) -> str:
-    """Return the page. Everything from data goes through the template's escaping or JSON's."""
+    """Return the page. The template or JSON escapes everything that comes from data."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("archer.leaderboards.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -57,18 +57,18 @@ def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[CurveCh
         recipe=json.dumps(recipe_of(manifest), indent=2, ensure_ascii=False),
         standings=standings, metrics=METRICS, legend=legend(standings),
         detail_header=header, detail_rows=rows, detail_note=DETAIL_NOTE,
-        charts=drawn, figures=Markup(in_script([chart_json(one) for one in drawn])),
+        charts=drawn, figures=Markup(in_script([chart_json(chart) for chart in drawn])),
         config=Markup(in_script(CONFIG)), plotly=Markup(get_plotlyjs()),
     )  # fmt: skip
 
 
 def chart_json(chart: CurveChart) -> Json:
-    """Return a figure as plain data, None where there is none."""
+    """Return a figure as plain data; None if there is none."""
     return json.loads(chart.figure.to_json()) if chart.figure is not None else None
 
 
 def in_script(value: Json) -> str:
-    """Return JSON that cannot end the script element it stands in."""
+    """Return JSON escaped so that it cannot end the script element around it."""
     text = json.dumps(value)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -76,38 +76,38 @@ def in_script(value: Json) -> str:
 
 
 def facts(manifest: Mapping[str, Json], standings: Standings) -> list[tuple[str, str]]:
-    """Return what was compared, with what and where."""
+    """Return the terms and values at the top of the page: what was compared, with which versions and where."""
     recipe, machine = recipe_of(manifest), dict(manifest.get("machine") or {})
     versions = {"archer": manifest.get("archer"), "python": manifest.get("python")}
     versions |= dict(manifest.get("versions") or {})
     seeds = ", ".join(str(seed) for seed in standings.seeds)
-    place = [machine.get("processor"), f"{machine['cores']} cores" if "cores" in machine else None]
-    found = {
+    hardware = [machine.get("processor"), f"{machine['cores']} cores" if "cores" in machine else None]
+    values = {
         "Recipe": f"{recipe.get('name', '?')} ({manifest.get('recipe_digest', 'no digest')}), "
         f"{recipe.get('steps', '?')} steps",
         "Algorithms": ", ".join(row for row in standings.rows if row != BASE),
         "Training seeds": seeds,
         "Commit": str(manifest.get("commit") or "not a checkout"),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
-        "Machine": ", ".join(str(part) for part in (*place, machine.get("system")) if part) or "not recorded",
+        "Machine": ", ".join(str(part) for part in (*hardware, machine.get("system")) if part) or "not recorded",
     }
-    return list(found.items())
+    return list(values.items())
 
 
 def recipe_of(manifest: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the recipe a manifest holds."""
+    """Return the recipe in a manifest, empty if it has none."""
     return dict(manifest.get("recipe") or {})
 
 
 def starts(out: Path, manifest: Mapping[str, Json], standings: Standings) -> dict[str, float]:
-    """Return the base model's avg by benchmark, on the problems the curves are drawn on: its first ones."""
+    """Return the base model's avg by benchmark on the first problems, those that the curves are drawn on."""
     if BASE not in standings.rows:
         return {}
     problems = recipe_of(manifest).get("evaluate", {}).get("curve_problems")
-    found = {}
+    averages = {}
     for entry in standings.benchmarks:
         outcomes = read_result(out / BASE / "results" / f"{entry.name}.json").outcomes[:problems]
         if not outcomes:
             raise DataError(f"{out}/manifest.json: recipe: evaluate: curve_problems is {problems}, not 1 or more")
-        found[entry.name] = sum(map(sum, outcomes)) / (len(outcomes) * entry.samples)
-    return found
+        averages[entry.name] = sum(map(sum, outcomes)) / (len(outcomes) * entry.samples)
+    return averages

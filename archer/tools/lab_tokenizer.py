@@ -1,9 +1,8 @@
-r"""The lab's tokenizer: bytes, with a merge chain for each fixed word of the lab's text.
+r"""The lab's tokenizer: bytes, with a merge chain for each fixed word of the lab's texts.
 
-Digits, operators and letters stay single characters; only words such as ``\boxed`` and `` return`` are one
-token. The layout (NFC, Qwen2's split pattern, byte-level BPE) is exactly Qwen2's: transformers, vLLM and
-their relatives replace whatever tokenizer lies in a ``qwen2`` folder by ``Qwen2Tokenizer`` built from its
-vocabulary and merges, and here that rebuilds the same tokenizer.
+Digits, operators and letters are single tokens; only words such as ``\boxed`` and `` return`` are one token each. The
+layout (NFC, Qwen2's split pattern, byte-level BPE) is exactly Qwen2's: transformers, vLLM and their relatives replace
+any tokenizer in a ``qwen2`` folder by a ``Qwen2Tokenizer`` with its vocabulary and merges, which then is the same one.
 """
 
 from __future__ import annotations

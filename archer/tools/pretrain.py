@@ -1,4 +1,4 @@
-"""``archer lab pretrain``: the base model, from nothing, on generated text of mixed quality."""
+"""``archer lab pretrain``: train the lab's base model from scratch on generated text of mixed quality."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from archer.recipe.config import STRICT, assign, read_yaml, typed
 from archer.system import provenance
 from archer.tools.lab_tokenizer import END, PAD, build_tokenizer
 
-TYPICAL_LENGTH = 32  # tokens of a response: puts the loss of a batch near 1
-SNAPSHOT = 1000  # steps between writes of the model so far
-IGNORED = -100  # the label that torch's cross entropy passes over
+TYPICAL_LENGTH = 32  # tokens of a response; scales the loss of a batch to about 1
+SNAPSHOT = 1000  # steps between writes of the model
+IGNORED = -100  # the label that torch's cross entropy ignores
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Pretrain:
-    """The recipe of the base model; ``archer/tools/pretrain.yaml`` holds the shipped one."""
+    """The recipe of the base model; ``archer/tools/pretrain.yaml`` is the shipped one. ``warmup`` is in steps."""
 
     hidden: int = 96
     layers: int = 4
@@ -43,11 +43,11 @@ class Pretrain:
     seed: int = 0
 
 
-Example = tuple[list[int], int]  # tokens of prompt and response, length of the prompt
+Example = tuple[list[int], int]  # tokens of prompt and response, number of prompt tokens
 
 
 def build_model(recipe: Pretrain, vocabulary: int, end: int, pad: int) -> Qwen2ForCausalLM:
-    """Return an untrained Qwen2 decoder of the recipe's shape, seeded by it."""
+    """Return an untrained Qwen2 decoder of the recipe's shape and seed; ``end`` and ``pad`` are token ids."""
     torch.manual_seed(recipe.seed)
     config = Qwen2Config(
         vocab_size=vocabulary, hidden_size=recipe.hidden, num_hidden_layers=recipe.layers,
@@ -60,7 +60,7 @@ def build_model(recipe: Pretrain, vocabulary: int, end: int, pad: int) -> Qwen2F
 
 
 def examples(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Example]:
-    """Yield training texts without end, the three families in turn."""
+    """Yield training texts without end, from the three task families in turn."""
     rng = Random(f"pretrain/{seed}")
     index = 0
     while True:
@@ -74,7 +74,7 @@ def examples(tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Example]
 
 
 def bucketed(source: Iterator[Example], batch: int, rng: Random) -> Iterator[list[Example]]:
-    """Yield batches of texts of like length: sort 32 batches' worth, then shuffle the batches."""
+    """Yield batches of ``batch`` texts of similar length: sort 32 batches' worth, then shuffle the batches."""
     while True:
         pool = sorted((next(source) for _ in range(32 * batch)), key=lambda example: len(example[0]))
         batches = [pool[start : start + batch] for start in range(0, len(pool), batch)]
@@ -83,7 +83,7 @@ def bucketed(source: Iterator[Example], batch: int, rng: Random) -> Iterator[lis
 
 
 def collate(batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids and labels, both (B, T) int64; prompts and padding carry no loss."""
+    """Return token ids and labels, both (B, T) int64; the labels of prompts and padding are ignored."""
     width = max(len(tokens) for tokens, _ in batch)
     ids = torch.full((len(batch), width), pad)
     labels = torch.full((len(batch), width), IGNORED)
@@ -94,7 +94,7 @@ def collate(batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def rate(recipe: Pretrain, step: int) -> float:
-    """Return the learning rate's factor at ``step``: linear warm-up, then a cosine to a twentieth."""
+    """Return the learning rate at ``step`` as a share of ``lr``: linear warm-up, then a cosine decay to a twentieth."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
@@ -102,7 +102,7 @@ def rate(recipe: Pretrain, step: int) -> float:
 
 
 def read_pretrain(changes: Sequence[str] = ()) -> Pretrain:
-    """Read the committed recipe with ``key=value`` changes. Raises RecipeError."""
+    """Read the shipped recipe with ``key=value`` changes. Raises RecipeError."""
     path = Path(__file__).with_name("pretrain.yaml")
     values = read_yaml(path)
     for change in changes:
@@ -111,9 +111,9 @@ def read_pretrain(changes: Sequence[str] = ()) -> Pretrain:
 
 
 def build_optimizers(model: Qwen2ForCausalLM, recipe: Pretrain) -> list[torch.optim.Optimizer]:
-    """Return Muon for the layers' matrices and AdamW for the rest.
+    """Return Muon for the layers' matrices and AdamW for the other parameters.
 
-    Muon (Jordan et al. 2024) had a third less loss than AdamW alone after 400 steps of this model.
+    With Muon (Jordan et al. 2024) the loss after 400 steps of this model was a third lower than with AdamW alone.
     """
     layers = dict(model.model.layers.named_parameters())
     matrices = [weight for weight in layers.values() if weight.ndim == 2]
@@ -126,20 +126,23 @@ def build_optimizers(model: Qwen2ForCausalLM, recipe: Pretrain) -> list[torch.op
 
 
 def pretrain(recipe: Pretrain, out: Path, threads: int = 0) -> float:
-    """Train the base model and write it to ``out`` as a Hugging Face folder; return the last mean loss."""
+    """Train the base model and write it to ``out`` as a Hugging Face folder; return the final smoothed loss.
+
+    ``threads`` of the CPU (0: torch's default).
+    """
     if threads:
         torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
     end, pad = (tokenizer.convert_tokens_to_ids(token) for token in (END, PAD))
     model = build_model(recipe, len(tokenizer), end, pad)
     optimizers = build_optimizers(model, recipe)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(one, lambda step: rate(recipe, step)) for one in optimizers]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: rate(recipe, step)) for each in optimizers]
     batches = bucketed(examples(tokenizer, recipe.seed), recipe.batch, Random(recipe.seed))
     smooth = 0.0
     for step in track(range(recipe.steps), description="pretraining"):
         ids, labels = collate(next(batches), pad)
         logits = model(input_ids=ids).logits[:, :-1]
-        # A sum over tokens: a mean over each batch would weigh the tokens of short texts, the guesses, more.
+        # A sum over tokens: a mean per batch would give tokens of short texts, the guesses, more weight.
         total = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
         model.zero_grad(set_to_none=True)
         (total / (recipe.batch * TYPICAL_LENGTH)).backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The drill itself: the corpus is whole, and what a sandbox lets through would be seen."""
+"""The attack run: the corpus is complete, and what a sandbox lets through is seen."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from archer.commands.sandbox import app
 from archer.errors import DataError, RecipeError, UserError
 from archer.sandbox import EXECUTORS, Sandbox
 from archer.sandbox.base import Call, Input, Outcome, ProgramJob, ProgramRun, Stdin
-from archer.tools.attacks import attack
-from archer.tools.attacks import decoys as bait
+from archer.tools.attacks import attack, decoys
 from archer.tools.attacks.attack import AttackReport, AttackRow, render, run_attacks
 from archer.tools.attacks.corpus import REASONS, TASKS, Attack, AttackClass, check_entries, read_attacks, read_honest
 from archer.tools.attacks.probe import CANARY, difference
@@ -61,7 +60,7 @@ def test_no_attack_expects_to_be_paid() -> None:
 
 
 def test_placeholders_are_known() -> None:
-    with bait.laid_out() as laid:
+    with decoys.laid_out() as laid:
         for one in read_attacks():
             for entry in one.attacks:
                 assert re.findall(r"\{\{\w+\}\}", laid.told(entry.program)) == [], entry.name
@@ -158,7 +157,7 @@ def answer(given: Input, more: str = "") -> ProgramRun:
 
 @pytest.fixture
 def played(monkeypatch) -> Callable[..., AttackReport]:
-    """Run a drill of one attack against a sandbox that does what the test says."""
+    """Run one attack against a sandbox that does what the test says."""
 
     def play(act: Callable[[Input, str], ProgramRun], program: str = "", kind: type[Leaky] = Leaky) -> AttackReport:
         one = Attack("probe", f"hostile {program}", ("wrong",))
@@ -231,12 +230,12 @@ def test_the_host_s_time_is_seen(played, monkeypatch) -> None:
 
 def test_a_setting_of_the_host_is_seen_once(played, monkeypatch) -> None:
     found = [{"/dev/full": "20666"}, {"/dev/full": "20777"}, {"/dev/full": "20777"}]
-    monkeypatch.setattr(bait, "settings", lambda: found.pop(0))
+    monkeypatch.setattr(decoys, "settings", lambda: found.pop(0))
     assert played(lambda given, program: said()).rows[0].effects == ["probe: /dev/full of the host became 20777"]
 
 
 def test_the_host_s_settings_can_be_looked_at() -> None:
-    found = bait.settings()
+    found = decoys.settings()
     assert found["/dev/null"].startswith("20666 0 0")
     assert "/proc/sys/kernel/core_pattern" in found
 

@@ -1,8 +1,8 @@
-"""The drill: every attack of the corpus through the real reward, and a look for what it left or reached.
+"""Run every attack of the corpus through the code reward, and look for what it scored, left behind or reached.
 
-Each attack runs in a sandbox of one worker, between a right program for the same tests and a canary that
-looks at the world a next program finds; so what one leaves for another, and what it could read of another,
-would show. The host lays out bait (:mod:`archer.tools.attacks.decoys`) and counts its own descriptors and children.
+Each attack runs in a sandbox of one worker, between a right program for the same tests and a canary that inspects what
+the next program finds; this shows what one program leaves for another and what it could read of it. The host sets up
+decoys (:mod:`archer.tools.attacks.decoys`) and counts its own descriptors and child processes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from archer.tools.attacks.probe import difference, look
 from archer.types import Problem, Verdict
 
 TIGHT = Limits(cpu_seconds=0.3, wall_seconds=0.8, memory_bytes=256 * 2**20, output_bytes=2**20)
-SLOW_SECONDS = 3.0  # of the host's own, beside the program's: sandboxes replaced, values read, outputs compared
+SLOW_SECONDS = 3.0  # of host time beside the program's own: replacing sandboxes, reading values, comparing outputs
 
 
 @dataclass
 class AttackRow:
-    """One class of attacks: how many, and the names of those that did what none may."""
+    """One class of attacks: their number, and those that earned a reward, had an effect or ended unexpectedly."""
 
     title: str
     attacks: int = 0
@@ -45,7 +45,7 @@ class AttackRow:
 
 @dataclass
 class AttackReport:
-    """What a drill found: a row for each class, honest programs not accepted, and effects on the host."""
+    """The result of an attack run: a row for each class, honest programs judged wrong, and effects on the host."""
 
     sandbox: str
     rows: list[AttackRow]
@@ -55,63 +55,66 @@ class AttackReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing scored, nothing had an effect, all ended as expected, and honest programs were right."""
-        wrong = [one for row in self.rows for one in (*row.rewarded, *row.effects, *row.unexpected)]
+        """Whether no attack scored, had an effect or ended unexpectedly, and every honest program was right."""
+        wrong = [name for row in self.rows for name in (*row.rewarded, *row.effects, *row.unexpected)]
         return not (wrong or self.rejected or self.host)
 
 
 @dataclass(frozen=True)
 class AttackRun:
-    """What all attacks of one drill share."""
+    """What all attacks of one attack run share."""
 
-    bait: Decoys
+    decoys: Decoys
     world: str
     seed: int
 
     def problem(self, entry: Attack | HonestProgram) -> Problem:
-        """Return the entry's task with hidden tests of its own."""
+        """Return the entry's task with hidden tests drawn for it."""
         return TASKS[entry.task].problem(entry.name, Random(f"{self.seed}/{entry.name}"))
 
     def attack(self, executor: Executor, attack: Attack, row: AttackRow) -> None:
-        """Run one attack between an honest program and the canary, and note what it did."""
+        """Run one attack between an honest program and the canary, and record its effects in ``row``."""
         problem = self.problem(attack)
         verdict, _ = judged(executor, problem, TASKS[attack.task].solution)
         if not verdict.correct:
             row.effects.append(f"{attack.name}: an honest program before it was judged {verdict.reason}")
         limits = default_limits() if attack.patient else TIGHT
         begin = time.perf_counter()
-        verdict, outcome = judged(executor, problem, self.bait.told(attack.program), limits)
+        verdict, outcome = judged(executor, problem, self.decoys.told(attack.program), limits)
         seconds = time.perf_counter() - begin
         row.attacks += 1
-        if verdict.reason not in (*attack.expect, "right"):  # at the edge of a limit, load may tip it: once more
-            verdict, _ = judged(executor, problem, self.bait.told(attack.program), limits)
+        if verdict.reason not in (*attack.expect, "right"):  # load can change what happens near a limit: try once more
+            verdict, _ = judged(executor, problem, self.decoys.told(attack.program), limits)
         if verdict.correct or verdict.reward:
             row.rewarded.append(attack.name)
         elif verdict.reason not in attack.expect:
             row.unexpected.append(f"{attack.name}: {verdict.reason}, expected {' or '.join(attack.expect)}")
-        found = self.effects(problem, outcome, seconds - excused(outcome, limits))
-        row.effects += [f"{attack.name}: {what}" for what in found]
+        effects = self.effects(problem, outcome, seconds - excused(outcome, limits))
+        row.effects += [f"{attack.name}: {what}" for what in effects]
         if changed := difference(self.world, look(executor)):
             row.effects.append(f"{attack.name}: the next program found another world: {changed}")
 
     def effects(self, problem: Problem, outcome: Outcome, seconds: float) -> list[str]:
-        """Say what an attack got hold of or did, ``seconds`` of the host's own time included."""
-        found = self.bait.reached()
-        said = ["\n".join((run.stdout, run.stderr, run.detail, shown(run.value))) for run in outcome.runs]
-        if any(self.bait.secret in text for text in said):
-            found.append("it read a secret of the host's")
+        """Return the effects of an attack: decoys reached, secrets read, hidden outputs told.
+
+        ``seconds`` is the host's own time; much of it is an effect too.
+        """
+        effects = self.decoys.reached()
+        texts = ["\n".join((run.stdout, run.stderr, run.detail, shown(run.value))) for run in outcome.runs]
+        if any(self.decoys.secret in text for text in texts):
+            effects.append("it read a secret of the host's")
         answers = [str(test["expected"]).strip() for test in problem.gold["tests"]]
-        # The answer to its own input it may have worked out, in time or not.
-        other = [(text, answers[1:index] + answers[max(1, index + 1) :]) for index, text in enumerate(said)]
+        # It may have computed the answer to its own input, in time or not.
+        other = [(text, answers[1:index] + answers[max(1, index + 1) :]) for index, text in enumerate(texts)]
         if any(answer in text for text, hidden in other for answer in hidden if answer.isdigit()):
-            found.append("it told the expected output of a hidden test")
+            effects.append("it told the expected output of a hidden test")
         if seconds > SLOW_SECONDS:
-            found.append(f"it took {seconds:.1f} s of the host's time")
-        return found
+            effects.append(f"it took {seconds:.1f} s of the host's time")
+        return effects
 
 
 def shown(value: object) -> str:
-    """Return a value as text, also one that is nested too deep for it."""
+    """Return a value as text; empty if it is nested too deeply."""
     try:
         return repr(value)
     except RecursionError:
@@ -119,31 +122,31 @@ def shown(value: object) -> str:
 
 
 def excused(outcome: Outcome, limits: Limits) -> float:
-    """Return the seconds that an attack's runs may take: one that waited for a core or ended its sandbox ran again."""
+    """Return the seconds an attack's runs may take; runs that waited for a core or ended their sandbox run again."""
     again = sum(run.status in ("wall_timeout", "violation") for run in outcome.runs)
     return sum(run.seconds for run in outcome.runs) + 2 * again * limits.wall_seconds
 
 
 def run_attacks(sandbox: Sandbox, only: str = "", seed: int | None = None) -> AttackReport:
-    """Run the attacks of the classes whose title holds ``only``; for all of them, all honest programs too.
+    """Run the attacks of the classes whose title contains ``only``; without it, all attacks and all honest programs.
 
-    Raises UserError for the executor that does not isolate, and for ``only`` where no class has it.
+    Raises UserError for an executor that does not isolate, and if no class matches ``only``.
     """
     refuse_process(sandbox)
-    classes, programs = [one for one in read_attacks() if only in one.title], () if only else read_honest()
+    classes, programs = [group for group in read_attacks() if only in group.title], () if only else read_honest()
     if not classes:
         raise UserError(f"sandbox attack: --only {only!r}: no class of attacks has that in its title; {known()}")
-    report = AttackReport(sandbox.executor, [AttackRow(one.title) for one in classes])
-    entries = [(attack, row) for one, row in zip(classes, report.rows, strict=True) for attack in one.attacks]
+    report = AttackReport(sandbox.executor, [AttackRow(group.title) for group in classes])
+    entries = [(attack, row) for group, row in zip(classes, report.rows, strict=True) for attack in group.attacks]
     workers = sandbox.workers or cores()
     before = usage()[0], remaining(sandbox)
     with (
-        laid_out() as bait,
+        laid_out() as decoys,
         executors(replace(sandbox, workers=1), workers) as pool,
         ThreadPoolExecutor(workers) as threads,
     ):
         seed = int.from_bytes(os.urandom(4), "big") if seed is None else seed
-        shared = AttackRun(bait, fresh_world(pool), seed)
+        shared = AttackRun(decoys, fresh_world(pool), seed)
 
         def work(entry: tuple[Attack, AttackRow]) -> None:
             with taken(pool) as executor:
@@ -151,7 +154,7 @@ def run_attacks(sandbox: Sandbox, only: str = "", seed: int | None = None) -> At
 
         list(threads.map(work, entries))
         honest(pool, shared, programs, report)
-        report.host += bait.strays()
+        report.host += decoys.strays()
     if (after := (usage()[0], remaining(sandbox))) != before:
         report.host.append(f"descriptors and sandboxes were {before} before, and are {after} after")
     return report
@@ -164,14 +167,14 @@ def refuse_process(sandbox: Sandbox) -> None:
 
 
 def known() -> str:
-    """Name the classes."""
-    return "known: " + "; ".join(one.title for one in read_attacks())
+    """Return the titles of all classes, for an error message."""
+    return "known: " + "; ".join(group.title for group in read_attacks())
 
 
 def honest(
     pool: SimpleQueue[Executor], shared: AttackRun, programs: Sequence[HonestProgram], report: AttackReport
 ) -> None:
-    """Judge every honest program with the default limits."""
+    """Judge every honest program with the default limits and record those not right."""
     with taken(pool) as executor:
         for program in programs:
             verdict, outcome = judged(executor, shared.problem(program), program.program)
@@ -182,7 +185,7 @@ def honest(
 
 
 def judged(executor: Executor, problem: Problem, program: str, limits: Limits | None = None) -> tuple[Verdict, Outcome]:
-    """Judge a program as the response that holds it would be."""
+    """Judge a program as the code block of a response; return its verdict and outcome."""
     reward = CodeReward(limits)
     job = reward.job(problem, f"``````python\n{program}\n``````")
     if isinstance(job, Verdict):
@@ -199,7 +202,7 @@ def fresh_world(pool: SimpleQueue[Executor]) -> str:
 
 @contextmanager
 def executors(sandbox: Sandbox, count: int) -> Iterator[SimpleQueue[Executor]]:
-    """Open executors of one worker each: only so does the canary meet the sandbox the attack was in."""
+    """Open ``count`` executors of one worker each, so that the canary runs in the sandbox of the attack before it."""
     pool: SimpleQueue[Executor] = SimpleQueue()
     if count == 0:
         yield pool
@@ -211,7 +214,7 @@ def executors(sandbox: Sandbox, count: int) -> Iterator[SimpleQueue[Executor]]:
 
 @contextmanager
 def taken(pool: SimpleQueue[Executor]) -> Iterator[Executor]:
-    """Take an executor for a while."""
+    """Take an executor from the pool and put it back at the end."""
     executor = pool.get()
     try:
         yield executor
@@ -220,7 +223,7 @@ def taken(pool: SimpleQueue[Executor]) -> Iterator[Executor]:
 
 
 def render(report: AttackReport) -> str:
-    """Return the report as text: a line for each class, then everything that should not have been."""
+    """Return the report as text: a line for each class, then every failure."""
     lines = [f"{report.sandbox:44} attacks  rewards  effects  unexpected"]
     for row in report.rows:
         counts = (row.attacks, len(row.rewarded), len(row.effects), len(row.unexpected))
@@ -239,13 +242,13 @@ def summary(report: AttackReport) -> list[BenchFigure]:
     """Return a report in two lines."""
     rewarded, effects, unexpected = (sum(map(len, parts)) for parts in columns(report.rows))
     attacks = sum(row.attacks for row in report.rows)
-    found = f"{rewarded} rewards, {effects + len(report.host)} effects"
+    counts = f"{rewarded} rewards, {effects + len(report.host)} effects"
     return [
-        BenchFigure("attacks", str(attacks), f"{found}, {unexpected} not as expected"),
+        BenchFigure("attacks", str(attacks), f"{counts}, {unexpected} not as expected"),
         BenchFigure("honest programs accepted", f"{report.honest - len(report.rejected)} of {report.honest}"),
     ]
 
 
 def columns(rows: Sequence[AttackRow]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
-    """Return the lists of all rows, by kind."""
+    """Return every row's rewarded, effects and unexpected lists, by kind."""
     return [row.rewarded for row in rows], [row.effects for row in rows], [row.unexpected for row in rows]

@@ -1,6 +1,6 @@
-"""What an executor costs and what it holds, measured on this machine: latency, throughput, kills, a soak.
+"""Measure an executor on this machine: latency, throughput, how fast bombs are killed, what a long run leaves.
 
-Every figure is of whole runs as the host sees them: a fresh process, the program, its end, the answer back.
+Every figure covers whole runs as the host sees them: a fresh process, the program, its end, the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMITS = Limits(cpu_seconds=0.5, wall_seconds=1.0, memory_bytes=256 * 2**20, out
 FORK = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
 FORKED = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
 STUBBORN = "import signal\nfor s in set(range(1, 32)) - {9, 19}: signal.signal(s, signal.SIG_IGN)\nwhile True: pass"
-# Name: program, and what is meant to end it at the latest, in seconds.
+# Name: program, and the limit in seconds that must end it.
 BOMBS = {
     "loop": ("while True: pass", LIMITS.cpu_seconds),
     "loop in C": ("sum(range(10**12))", LIMITS.cpu_seconds),
@@ -45,7 +45,7 @@ BOMBS = {
     "flood": ("while True: print('x' * 10000)", LIMITS.cpu_seconds),
     "sleep": ("import time\ntime.sleep(60)", LIMITS.wall_seconds),
 }
-# Leave as much behind as a program can, and end by themselves.
+# Programs that leave as much behind as they can and end by themselves.
 LEFTOVERS = {
     "daemon": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)",
     "double fork": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)",
@@ -61,7 +61,7 @@ LEFTOVERS = {
 
 @dataclass(frozen=True)
 class BenchFigure:
-    """One measured line: what, how much, and what it is made of."""
+    """One measured line: its name, its value, and a note on how it was measured."""
 
     name: str
     value: str
@@ -69,7 +69,7 @@ class BenchFigure:
 
 
 def latency(sandbox: Sandbox, count: int = 500) -> list[BenchFigure]:
-    """Milliseconds of one test in a warm sandbox, one after another."""
+    """Return the milliseconds of one test in a warm sandbox, run one after another."""
     job = ProgramJob(HONEST, in_order(SUM), LIMITS)
     with opened(replace(sandbox, workers=1)) as executor:
         seconds = [timed(executor, job) for _ in range(count + 20)][20:]
@@ -77,7 +77,7 @@ def latency(sandbox: Sandbox, count: int = 500) -> list[BenchFigure]:
 
 
 def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[BenchFigure]:
-    """Programs a second at all workers, of one test and of ten tests each."""
+    """Return the programs per second of all workers, with one test and with ten tests each."""
     figures = []
     with opened(sandbox) as executor:
         for tests in (1, 10):
@@ -97,17 +97,17 @@ def throughput(sandbox: Sandbox, seconds: float = 5.0) -> list[BenchFigure]:
 
 
 def kills(sandbox: Sandbox, each: int = 8) -> list[BenchFigure]:
-    """How long after its limit a bomb and all its processes are gone, and what a program beside it notices."""
+    """Return how long after its limit a bomb with all its processes is gone, and how it slows a neighbour."""
     honest = ProgramJob(HONEST, in_order(SUM), LIMITS)
     late: list[float] = []
-    one = replace(sandbox, workers=1)
-    with opened(one) as executor, opened(one) as neighbour:
+    single = replace(sandbox, workers=1)
+    with opened(single) as executor, opened(single) as neighbour:
         alone = [timed(neighbour, honest) for _ in range(300)]
         beside: list[float] = []
         ended = threading.Event()
 
         def work() -> None:
-            while not ended.wait(0.01):  # paced: it is there to notice, not to take the bombs' CPU time away
+            while not ended.wait(0.01):  # paced, so that it takes no CPU time from the bombs
                 beside.append(timed(neighbour, honest))
 
         with ThreadPoolExecutor(1) as threads:
@@ -118,7 +118,7 @@ def kills(sandbox: Sandbox, each: int = 8) -> list[BenchFigure]:
                     late.append(outcome.runs[0].seconds - limit)
             finally:
                 ended.set()
-            noticing.result()  # raises what an honest program that was not right raised
+            noticing.result()  # raises the error of an honest program that was not right
     p99 = float(np.quantile(late, 0.99))
     return [
         BenchFigure("bombs gone after their limit, p99", f"{p99:+.2f} s", f"{len(late)} bombs of {len(BOMBS)} kinds"),
@@ -128,7 +128,7 @@ def kills(sandbox: Sandbox, each: int = 8) -> list[BenchFigure]:
 
 
 def soaked(sandbox: Sandbox, programs: int) -> list[BenchFigure]:
-    """Run many programs, one in five of them hostile, and count what remains in the host."""
+    """Run many programs, one in five of them hostile, and return what remains on the host."""
     others = remaining(sandbox)
     with opened(sandbox) as executor:
         list(outcomes(executor, mixture(300)))
@@ -152,7 +152,7 @@ def soaked(sandbox: Sandbox, programs: int) -> list[BenchFigure]:
 
 
 def mixture(programs: int) -> Iterator[tuple[str, ProgramJob]]:
-    """Yield honest programs, every fifth one hostile instead, each kind in turn."""
+    """Yield ``programs`` jobs with their kind: honest ones, and every fifth a hostile one of the next kind."""
     quick = replace(LIMITS, cpu_seconds=0.1, wall_seconds=0.3)
     hostile = cycle([*[program for program, _ in BOMBS.values()], *LEFTOVERS.values(), *LEFTOVERS.values()])
     for index in range(programs):
@@ -163,7 +163,7 @@ def mixture(programs: int) -> Iterator[tuple[str, ProgramJob]]:
 
 
 def outcomes(executor: Executor, jobs: Iterator[tuple[str, ProgramJob]]) -> Iterator[tuple[str, str]]:
-    """Yield the kind of every job with how it ended: ``wrong`` for an honest one that printed another sum."""
+    """Yield every job's kind and status; ``wrong`` for an honest program that printed another sum."""
     kinds: list[str] = []
 
     def drawn() -> Iterator[ProgramJob]:
@@ -178,7 +178,7 @@ def outcomes(executor: Executor, jobs: Iterator[tuple[str, ProgramJob]]) -> Iter
 
 
 def timed(executor: Executor, job: ProgramJob) -> float:
-    """Run one job and return its seconds; an honest program that is not right ends the measurement."""
+    """Run one job and return its seconds. Raises RuntimeError for an honest program that is not right."""
     begin = time.perf_counter()
     [(_, outcome)] = executor.execute([job])
     seconds = time.perf_counter() - begin
@@ -188,14 +188,14 @@ def timed(executor: Executor, job: ProgramJob) -> float:
 
 
 def percentiles(name: str, seconds: Sequence[float], note: str = "") -> BenchFigure:
-    """Describe durations by their median and their 95th percentile."""
+    """Return durations as their median and 95th percentile, in milliseconds."""
     p50, p95 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.95))
     return BenchFigure(name, f"p50 {p50:.1f} ms, p95 {p95:.1f} ms", note)
 
 
 @contextmanager
 def opened(sandbox: Sandbox) -> Iterator[Executor]:
-    """Open an executor for the time of a measurement."""
+    """Open an executor and close it at the end."""
     executor = open_executor(sandbox)
     try:
         yield executor
@@ -204,13 +204,13 @@ def opened(sandbox: Sandbox) -> Iterator[Executor]:
 
 
 def usage() -> tuple[int, int]:
-    """Return this process's open descriptors and its resident bytes."""
+    """Return the number of this process's open descriptors, and its resident bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def remaining(sandbox: Sandbox) -> int:
-    """Return how many child processes and containers this process has."""
+    """Return the number of this process's child processes and containers."""
     if sandbox.executor != "docker":
         return len(children())
     from archer.sandbox.docker import left_over
@@ -219,14 +219,14 @@ def remaining(sandbox: Sandbox) -> int:
 
 
 def children() -> list[str]:
-    """Return this process's children, zombies included."""
+    """Return the ids of this process's children, zombies included."""
     return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 def steadiness(
     sandbox: Sandbox, programs: Sequence[ReferenceProgram], rounds: int = 5, times: int = 2
 ) -> list[BenchFigure]:
-    """Judge programs again and again while every core is busy ``times`` over; a verdict should not change."""
+    """Judge programs in several rounds with every core busy ``times`` over, and count verdicts that stay the same."""
     with opened(sandbox) as executor, busy(times):
         judged = judge_programs(executor, programs, rounds)
     note = f"in {rounds} rounds, cores loaded {times} times over; {len(judged.failed)} not right"
@@ -234,8 +234,11 @@ def steadiness(
 
 
 def honest_programs() -> list[ReferenceProgram]:
-    """Return the honest programs of the corpus, with tests of their own."""
-    return [ReferenceProgram(TASKS[one.task].problem(one.name, Random(one.name)), one.program) for one in read_honest()]
+    """Return the honest programs of the corpus, each with tests drawn for it."""
+    return [
+        ReferenceProgram(TASKS[honest.task].problem(honest.name, Random(honest.name)), honest.program)
+        for honest in read_honest()
+    ]
 
 
 @contextmanager
@@ -245,6 +248,6 @@ def busy(times: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in busy:
-            one.kill()
-            one.wait()
+        for process in busy:
+            process.kill()
+            process.wait()

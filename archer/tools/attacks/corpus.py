@@ -1,7 +1,7 @@
-"""The corpus in ``sandbox/attacks/``: hostile programs, honest ones, and the tasks that both are judged by.
+"""The corpus in ``sandbox/attacks/``: hostile programs, honest ones, and the tasks by which both are judged.
 
-The first test of a task is published in its problem; the others are drawn anew for each drill, so that a
-program can only pass by solving it, or through a hole.
+The first test of a task is published in its problem; the others are drawn anew for each attack run, so that a program
+can pass only by solving the task, or through a hole in the sandbox.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from archer.types import Json, Problem
 
 HIDDEN = 2  # tests of a task beside the published one
 HONEST = "benign"  # the file of honest programs
-REASONS = {*get_args(Status), "wrong", "no_answer"} - {"ok"}  # what may come of an attack: never "right"
+REASONS = {*get_args(Status), "wrong", "no_answer"} - {"ok"}  # the verdicts an attack may expect: never "right"
 
 
 @dataclass(frozen=True)
 class AttackTask:
-    """A problem's tests, drawn at random, and a program that solves it; ``function`` None means by stdin."""
+    """A problem's random tests, and a program that solves it; without a ``function`` it reads stdin."""
 
     function: str | None
     test: Callable[[int, int, int], tuple[Json, Json]]
     solution: str
 
     def problem(self, name: str, rng: Random) -> Problem:
-        """Return the problem with its published test and new hidden ones."""
+        """Return the problem with its published test and freshly drawn hidden ones."""
         numbers = [(3, 4, 5), *(tuple(rng.randrange(10**8, 10**10) for _ in range(3)) for _ in range(HIDDEN))]
         pairs = [self.test(*three) for three in numbers]
         given = "arguments" if self.function else "stdin"
@@ -60,7 +60,7 @@ TASKS = {
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Attack:
-    """A hostile program, the ``reasons`` that may come of it, and whether it may take its time."""
+    """A hostile program, the verdict reasons it may ``expect``, and whether it gets the default, longer limits."""
 
     name: str
     program: str
@@ -73,7 +73,7 @@ class Attack:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class AttackClass:
-    """A file of attacks; ``preamble`` comes before each of its programs."""
+    """A file of attacks; ``preamble`` is put before each of its programs."""
 
     title: str
     attacks: tuple[Attack, ...]
@@ -84,7 +84,7 @@ class AttackClass:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class HonestProgram:
-    """An honest program."""
+    """An honest program, which must be judged right."""
 
     name: str
     program: str
@@ -104,13 +104,15 @@ class HonestPrograms:
 
 @cache
 def read_attacks() -> tuple[AttackClass, ...]:
-    """Return every class of attacks, preambles in place. Raises DataError or RecipeError naming the file."""
+    """Return every class of attacks, preambles included. Raises DataError or RecipeError naming the file."""
     files = [path for path in sorted(folder().glob("*.yaml")) if path.stem != HONEST]
     classes = [(path, typed(AttackClass, read_yaml(path), f"sandbox/attacks/{path.name}")) for path in files]
-    check_entries([(path.name, attack) for path, one in classes for attack in one.attacks])
+    check_entries([(path.name, attack) for path, group in classes for attack in group.attacks])
     return tuple(
-        replace(one, attacks=tuple(replace(attack, program=one.preamble + attack.program) for attack in one.attacks))
-        for _, one in classes
+        replace(
+            group, attacks=tuple(replace(attack, program=group.preamble + attack.program) for attack in group.attacks)
+        )
+        for _, group in classes
     )
 
 
@@ -124,21 +126,21 @@ def read_honest() -> tuple[HonestProgram, ...]:
 
 
 def folder() -> Path:
-    """Return where the corpus lies."""
+    """Return the folder of the corpus."""
     return suite("sandbox") / "attacks"
 
 
 def check_entries(entries: list[tuple[str, Attack | HonestProgram]]) -> None:
-    """Refuse names that come twice in a file, unknown tasks, and attacks that expect to be paid. Raises DataError."""
+    """Raise DataError for a name that comes twice in a file, an unknown task, and an unknown expected reason."""
     seen: set[tuple[str, str]] = set()
     for file, entry in entries:
-        place = f"sandbox/attacks/{file}: {entry.name}"
+        where = f"sandbox/attacks/{file}: {entry.name}"
         if (file, entry.name) in seen:
-            raise DataError(f"{place}: the name comes twice; choose another one")
+            raise DataError(f"{where}: the name comes twice; choose another one")
         seen.add((file, entry.name))
         if entry.task not in TASKS:
-            raise DataError(f"{place}: task: unknown name {entry.task!r}{did_you_mean(entry.task, TASKS)}")
+            raise DataError(f"{where}: task: unknown name {entry.task!r}{did_you_mean(entry.task, TASKS)}")
         if isinstance(entry, Attack):
             for reason in entry.expect or ("",):
                 if reason not in REASONS:
-                    raise DataError(f"{place}: expect: no reason {reason!r}{did_you_mean(reason, REASONS)}")
+                    raise DataError(f"{where}: expect: no reason {reason!r}{did_you_mean(reason, REASONS)}")

@@ -1,4 +1,4 @@
-"""What a drill lays out on the host for attacks to reach: if one does, the sandbox has a hole."""
+"""Decoys that an attack run sets up on the host: if an attack reaches one, the sandbox has a hole."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ SETTINGS = ("kernel/hostname", "kernel/domainname", "kernel/core_pattern", "vm/o
 
 @dataclass(frozen=True)
 class Decoys:
-    """A secret in a file and in the environment, a path that must not come to exist, and open ears."""
+    """A secret in a file and in the environment, a path that must not come to exist, and listening sockets."""
 
     token: str
     secret: str
     marker: Path
     secret_file: Path
     ears: tuple[socket.socket, ...]
-    settings: dict[str, str]  # of the host, as last looked at
+    settings: dict[str, str]  # of the host, as last read
 
     @property
     def port(self) -> int:
-        """The loopback port at which TCP and UDP are listened to."""
+        """The loopback port on which TCP and UDP sockets listen."""
         return int(self.ears[0].getsockname()[1])
 
     def told(self, program: str) -> str:
-        """Return a program with its placeholders replaced: an attack may know where to look."""
+        """Return a program with its placeholders replaced by where the decoys are."""
         known = {
             "token": self.token, "marker": self.marker, "secret_file": self.secret_file, "port": self.port,
             "abstract": self.token, "unix_path": self.secret_file.with_name("socket"),
@@ -44,33 +44,33 @@ class Decoys:
         return program
 
     def reached(self) -> list[str]:
-        """Say what of this was reached."""
-        found = [f"the file {self.marker} exists"] if self.marker.exists() else []
+        """Return a sentence for each decoy that was reached and each setting that changed since the last call."""
+        reached = [f"the file {self.marker} exists"] if self.marker.exists() else []
         for ear in self.ears:
             with suppress(BlockingIOError):
                 if ear.type == socket.SOCK_DGRAM:
                     ear.recv(1)
                 else:
                     ear.accept()[0].close()
-                found.append(f"a message came to {ear.getsockname()!r}")
+                reached.append(f"a message came to {ear.getsockname()!r}")
         now = settings()
-        found += [f"{name} of the host became {now[name]}" for name in now if now[name] != self.settings[name]]
+        reached += [f"{name} of the host became {now[name]}" for name in now if now[name] != self.settings[name]]
         self.settings.update(now)
-        return found
+        return reached
 
     def strays(self) -> list[str]:
-        """Name the host's processes that carry the token: an attack's, which outlived its sandbox."""
-        found = []
+        """Return the host's processes that carry the token: those of an attack that outlived its sandbox."""
+        strays = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 if self.token.encode() in path.read_bytes():
-                    found.append(f"the process {path.parent.name} remains")
-        return found
+                    strays.append(f"the process {path.parent.name} remains")
+        return strays
 
 
 @contextmanager
 def laid_out() -> Iterator[Decoys]:
-    """Lay everything out, and take it away at the end."""
+    """Set up all decoys, and remove them at the end."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archer-drill-")))
         home.chmod(0o755)
@@ -85,16 +85,16 @@ def laid_out() -> Iterator[Decoys]:
 
 
 def settings() -> dict[str, str]:
-    """Return what an attack might change about the host."""
-    found = {f"/proc/sys/{name}": Path("/proc/sys", name).read_text().strip() for name in SETTINGS}
+    """Return host settings that an attack might change."""
+    values = {f"/proc/sys/{name}": Path("/proc/sys", name).read_text().strip() for name in SETTINGS}
     for name in DEVICES:
         about = Path("/dev", name).stat()
-        found[f"/dev/{name}"] = f"{about.st_mode:o} {about.st_uid} {about.st_gid} {about.st_mtime > 1000}"
-    return found
+        values[f"/dev/{name}"] = f"{about.st_mode:o} {about.st_uid} {about.st_gid} {about.st_mtime > 1000}"
+    return values
 
 
 def restore(modes: Mapping[str, int]) -> None:
-    """Give the devices their modes back."""
+    """Restore the modes of the devices."""
     for name, mode in modes.items():
         if Path("/dev", name).stat().st_mode != mode:
             with suppress(OSError):
@@ -102,7 +102,7 @@ def restore(modes: Mapping[str, int]) -> None:
 
 
 def listening(name: str, path: Path) -> list[socket.socket]:
-    """Return sockets that listen on loopback, TCP and UDP at one port, and at an abstract name and a path."""
+    """Return sockets that listen on one loopback port (TCP and UDP), at an abstract name and at a path."""
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
     abstract, near = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     tcp.bind(("127.0.0.1", 0))

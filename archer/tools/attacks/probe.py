@@ -1,4 +1,4 @@
-"""What a program finds when it starts, told by a program: after an attack it must be what it was before any."""
+"""The canary: a program that reports what it finds when it starts; after an attack that must not have changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from archer.rewards.code import PRELUDE
 from archer.sandbox.base import Executor, ProgramJob, Stdin, in_order
 from archer.sandbox.limits import default_limits
 
-# Times of folders may be those of the sandbox's start or the ones that emptying sets; nothing else is a time.
+# A folder's time may be that of the sandbox's start or the one set when it is emptied.
 CANARY = """
 import builtins, fcntl, hashlib, json, os, resource, signal, stat, sys
 import threading, time
@@ -59,14 +59,14 @@ print(json.dumps({
 
 
 def look(executor: Executor) -> str:
-    """Return what a program finds, as JSON; where it could not say, how it ended."""
+    """Return what a program finds, as JSON; if it fails, its status and detail."""
     [(_, outcome)] = executor.execute([ProgramJob(CANARY, in_order(Stdin("in")), default_limits(), PRELUDE)])
     run = outcome.runs[0]
     return run.stdout if run.status == "ok" else f"{run.status}: {run.detail}"
 
 
 def difference(before: str, after: str) -> str:
-    """Name what differs between two worlds, with both values; empty where nothing does."""
+    """Return what differs between two worlds, with both values; empty if nothing does."""
     if before == after:
         return ""
     try:
@@ -77,7 +77,7 @@ def difference(before: str, after: str) -> str:
 
 
 def change(old: object, new: object) -> str:
-    """Show two values, of lists only the items that differ."""
+    """Return two values as text; of lists only the items that differ."""
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
         return ", ".join(change(one, other) for one, other in pairs)

@@ -19,9 +19,9 @@ from archer.errors import MissingError
 def open_engine(spec: EngineSpec, model: PreTrainedModel | None = None, ranks: Ranks | None = None) -> Engine:
     """Return the engine that ``spec`` describes.
 
-    The native one samples from ``model``, which the trainer updates in place; without one it has weights of its own,
-    which :meth:`~archer.engines.base.Engine.load` renews. Raises MissingError where the engine's package is not
-    installed.
+    The native engine samples from ``model``, which the trainer updates in place; without ``model`` it loads its own
+    weights, which :meth:`~archer.engines.base.Engine.load` replaces. Raises MissingError if the engine's package is
+    not installed.
     """
     if spec.rollout.engine == "vllm":
         try:
@@ -32,8 +32,9 @@ def open_engine(spec: EngineSpec, model: PreTrainedModel | None = None, ranks: R
                 f"or set it to native ({error})"
             ) from error
         return open_vllm(spec, ranks or Ranks())
-    known = spec.model
+    model_spec = spec.model
     return NativeEngine(
-        known.load() if model is None else model, known.tokenizer, known.prompts, spec.rollout.max_concurrency,
-        torch.bfloat16 if spec.bf16 else None, known.section.context, known.digests, shared=model is not None,
+        model_spec.load() if model is None else model, model_spec.tokenizer, model_spec.prompts,
+        spec.rollout.max_concurrency, torch.bfloat16 if spec.bf16 else None, model_spec.section.context,
+        model_spec.digests, shared=model is not None,
     )  # fmt: skip

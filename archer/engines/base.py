@@ -1,7 +1,7 @@
-"""What an engine promises, and the random streams of samples.
+"""The interface of an engine, and the random streams of samples.
 
-Every (seed, problem, sample index) has a stream of its own, so what is drawn for it depends on no other sample:
-a killed evaluation draws what is missing, and only that.
+Every (seed, problem, sample index) has its own random stream, so a sample depends on no other sample, and a killed
+evaluation samples only what is missing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 if TYPE_CHECKING:
     from torch import Tensor
 
-SEED_BITS = 53  # whole numbers up to here survive every JSON reader, and fit the 64 bits that servers take
+SEED_BITS = 53  # integers of this size survive every JSON reader and fit the 64 bits that servers accept
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One response as an evaluation keeps it: no token ids, no log-probs.
+    """A response without token ids and log-probs, as an evaluation keeps it.
 
-    ``seed`` is :func:`sample_seed`'s; ``tokens`` counts the response's, its end token included.
+    ``seed`` comes from :func:`sample_seed`; ``tokens`` is the length in tokens, the end token included.
     """
 
     problem: Problem
@@ -34,72 +34,76 @@ class Completion:
     stop: Stop
 
 
-OnRollout = Callable[[Rollout], None]  # told of each rollout as it is finished, in any order
-MoreRequests = Callable[[bool], Sequence[Request]]  # asked for further asks while rows are free; see `Engine.generate`
-Weights = Callable[[], Iterator[tuple[str, "Tensor"]]]  # every weight of the policy by its Hugging Face name
-OnCompletion = Callable[[Completion], None]  # the same of answers
+OnRollout = Callable[[Rollout], None]  # called with each rollout as it finishes, in any order
+MoreRequests = Callable[[bool], Sequence[Request]]  # returns further requests; see `Engine.generate`
+Weights = Callable[[], Iterator[tuple[str, "Tensor"]]]  # yields every weight of the policy with its Hugging Face name
+OnCompletion = Callable[[Completion], None]  # called with each completion as it finishes, in any order
 
 
 def ignore(rollout: Rollout) -> None:
-    """The :data:`OnRollout` that does nothing."""
+    """Do nothing: the default :data:`OnRollout`."""
 
 
 def no_more(idle: bool) -> Sequence[Request]:
-    """The :data:`MoreRequests` that has none."""
+    """Return no request: the default :data:`MoreRequests`."""
     return ()
 
 
 class Generator(Protocol):
-    """What can be evaluated: answers problems, each sample drawn with its own seed."""
+    """What an evaluation needs of an engine: completions of problems, each sampled with its own seed."""
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        """Draw every sample of every ask, telling ``answered`` of each as it is finished; nothing is kept here.
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
+        """Sample every response of every request, and call ``on_completion`` with each as it finishes.
 
-        Raises :class:`~archer.errors.EngineError` when the engine fails, and
-        :class:`~archer.errors.DataError` when a prompt and ``max_tokens`` exceed the model's context.
+        Raises :class:`~archer.errors.EngineError` when the engine fails, and :class:`~archer.errors.DataError` when
+        a prompt and ``max_tokens`` together exceed the model's context.
         """
         ...
 
     def prompt(self, problem: Problem) -> Json:
-        """Return all that the model is given for a problem: token ids, or messages with the template's switches."""
+        """Return the model's whole input for a problem: token ids, or messages and chat template switches."""
         ...
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the engine's ``name``, and what else tells its draws from another's of the same model."""
+        """Return the engine's ``name`` and every setting that changes what it samples from a model."""
         ...
 
 
 class Engine(Generator, Protocol):
-    """What can be trained with too: samples responses with their log-probs, of weights that move."""
+    """What training needs of an engine: rollouts with log-probs, sampled from weights that change."""
 
     def generate(
-        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_rollout: OnRollout = ignore,
+        more: MoreRequests = no_more,
     ) -> list[Rollout]:
-        """Return one rollout for every sample of every ask, in the order asked; tell ``finished`` of each.
+        """Return a rollout for every sample of every request, in request order; call ``on_rollout`` with each.
 
-        While rows are free and none waits, ``more(False)`` is asked for further asks, so that they start before the
-        slowest row ends; ``more(True)`` when nothing is under way: only then an empty answer is the last word.
-        Raises what :meth:`Generator.complete` raises.
+        While rows are free and none waits, the engine calls ``more(False)`` for further requests, which start before
+        the slowest row ends. When nothing runs it calls ``more(True)``, and stops if that returns nothing.
+        Raises the errors of :meth:`Generator.complete`.
         """
         ...
 
     def load(self, version: int, weights: Weights) -> None:
-        """Take over the policy's weights as they are after ``version`` training steps.
+        """Load the policy's weights after ``version`` training steps.
 
         ``weights`` is a collective call: every rank iterates over all of it, or none does. Raises EngineError.
         """
         ...
 
     def close(self) -> None:
-        """End what the engine started."""
+        """Stop the processes that the engine started."""
         ...
 
 
 def stream_key(seed: int, problem: str, sample: int) -> int:
-    """Return the 128-bit name of a sample's random stream."""
+    """Return the 128-bit key of a sample's random stream."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{sample}/{problem}".encode(), digest_size=16).digest(), "little")
 
 
 def sample_seed(seed: int, problem: str, sample: int) -> int:
-    """Return the seed of one sample, the low 53 bits of its stream's name: what servers are sent and stores record."""
+    """Return a sample's seed: the low 53 bits of its stream key. Servers receive it and sample stores record it."""
     return stream_key(seed, problem, sample) & ((1 << SEED_BITS) - 1)

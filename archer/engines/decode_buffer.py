@@ -1,4 +1,4 @@
-"""What the native engine has sampled so far: S rows that decode together, N new tokens at most."""
+"""The tokens sampled so far: S rows that decode together, at most N new tokens each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archer.types import Problem, Rollout, Stop
 
 @dataclass(frozen=True)
 class SampleRow:
-    """One sequence asked for: where it belongs in the answer, and what it is."""
+    """One sequence to sample; ``place`` is its index in the returned list."""
 
     place: int
     problem: Problem
@@ -25,7 +25,7 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class FinishedRow:
-    """A row that is finished: its columns (N,), on the CPU."""
+    """A finished row with its columns (N,) on the CPU."""
 
     row: SampleRow
     columns: tuple[Tensor, Tensor, Tensor]  # tokens, log-probs, entropies
@@ -33,13 +33,13 @@ class FinishedRow:
     stop: Stop
 
     def rollout(self, version: int) -> Rollout:
-        """Return all of it, for training."""
+        """Return the row as a rollout, for training."""
         tokens, logps, entropies = (tuple(column.tolist()) for column in self.columns)
         row = self.row
         return Rollout(row.problem, row.sample, row.prompt, tokens, logps, entropies, self.text, self.stop, version)
 
     def completion(self) -> Completion:
-        """Return what an evaluation keeps."""
+        """Return the row as a completion, for an evaluation."""
         row = self.row
         seed = sample_seed(row.seed, row.problem.id, row.sample)
         return Completion(row.problem, row.sample, seed, self.text, len(self.columns[0]), self.stop)
@@ -47,10 +47,10 @@ class FinishedRow:
 
 @dataclass
 class DecodeBuffer:
-    """Columns beside the cache's rows.
+    """Sampled tokens and their statistics, row by row beside the key-value cache.
 
-    A row that is ``done`` counts no further: what is drawn for it until it is taken out falls on its last column,
-    which no response reaches.
+    The counter of a ``done`` row stands still: tokens sampled for it until it is removed overwrite one column, which
+    is no part of its response.
     """
 
     rows: list[SampleRow]
@@ -69,24 +69,24 @@ class DecodeBuffer:
         )  # fmt: skip
 
     def place(self, rows: slice, taken: Sequence[SampleRow], uniform_SN: Tensor) -> None:
-        """Begin ``taken`` in ``rows``, the last of all."""
+        """Start ``taken`` in ``rows``, which must be the last rows."""
         self.rows[rows.start :] = taken
         self.uniform_SN[rows, : uniform_SN.shape[1]] = uniform_SN.to(self.uniform_SN.device)
         self.count_S[rows] = 0
         self.done_S[rows] = False
 
-    def record(self, rows: slice, drawn: tuple[Tensor, Tensor, Tensor], stop_E: Tensor) -> None:
-        """Write a token, its log-prob and the entropy in every row, and which rows are done with it."""
+    def record(self, rows: slice, sampled: tuple[Tensor, Tensor, Tensor], stop_E: Tensor) -> None:
+        """Append a token, its log-prob and its entropy to every row, and mark the rows that are done."""
         at_S1 = self.count_S[rows, None]
-        for column_SN, new_S in zip((self.token_SN, self.logp_SN, self.entropy_SN), drawn, strict=True):
+        for column_SN, new_S in zip((self.token_SN, self.logp_SN, self.entropy_SN), sampled, strict=True):
             column_SN[rows].scatter_(1, at_S1, new_S[:, None])
-        self.last_S[rows] = drawn[0]
+        self.last_S[rows] = sampled[0]
         self.count_S[rows] += ~self.done_S[rows]
         over_S = self.count_S[rows] >= self.token_SN.shape[1] - 1
-        self.done_S[rows] |= over_S | (drawn[0][:, None] == stop_E).any(-1)
+        self.done_S[rows] |= over_S | (sampled[0][:, None] == stop_E).any(-1)
 
     def columns(self, over: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Return tokens, log-probs and entropies of the rows ``over``, each (N,), copied to the CPU at once."""
+        """Return tokens, log-probs and entropies of the rows ``over``, each (N,), in one copy to the CPU."""
         over_R = torch.tensor(over, device=self.count_S.device)
         counts = self.count_S[over_R].tolist()
         longest = max(counts)
@@ -94,29 +94,27 @@ class DecodeBuffer:
             column_SN[over_R, :longest].cpu() for column_SN in (self.token_SN, self.logp_SN, self.entropy_SN)
         )
         return [
-            (token_RN[place, :count], logp_RN[place, :count], entropy_RN[place, :count])
-            for place, count in enumerate(counts)
+            (token_RN[index, :count], logp_RN[index, :count], entropy_RN[index, :count])
+            for index, count in enumerate(counts)
         ]
 
     def drop(self, over: Sequence[int]) -> tuple[Tensor, Tensor, int]:
-        """Take the rows ``over`` out, the last ones moving into their places.
+        """Remove the rows ``over``; the last rows move into the holes.
 
-        Returns the places filled, the rows that moved there, and how many rows are left.
+        Returns the holes, the rows that moved there, and how many rows are left.
         """
-        kept, gone = len(self.rows) - len(over), set(over)
-        holes = [row for row in over if row < kept]
-        movers = [row for row in range(kept, len(self.rows)) if row not in gone]
+        left, removed = len(self.rows) - len(over), set(over)
+        holes = [row for row in over if row < left]
+        movers = [row for row in range(left, len(self.rows)) if row not in removed]
         for hole, mover in zip(holes, movers, strict=True):
             self.rows[hole] = self.rows[mover]
-        hole_S, mover_S = (
-            torch.tensor(places, dtype=torch.long, device=self.count_S.device) for places in (holes, movers)
-        )
+        hole_S, mover_S = (torch.tensor(rows, dtype=torch.long, device=self.count_S.device) for rows in (holes, movers))
         if holes:
             for column in self.tensors():
                 column[hole_S] = column[mover_S]
-        self.done_S[kept : len(self.rows)] = True
-        del self.rows[kept:]
-        return hole_S, mover_S, kept
+        self.done_S[left : len(self.rows)] = True
+        del self.rows[left:]
+        return hole_S, mover_S, left
 
 
 def new_buffer(capacity: int, tokens: int, device: torch.device) -> DecodeBuffer:

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server: one chat completion a sample, each with its own seed. The only door to ``openai``.
+"""Any OpenAI-compatible server: one chat completion per sample, each with its own seed.
 
 The server applies the chat template, with the recipe's switches. Temperature, top-p, length and seed are always
 sent. vLLM and SGLang would fill in the rest from the model's own generation_config.json, so they are also told
@@ -25,15 +25,15 @@ from archer.models.prompts import messages
 from archer.types import Json, Problem, Request, Sampling, Stop
 
 STOPS: Mapping[str, Stop] = {"stop": "end", "length": "length"}
-TELL_ALL = ("vllm", "sglang")  # owners, by /v1/models, that take more than OpenAI's own parameters
-RETRIES = 10  # with the client's growing pauses: about a minute of 429, 5xx or no connection
+TELL_ALL = ("vllm", "sglang")  # values of `owned_by` in /v1/models whose servers accept more than OpenAI's parameters
+RETRIES = 10  # with the client's back-off: covers about a minute of 429, 5xx or no connection
 TIMEOUT = openai.Timeout(3600.0, connect=20.0)  # seconds for a whole response, which may be 32,000 tokens long
 HEADERS = {"User-Agent": "archer"}
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What a server says of the model it serves."""
+    """A model as its server describes it; ``context`` is in tokens."""
 
     url: str
     model: str
@@ -44,51 +44,55 @@ class ServedModel:
 
     @property
     def weights(self) -> str:
-        """The name that stands for a sha256, which no server tells."""
+        """A name in place of the weights' sha256, which servers do not report."""
         return f"served: {self.model}" + (f" ({self.root})" if self.root and self.root != self.model else "")
 
 
 @dataclass(frozen=True)
 class OpenAIGenerator:
-    """A :class:`~archer.engines.base.Generator`; at most ``slots`` requests are under way."""
+    """A :class:`~archer.engines.base.Generator` over a server; at most ``slots`` requests run at a time."""
 
     served: ServedModel
     switches: Mapping[str, Json] = field(default_factory=dict)
     slots: int = 64
     retries: int = RETRIES
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
         """Request every sample; see :class:`archer.engines.base.Generator`.
 
-        Raises ModelError and DataError for requests that the server refuses, EngineError for one that it still
-        fails to answer after every retry, or whose answer is no response.
+        Raises ModelError or DataError if the server refuses a request, and EngineError if a request fails after all
+        retries or the reply is not a whole response.
         """
-        rows = ((ask.problem, sample, ask.seed) for ask in asks for sample in ask.samples)
+        rows = ((request.problem, sample, request.seed) for request in requests for sample in request.samples)
         try:
-            asyncio.run(self._all(rows, min(self.slots, sum(len(ask.samples) for ask in asks)), sampling, answered))
+            asyncio.run(
+                self._all(
+                    rows, min(self.slots, sum(len(request.samples) for request in requests)), sampling, on_completion
+                )
+            )
         except BaseExceptionGroup as group:
             raise first(group) from None
 
     def prompt(self, problem: Problem) -> Json:
-        """Return the messages, and the switches of the template that the server applies."""
+        """Return the messages and the chat template switches that the server applies."""
         return said(problem, self.switches)
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the name, the server, and which parameters go beyond OpenAI's own."""
+        """Return the name, the server's URL, and which parameters beyond OpenAI's own are sent."""
         return {"name": "openai", "url": self.served.url, "sent": sorted(self._more(Sampling()))}
 
     async def _all(
-        self, rows: Iterable[tuple[Problem, int, int]], side: int, sampling: Sampling, answered: OnCompletion
+        self, rows: Iterable[tuple[Problem, int, int]], workers: int, sampling: Sampling, on_completion: OnCompletion
     ) -> None:
         async def work(client: openai.AsyncOpenAI) -> None:
-            for problem, sample, seed in rows:  # one iterator, from which every worker takes its next
-                answered(await self._one(client, problem, sample, sample_seed(seed, problem.id, sample), sampling))
+            for problem, sample, seed in rows:  # one iterator shared by all workers
+                on_completion(await self._one(client, problem, sample, sample_seed(seed, problem.id, sample), sampling))
 
         key = os.environ.get("OPENAI_API_KEY") or "none"
         async with openai.AsyncOpenAI(
             base_url=self.served.url, api_key=key, max_retries=self.retries, timeout=TIMEOUT, default_headers=HEADERS
         ) as client, asyncio.TaskGroup() as group:  # fmt: skip
-            for _ in range(side):
+            for _ in range(workers):
                 group.create_task(work(client))
 
     async def _one(
@@ -116,29 +120,29 @@ class OpenAIGenerator:
 
 
 def said(problem: Problem, switches: Mapping[str, Json]) -> Json:
-    """Return what :meth:`OpenAIGenerator.prompt` returns, for readers of stored samples that ask no server."""
+    """Return the value of :meth:`OpenAIGenerator.prompt` without a server, to look up stored samples."""
     return {"messages": messages(problem), "switches": dict(switches)}
 
 
-def read(where: str, done: ChatCompletion, asked: Completion) -> Completion:
-    """Return the answer in a completion. Raises EngineError when it is not a whole response, or not counted."""
-    choice = done.choices[0] if done.choices else None
+def read(where: str, reply: ChatCompletion, blank: Completion) -> Completion:
+    """Return ``blank`` with text, tokens and stop of a reply. Raises EngineError if either is missing."""
+    choice = reply.choices[0] if reply.choices else None
     stop = STOPS.get(choice.finish_reason or "") if choice else None
     if choice is None or stop is None:
         reason = choice.finish_reason if choice else "no choice"
         raise EngineError(f"{where}: ended with {reason!r}, expected one of {', '.join(STOPS)}: it is not scored")
-    if done.usage is None:
+    if reply.usage is None:
         raise EngineError(f"{where}: the server does not say how many tokens it drew (`usage`)")
     text, thought = choice.message.content or "", choice.message.reasoning_content or choice.message.reasoning
-    if thought:  # a server that takes the thinking out of the text: graders look for its end
+    if thought:  # graders look for the end of the thinking, which some servers take out of the text
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
-    text = text.encode("utf-8", "replace").decode()  # a half character, cut by the token limit, is none
-    return Completion(asked.problem, asked.sample, asked.seed, text, done.usage.completion_tokens, stop)
+    text = text.encode("utf-8", "replace").decode()  # the token limit may cut a character in half
+    return Completion(blank.problem, blank.sample, blank.seed, text, reply.usage.completion_tokens, stop)
 
 
 def failure(where: str, error: openai.APIError) -> ArcherError:
-    """Return our error for the client's."""
-    told = error.message[:300]  # which may be a whole page
+    """Return the Archer error for one of the client's."""
+    told = error.message[:300]  # it may be a whole page
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return UserError(f"{where}: refused: {told}; set OPENAI_API_KEY")
     if isinstance(error, openai.NotFoundError):
@@ -151,17 +155,18 @@ def failure(where: str, error: openai.APIError) -> ArcherError:
 
 
 def first(group: BaseExceptionGroup) -> BaseException:
-    """Return one error of a group: that the user stopped us, else whichever of several workers failed first."""
-    own = [first(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
-    return min(own, key=lambda error: isinstance(error, Exception))
+    """Return one error of a group: the user's interrupt if there is one, else the first failure."""
+    errors = [first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return min(errors, key=lambda error: isinstance(error, Exception))
 
 
 def find_served(url: str, model: str) -> ServedModel:
-    """Ask a server what it says of a model.
+    """Return what the server at ``url`` says about ``model``.
 
-    Raises ModelError when it does not serve that name, EngineError when it does not answer, or with nonsense.
+    Raises UserError for a bad URL, ModelError if the server does not serve that name, and EngineError if it does not
+    answer or its reply is malformed.
     """
-    url = url.rstrip("/")  # one server, one name
+    url = url.rstrip("/")  # one spelling per server
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UserError(f"--server {url}: expected a URL such as http://localhost:8000/v1")
@@ -174,7 +179,7 @@ def find_served(url: str, model: str) -> ServedModel:
         except openai.APIError as error:
             raise failure(url, error) from error
         cards = {card.id: card for card in shaped(f"{url}/models", reply.text, CARDS, "a list of models").data}
-        if not cards:  # a server that lists none is taken at its word when it answers
+        if not cards:  # some servers list no models
             return ServedModel(url, model, "")
         if model not in cards:
             raise ModelError(f"{url}: serves no {model!r}; it names {', '.join(sorted(cards)[:8])}")
@@ -184,7 +189,7 @@ def find_served(url: str, model: str) -> ServedModel:
 
 
 def ask_version(client: openai.OpenAI, url: str) -> str:
-    """Return the version that vLLM tells beside its /v1, nothing where it does not."""
+    """Return the version from vLLM's /version, "" if the server has none."""
     try:
         told: Any = client.get(url.rstrip("/").removesuffix("/v1") + "/version", cast_to=object)
         return str(told.get("version", "")) if isinstance(told, dict) else ""

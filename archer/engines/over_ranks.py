@@ -1,4 +1,4 @@
-"""Every rank's engine behind one: rank 0 asks, all answer their share. For evaluations, which one rank leads."""
+"""One generator over every rank's engine: rank 0 leads an evaluation, every rank samples its share."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ from archer.engines.base import Completion, Generator, OnCompletion
 from archer.types import Json, Problem, Request, Sampling
 
 T = TypeVar("T")
-ROUND = 4096  # samples of a rank between two gatherings: what a kill may lose
-Errand = tuple[list[Request], Sampling]
+ROUND = 4096  # samples per rank between two gathers: the most that a kill loses
+Job = tuple[list[Request], Sampling]
 
 
 @dataclass(frozen=True)
 class GeneratorOverRanks:
-    """A :class:`~archer.engines.base.Generator` over all ranks; the others must be in :meth:`lead` too."""
+    """A :class:`~archer.engines.base.Generator` over all ranks; every rank must call :meth:`lead`."""
 
     engine: Generator
     ranks: Ranks
 
     def lead(self, work: Callable[[Generator], T]) -> T | None:
-        """Return what ``work`` makes of this respondent, on rank 0; answer for it and return None on the others."""
+        """On rank 0 return ``work(self)``; on the others sample for it and return None."""
         if self.ranks.world == 1:
             return work(self.engine)
         if not self.ranks.main:
-            while (errand := self._sent(None)) is not None:
-                self._share(*errand, None)
+            while (job := self._broadcast(None)) is not None:
+                self._share(*job, None)
             return None
         try:
             return work(self)
         finally:
-            self._sent(None)
+            self._broadcast(None)
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        """Draw every sample, each on one rank; see :class:`archer.engines.base.Generator`."""
-        rows = [(ask, sample) for ask in asks for sample in ask.samples]
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
+        """Sample every response on one of the ranks; see :class:`archer.engines.base.Generator`."""
+        rows = [(request, sample) for request in requests for sample in request.samples]
         size = ROUND * self.ranks.world
         for start in range(0, len(rows), size):
             part = together(rows[start : start + size])
-            self._sent((part, sampling))
-            self._share(part, sampling, answered)
+            self._broadcast((part, sampling))
+            self._share(part, sampling, on_completion)
 
     def prompt(self, problem: Problem) -> Json:
-        """Return what the engine is given."""
+        """Return the engine's input for a problem."""
         return self.engine.prompt(problem)
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the engine's description: who draws decides nothing."""
+        """The description is the same on every rank."""
         return self.engine.describe()
 
-    def _sent(self, errand: Errand | None) -> Errand | None:
-        return self.ranks.broadcast("an evaluation's next samples", errand)
+    def _broadcast(self, job: Job | None) -> Job | None:
+        return self.ranks.broadcast("an evaluation's next samples", job)
 
-    def _share(self, asks: list[Request], sampling: Sampling, answered: OnCompletion | None) -> None:
-        """Answer this rank's samples; where somebody listens, the others' too, once all have answered."""
-        rows = [(ask, sample) for ask in asks for sample in ask.samples]
+    def _share(self, requests: list[Request], sampling: Sampling, on_completion: OnCompletion | None) -> None:
+        """Sample this rank's share; pass the other ranks' completions to ``on_completion`` after a gather."""
+        rows = [(request, sample) for request in requests for sample in request.samples]
         own: list[Completion] = []
-        self.engine.complete(together(rows[self.ranks.rank :: self.ranks.world]), sampling, answered or own.append)
-        for answers in self.ranks.gather("the answers of an evaluation", own):
-            for answer in answers:
-                if answered:
-                    answered(answer)
+        self.engine.complete(together(rows[self.ranks.rank :: self.ranks.world]), sampling, on_completion or own.append)
+        for completions in self.ranks.gather("the answers of an evaluation", own):
+            for completion in completions:
+                if on_completion:
+                    on_completion(completion)
 
 
 def together(rows: Sequence[tuple[Request, int]]) -> list[Request]:
-    """Gather samples into one request for each that they came from."""
+    """Put (request, sample) pairs back together, one request for each distinct one."""
     samples: dict[int, list[int]] = {}
-    asks: dict[int, Request] = {}
-    for ask, sample in rows:
-        samples.setdefault(id(ask), []).append(sample)
-        asks[id(ask)] = ask
-    return [replace(asks[key], samples=tuple(numbers)) for key, numbers in samples.items()]
+    requests: dict[int, Request] = {}
+    for request, sample in rows:
+        samples.setdefault(id(request), []).append(sample)
+        requests[id(request)] = request
+    return [replace(requests[key], samples=tuple(numbers)) for key, numbers in samples.items()]

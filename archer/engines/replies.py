@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server's replies must look like: whatever answers 200 is not always one."""
+"""The schema of an OpenAI-compatible server's replies; a reply of status 200 may still be something else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What ``/models`` says of one model."""
+    """One model in the reply of ``/models``."""
 
     id: str
     owned_by: str | None = None
@@ -32,7 +32,7 @@ class ModelCards:
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """A response, and its thinking where the server takes that out of the text."""
+    """A response, and its thinking if the server separates it from the text."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -41,7 +41,7 @@ class ChatMessage:
 
 @dataclass(frozen=True)
 class ChatChoice:
-    """A message and why it ended."""
+    """A message and the reason it ended."""
 
     message: ChatMessage
     finish_reason: str | None = None
@@ -49,7 +49,7 @@ class ChatChoice:
 
 @dataclass(frozen=True)
 class ChatUsage:
-    """The tokens of a response."""
+    """The number of tokens of a response."""
 
     completion_tokens: Annotated[int, Field(strict=True, ge=0)]
 
@@ -66,12 +66,12 @@ CARDS, COMPLETION = TypeAdapter(ModelCards), TypeAdapter(ChatCompletion)
 
 
 def shaped(where: str, text: str, reader: TypeAdapter[T], what: str) -> T:
-    """Return a reply. Raises EngineError when it is not what was asked for: a login page, half of an answer."""
+    """Parse a reply of kind ``what``. Raises EngineError if it is something else, such as a login page."""
     try:
         return reader.validate_python(json.loads(text))
     except ValidationError as error:
-        one = error.errors(include_url=False)[0]
-        why = f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+        first = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except ValueError as error:
         why = str(error)
     raise EngineError(

@@ -1,4 +1,4 @@
-"""What every engine of token ids does with requests before it samples, and with tokens afterwards."""
+"""What engines that sample token ids share: requests to rows, and finished rows to rollouts and text."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from archer.models.prompts import PromptEncoder
 from archer.types import Request, Rollout, Sampling
 
 THINK = "<think>"
-TAIL = 16  # tokens of a prompt that surely hold it, and white space behind it
+TAIL = 16  # last tokens of a prompt, enough to hold it and trailing white space
 
 
 def rows_of(
-    asks: Sequence[Request], prompts: PromptEncoder, sampling: Sampling, context: int | None, first: int = 0
+    requests: Sequence[Request], prompts: PromptEncoder, sampling: Sampling, context: int | None, first: int = 0
 ) -> list[SampleRow]:
-    """Return one row a sample, placed from ``first`` on. Raises DataError for one too long for the model."""
+    """Return one row per sample, numbered from ``first``. Raises DataError if one is too long for the model."""
     rows: list[SampleRow] = []
-    for ask in asks:
-        prompt = prompts.encode(ask.problem)
-        check_width(ask.problem.id, len(prompt), sampling.max_tokens, context)
+    for request in requests:
+        prompt = prompts.encode(request.problem)
+        check_width(request.problem.id, len(prompt), sampling.max_tokens, context)
         rows += [
-            SampleRow(first + len(rows) + place, ask.problem, sample, ask.seed, prompt)
-            for place, sample in enumerate(ask.samples)
+            SampleRow(first + len(rows) + offset, request.problem, sample, request.seed, prompt)
+            for offset, sample in enumerate(request.samples)
         ]
     return rows
 
 
 def collect_rollouts(
-    version: int, finished: OnRollout, run: Callable[[Callable[[FinishedRow], None]], None]
+    version: int, on_rollout: OnRollout, run: Callable[[Callable[[FinishedRow], None]], None]
 ) -> list[Rollout]:
-    """Return the rollouts of the rows that ``run`` tells of, in the order asked, telling ``finished`` of each."""
+    """Return the rollouts of the rows that ``run`` finishes, in request order; pass each to ``on_rollout``."""
     done: dict[int, Rollout] = {}
 
     def keep(ended: FinishedRow) -> None:
         rollout = ended.rollout(version)
         done[ended.row.place] = rollout
-        finished(rollout)
+        on_rollout(rollout)
 
     run(keep)
     return [done[place] for place in sorted(done)]
@@ -57,14 +57,14 @@ def check_width(problem: str, prompt: int, max_tokens: int, context: int | None)
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-    """Return a response's text: ``tokens`` (without the end token), behind ``<think>`` where the template opened it.
+    """Return a response's text, with ``<think>`` in front if the prompt ends with it; ``tokens`` exclude the end token.
 
-    A grader looks for the end of a thought, so it must see the beginning.
+    A grader looks for the end of the thinking, so the text must contain its beginning.
     """
     return opener(tokenizer, tuple(prompt[-TAIL:])) + str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
-@lru_cache(maxsize=4096)  # one group's rows, and one template's prompts, end alike
+@lru_cache(maxsize=4096)  # prompts of one chat template end alike
 def opener(tokenizer: PreTrainedTokenizerBase, tail: tuple[int, ...]) -> str:
-    """Return ``<think>`` where a prompt that ends in ``tail`` opened a thought."""
+    """Return ``<think>`` if a prompt that ends in ``tail`` ends with it, else ""."""
     return THINK if tokenizer.decode(list(tail)).rstrip().endswith(THINK) else ""

@@ -1,4 +1,4 @@
-"""Drawing tokens: one uniform number a token, from a stream that belongs to the sample alone.
+"""Sampling tokens by inverse transform: one uniform number per token, from the sample's own random stream.
 
 S rows (sequences being sampled), V vocabulary, K likeliest tokens, C blocks of B tokens.
 """
@@ -13,18 +13,18 @@ from torch.nn.functional import pad
 from archer.engines.base import stream_key
 from archer.types import Sampling
 
-LARGE = 4096  # a vocabulary from here on is drawn from block by block
+LARGE = 4096  # vocabularies of this size or more are searched block by block
 BLOCK = 256
 
 
 def uniforms(seed: int, problem: str, sample: int, count: int) -> Tensor:
-    """Return ``count`` uniform numbers in [0, 1), float32, that depend on nothing but the arguments."""
+    """Return ``count`` float32 uniform numbers in [0, 1), determined by the arguments alone."""
     stream = np.random.Generator(np.random.Philox(key=stream_key(seed, problem, sample)))
     return torch.from_numpy(stream.random(count, dtype=np.float32))
 
 
 def draw(logits_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw one token a row; return tokens (S,), their log-probs (S,) and the entropies (S,), in nats.
+    """Sample one token per row; return tokens (S,), their log-probs (S,) and the entropies (S,), in nats.
 
     Log-probs and entropies are of softmax(logits / temperature), before top-k and top-p cut it; at
     temperature 0 (greedy) they are of softmax(logits).
@@ -35,13 +35,13 @@ def draw(logits_SV: Tensor, uniform_S: Tensor, sampling: Sampling) -> tuple[Tens
     prob_SV = scaled_SV.softmax(-1)
     token_S = logits_SV.argmax(-1) if sampling.temperature == 0 else invert(truncate(prob_SV, sampling), uniform_S)
     logp_S = prob_SV.gather(-1, token_S[:, None])[:, 0].log()
-    # The drawn token gives the log-sum-exp away: no pass over the vocabulary is made for it.
+    # logit - log-prob of the token is the log-sum-exp: this saves a pass over the vocabulary.
     lse_S = scaled_SV.gather(-1, token_S[:, None])[:, 0] - logp_S
     return token_S, logp_S, lse_S - torch.linalg.vecdot(prob_SV, scaled_SV)
 
 
 def truncate(prob_SV: Tensor, sampling: Sampling) -> Tensor:
-    """Zero what top-k and top-p leave out; rows are not renormalised (:func:`invert` does not need it)."""
+    """Zero the tokens that top-k and top-p exclude; rows are not renormalised, as :func:`invert` does not need it."""
     vocabulary = prob_SV.shape[-1]
     likeliest = min(sampling.top_k, vocabulary) or vocabulary
     if likeliest == vocabulary and sampling.top_p >= 1.0:
@@ -55,7 +55,7 @@ def truncate(prob_SV: Tensor, sampling: Sampling) -> Tensor:
 def invert(weight_SV: Tensor, uniform_S: Tensor) -> Tensor:
     """Return the first index whose cumulative weight exceeds ``uniform`` of the row's total, (S,) int64.
 
-    Of a large vocabulary blocks are summed first, and only the block that the target falls into is gone through.
+    In a large vocabulary, sums over blocks find the block first, and then only that block is searched.
     """
     rows, vocabulary = weight_SV.shape
     whole = vocabulary // BLOCK * BLOCK
@@ -74,8 +74,8 @@ def invert(weight_SV: Tensor, uniform_S: Tensor) -> Tensor:
 
 
 def first_above(cumulative_SV: Tensor, target_S: Tensor) -> Tensor:
-    """Return the first index whose cumulative weight exceeds the target, (S,) int64; one of weight 0 never does."""
-    # Rounding may carry a target to the very total, which nothing exceeds.
+    """Return the first index whose cumulative weight exceeds the target, (S,) int64; never one of weight 0."""
+    # Rounding may raise a target to the total, which no cumulative weight exceeds.
     below_S = torch.nextafter(cumulative_SV[:, -1], torch.zeros_like(target_S))
     target_S1 = torch.minimum(target_S, below_S)[:, None]
     return torch.searchsorted(cumulative_SV, target_S1, right=True)[:, 0]

@@ -21,18 +21,18 @@ Pair = tuple[Ids, Ids]  # a context and its continuation, neither of them empty
 
 @dataclass(frozen=True)
 class LikelihoodScore:
-    """``logp`` of a continuation in nats, and whether it is what greedy decoding would have written."""
+    """``logp`` of a continuation in nats, and whether greedy decoding would have produced it."""
 
     logp: float
     greedy: bool
 
 
-Scored = Callable[[int, LikelihoodScore], None]  # told of each pair's place and score as it is known, in any order
+Scored = Callable[[int, LikelihoodScore], None]  # called with a pair's index and score, in any order
 
 
 @dataclass(frozen=True)
 class ScoringRow:
-    """One input of the model, with the places of all pairs it answers; ``first`` is the first position needed."""
+    """One input of the model, the indices of the pairs it scores, and the ``first`` position that needs logits."""
 
     tokens: Ids
     places: tuple[int, ...]
@@ -43,8 +43,8 @@ class ScoringRow:
 class LikelihoodScorer:
     """Scores pairs with any Hugging Face causal LM.
 
-    A batch holds at most ``tokens`` input tokens, padding included, and at most ``logits`` values of logits,
-    but always a row. ``autocast`` is the dtype of the forward passes (none: the weights' own).
+    A batch holds at least one row, and else at most ``tokens`` input tokens, padding included, and ``logits`` logit
+    values. ``autocast`` is the dtype of the forward passes (None: that of the weights).
     """
 
     model: PreTrainedModel
@@ -53,30 +53,30 @@ class LikelihoodScorer:
     autocast: torch.dtype | None = None
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[Pair], scored: Scored = lambda place, score: None) -> list[LikelihoodScore]:
-        """Return one score a pair, in order. Raises DataError for an empty context or continuation.
+    def score(self, pairs: Sequence[Pair], scored: Scored = lambda index, score: None) -> list[LikelihoodScore]:
+        """Return one score per pair, in order. Raises DataError for an empty context or continuation.
 
         Pairs with the same input (the one-letter answers of a question) share one row. Rows are padded on the
-        right, where a causal model does not look, so neither padding nor company changes a score.
+        right, which a causal model ignores, so a score depends on neither padding nor the rest of the batch.
         """
-        found: dict[int, LikelihoodScore] = {}
+        scores: dict[int, LikelihoodScore] = {}
         device = self.model.device
         self.model.eval()
         with torch.autocast(device.type, self.autocast, enabled=self.autocast is not None):
             for batch in self._batches(to_rows(pairs)):
-                for place, score in self._forward(batch, pairs):
-                    found[place] = score
-                    scored(place, score)
-        return [found[place] for place in range(len(pairs))]
+                for index, score in self._forward(batch, pairs):
+                    scores[index] = score
+                    scored(index, score)
+        return [scores[index] for index in range(len(pairs))]
 
     def _batches(self, rows: Sequence[ScoringRow]) -> Iterator[list[ScoringRow]]:
-        """Cut rows, longest first so that little is padded and memory runs out at once or never, into batches."""
+        """Cut rows into batches, longest first: this pads little, and memory runs out in the first batch or never."""
         batch: list[ScoringRow] = []
         for row in sorted(rows, key=lambda row: (-len(row.tokens), row.tokens)):
             width = len(batch[0].tokens) if batch else len(row.tokens)
-            kept = width - min([row.first, *(other.first for other in batch)])
+            span = width - min([row.first, *(other.first for other in batch)])
             count = len(batch) + 1
-            if batch and (count * width > self.tokens or count * kept * self.model.config.vocab_size > self.logits):
+            if batch and (count * width > self.tokens or count * span * self.model.config.vocab_size > self.logits):
                 yield batch
                 batch = []
             batch.append(row)
@@ -87,31 +87,31 @@ class LikelihoodScorer:
         first = min(row.first for row in batch)
         device = self.model.device
         token_BT = pad_sequence([torch.tensor(row.tokens) for row in batch], batch_first=True).to(device)
-        # The model's own head, which may scale or cap logits, on the positions needed alone.
+        # The model's own head, which may scale or cap logits, at the needed positions only.
         kept_K = torch.arange(first, token_BT.shape[1], device=device)
         logits_BKV = self.model(input_ids=token_BT, use_cache=False, logits_to_keep=kept_K).logits
         for logits_KV, row in zip(logits_BKV, batch, strict=True):
-            for place in row.places:
-                continuation = pairs[place][1]
+            for index in row.places:
+                continuation = pairs[index][1]
                 end = len(row.tokens) - first
-                yield place, score_of(logits_KV[end - len(continuation) : end], continuation)
+                yield index, score_of(logits_KV[end - len(continuation) : end], continuation)
 
 
 def to_rows(pairs: Sequence[Pair]) -> list[ScoringRow]:
-    """Return the different inputs: context and continuation but for its last token, which is only predicted."""
+    """Return the distinct inputs: context and continuation without its last token, which is only predicted."""
     places: dict[Ids, list[int]] = {}
-    for place, (context, continuation) in enumerate(pairs):
+    for index, (context, continuation) in enumerate(pairs):
         if not context or not continuation:
-            raise DataError(f"pair {place}: nothing to score: {len(context)} and {len(continuation)} tokens")
-        places.setdefault((*context, *continuation[:-1]), []).append(place)
+            raise DataError(f"pair {index}: nothing to score: {len(context)} and {len(continuation)} tokens")
+        places.setdefault((*context, *continuation[:-1]), []).append(index)
     return [
-        ScoringRow(tokens, tuple(own), len(tokens) - max(len(pairs[place][1]) for place in own))
+        ScoringRow(tokens, tuple(own), len(tokens) - max(len(pairs[index][1]) for index in own))
         for tokens, own in places.items()
     ]
 
 
 def score_of(logits_NV: Tensor, continuation: Ids) -> LikelihoodScore:
-    """Return the score of a continuation from the logits that predict it, in float32 whatever they came in."""
+    """Return the score of a continuation from the logits that predict it, computed in float32."""
     logits_NV = logits_NV.float()
     target_N = torch.tensor(continuation, device=logits_NV.device)
     logp_N = logits_NV.gather(-1, target_N[:, None])[:, 0] - logits_NV.logsumexp(-1)

@@ -1,4 +1,4 @@
-"""An engine that answers from a script: for tests, and for trying a reward without a model."""
+"""An engine whose responses come from a script, for tests and for trying a reward without a model."""
 
 from __future__ import annotations
 
@@ -11,38 +11,46 @@ from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 
 @dataclass
 class ScriptedEngine:
-    """``script(problem, sample)`` is the response's text; its characters stand for its tokens."""
+    """An :class:`~archer.engines.base.Engine`; ``script(problem, sample)`` returns the text, a character per token."""
 
     script: Callable[[Problem, int], str]
     version: int = 0
 
     def load(self, version: int, weights: Weights) -> None:
-        """Note the version."""
+        """Record the version; the weights are ignored."""
         self.version = version
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: the script needs no process."""
 
     def generate(
-        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_rollout: OnRollout = ignore,
+        more: MoreRequests = no_more,
     ) -> list[Rollout]:
-        """Return the script's answers, cut at ``max_tokens`` characters."""
+        """Return the script's responses, cut at ``max_tokens`` characters."""
         rollouts: list[Rollout] = []
-        while asks:
-            new = [self._rollout(ask.problem, sample, sampling) for ask in asks for sample in ask.samples]
+        while requests:
+            new = [
+                self._rollout(request.problem, sample, sampling) for request in requests for sample in request.samples
+            ]
             for rollout in new:
-                finished(rollout)
+                on_rollout(rollout)
             rollouts += new
-            asks = more(True)
+            requests = more(True)
         return rollouts
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        """Give the script's answers, cut at ``max_tokens`` characters."""
-        for ask in asks:
-            for sample in ask.samples:
-                one = self._rollout(ask.problem, sample, sampling)
-                seed = sample_seed(ask.seed, ask.problem.id, sample)
-                answered(Completion(ask.problem, sample, seed, one.text, len(one.tokens), one.stop))
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
+        """Pass the script's responses, cut at ``max_tokens`` characters, to ``on_completion``."""
+        for request in requests:
+            for sample in request.samples:
+                rollout = self._rollout(request.problem, sample, sampling)
+                seed = sample_seed(request.seed, request.problem.id, sample)
+                on_completion(
+                    Completion(request.problem, sample, seed, rollout.text, len(rollout.tokens), rollout.stop)
+                )
 
     def prompt(self, problem: Problem) -> Json:
         """Return the problem's own prompt."""

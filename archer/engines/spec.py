@@ -1,4 +1,4 @@
-"""What an engine is opened from."""
+"""The parameters that open an engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archer.types import Json
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """How rollouts are sampled, of which model, and whether its layers compute in bfloat16."""
+    """How to sample rollouts, from which model, and whether its layers compute in bfloat16."""
 
     rollout: RolloutSection
     model: ModelSpec
@@ -21,7 +21,7 @@ class EngineSpec:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """Return what a recipe says of its engine."""
+        """Return the engine spec of a recipe."""
         return cls(recipe.rollout, ModelSpec(recipe.model), recipe.update.bf16)
 
     @property
@@ -30,7 +30,7 @@ class EngineSpec:
         return "bfloat16" if self.bf16 else "float32"
 
     def describe(self) -> dict[str, Json]:
-        """Return what tells this engine's samples from another's of the same weights. Raises ModelError."""
+        """Return the engine's name, dtype and the digests of the model's files. Raises ModelError."""
         return engine_description(self.bf16, self.model.digests, self.rollout.engine)
 
 

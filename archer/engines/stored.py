@@ -1,4 +1,4 @@
-"""An engine that draws nothing: for grading stored samples again, without the model that drew them."""
+"""A generator that only names stored samples, so they can be graded again without the model."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from archer.types import Json, Problem, Request, Sampling
 
 @dataclass(frozen=True)
 class StoredGenerator:
-    """Names samples as the engine did that drew them: by its prompts and its description."""
+    """Has the prompts and the description of the engine that sampled the store, so sample keys come out the same."""
 
     render: Callable[[Problem], Json]
     description: Mapping[str, Json]
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        """Raise DataError: what is asked for is what the store lacks."""
-        missing = sum(len(ask.samples) for ask in asks)
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
+        """Raise DataError if any sample is requested: it is missing in the store."""
+        missing = sum(len(request.samples) for request in requests)
         if missing:
             raise DataError(
-                f"--regrade: {missing} samples are not in the store ({asks[0].problem.id} and others); run the same "
-                "command without --regrade to draw them"
+                f"--regrade: {missing} samples are not in the store ({requests[0].problem.id} and others); run the "
+                "same command without --regrade to draw them"
             )
 
     def prompt(self, problem: Problem) -> Json:
-        """Return what the model was given."""
+        """Return the model's input for a problem."""
         return self.render(problem)
 
     def describe(self) -> Mapping[str, Json]:
-        """Return the description of the engine that drew the samples."""
+        """Return the description of the engine that sampled the store."""
         return self.description

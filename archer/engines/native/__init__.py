@@ -1,4 +1,4 @@
-"""The native engine: sampling in this process with any Hugging Face causal LM, on the CPU or one GPU."""
+"""The native engine samples in this process from any Hugging Face causal LM, on the CPU or one GPU."""
 
 from archer.engines.native.engine import NativeEngine
 

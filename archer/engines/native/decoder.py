@@ -22,16 +22,22 @@ from archer.models.heads import logits
 from archer.system import WorkCounter
 from archer.types import Sampling, Stop
 
-PREFILL_TOKENS = 16384  # prompt tokens, padding included, of one prefill pass
-STALL = 16  # rows wait until this share (1 / STALL) of the places is free: a prefill stops all others meanwhile
+PREFILL_TOKENS = 16384  # prompt tokens, padding included, in one prefill pass
+STALL = 16  # rows wait until 1 / STALL of the slots is free, because a prefill pauses all other rows
 
 
 @dataclass(frozen=True)
 class DecodeContext:
-    """What a decoder works with: the weights as they are now, and how ended rows become text.
+    """The weights, and everything else that a decoder needs of the engine. V vocabulary, H hidden size.
 
-    ``look`` is the number of steps from one look for ended rows to the next; on a GPU a look waits for it.
-    ``capture`` makes a step one that runs again without the host's part; None: the host does its part every time.
+    - ``forward``: computes hidden states with the current weights
+    - ``head_VH``: weight of the LM head
+    - ``layers``: number of decoder layers
+    - ``stops``: token ids that end a response
+    - ``text``: turns a row and its tokens, without the end token, into text
+    - ``tally``: counts the work done
+    - ``look``: decode steps between two checks for ended rows; on a GPU a check waits for the device
+    - ``capture``: records a step so that it can be replayed without host work; None: every step runs normally
     """
 
     forward: Forward
@@ -45,45 +51,45 @@ class DecodeContext:
 
 
 class Decoder:
-    """At most ``capacity`` rows at once, of at most ``width`` positions."""
+    """Decodes at most ``capacity`` rows at a time, of at most ``width`` positions (prompt and response)."""
 
-    def __init__(self, means: DecodeContext, sampling: Sampling, capacity: int, width: int) -> None:
-        self.means, self.sampling, self.capacity = means, sampling, capacity
-        device = means.head_VH.device
-        self.slots = Slots(means.layers, capacity, width, device)
-        self.board = new_buffer(capacity, sampling.max_tokens, device)
-        self.stop_E = torch.tensor(means.stops, device=device)
+    def __init__(self, context: DecodeContext, sampling: Sampling, capacity: int, width: int) -> None:
+        self.context, self.sampling, self.capacity = context, sampling, capacity
+        device = context.head_VH.device
+        self.slots = Slots(context.layers, capacity, width, device)
+        self.buffer = new_buffer(capacity, sampling.max_tokens, device)
+        self.stop_E = torch.tensor(context.stops, device=device)
         self.waiting: deque[SampleRow] = deque()
         self._prepare()
 
     def _prepare(self) -> None:
-        self.means.forward.reach(self.slots.width)
+        self.context.forward.reach(self.slots.width)
         self.run: Step = self._step
-        if self.means.capture is not None:
-            self.run = Graphs(self._step, self.capacity, self.slots.width, self.means.capture)
+        if self.context.capture is not None:
+            self.run = Graphs(self._step, self.capacity, self.slots.width, self.context.capture)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is under way or waiting."""
+        """Whether no row is active or waiting."""
         return not self.waiting and not self.slots.active
 
     @property
     def free(self) -> bool:
-        """Whether there is a place that nobody waits for."""
+        """Whether a slot is free and no row waits for it."""
         return not self.waiting and self.slots.active < self.capacity
 
     def extend(self, rows: Sequence[SampleRow]) -> None:
-        """Let further rows wait."""
+        """Add rows to those waiting."""
         self.waiting.extend(rows)
         if self.slots.widen(width(rows, self.sampling)):
             self._prepare()
 
     def go_on(self, each: Callable[[FinishedRow], None]) -> None:
-        """Admit rows or decode; tell ``each`` of the rows that ended with it."""
+        """Admit rows or decode ``look`` steps, then call ``each`` with the rows that ended."""
         if self._admits():
             self._admit()
         else:
-            for _ in range(self.means.look):
+            for _ in range(self.context.look):
                 self._decode()
         self._retire(each)
 
@@ -93,72 +99,72 @@ class Decoder:
         return bool(self.waiting) and (free >= enough or not self.slots.active)
 
     def _admit(self) -> None:
-        """Prefill the next rows' prompts, each prompt once, and draw their first tokens."""
-        taken, prompts = self._next()
+        """Prefill the next rows' prompts, each prompt once, and sample their first tokens."""
+        admitted, prompts = self._next()
         device = self.stop_E.device
         length_P = torch.tensor([len(prompt) for prompt in prompts], device=device)
         token_PT = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True).to(device)
-        source_S = torch.tensor([prompts[row.prompt] for row in taken], device=device)
+        source_S = torch.tensor([prompts[row.prompt] for row in admitted], device=device)
         rows = self.slots.take(length_P[source_S])
-        hidden_PTH = self.means.forward.prefill(
+        hidden_PTH = self.context.forward.prefill(
             token_PT, lambda layer, key, value: self.slots.fill(layer, rows, source_S, key, value)
         )
         most = self.sampling.max_tokens
-        drawn = [uniforms(row.seed, row.problem.id, row.sample, most) for row in taken]
-        self.board.place(rows, taken, torch.stack(drawn))
+        uniform = [uniforms(row.seed, row.problem.id, row.sample, most) for row in admitted]
+        self.buffer.place(rows, admitted, torch.stack(uniform))
         last_PH = hidden_PTH[torch.arange(len(prompts), device=device), length_P - 1]
         self._draw(last_PH, rows, source_S)
         size, longest = token_PT.shape
-        self.means.tally["prefill"].add(size * longest, size * longest * (longest + 1) // 2, size)
+        self.context.tally["prefill"].add(size * longest, size * longest * (longest + 1) // 2, size)
 
     def _next(self) -> tuple[list[SampleRow], dict[tuple[int, ...], int]]:
-        """Take the rows that are admitted together from those waiting; number their prompts."""
-        taken: list[SampleRow] = []
+        """Return the rows to admit together, removed from those waiting, and a number for each distinct prompt."""
+        admitted: list[SampleRow] = []
         prompts: dict[tuple[int, ...], int] = {}
         longest = 0
-        while self.waiting and self.slots.active + len(taken) < self.capacity:
+        while self.waiting and self.slots.active + len(admitted) < self.capacity:
             prompt = self.waiting[0].prompt
             longest = max(longest, len(prompt))
             if prompts and prompt not in prompts and (len(prompts) + 1) * longest > PREFILL_TOKENS:
                 break
             prompts.setdefault(prompt, len(prompts))
-            taken.append(self.waiting.popleft())
-        return taken, prompts
+            admitted.append(self.waiting.popleft())
+        return admitted, prompts
 
     def _decode(self) -> None:
-        """One new token for every active row."""
+        """Sample a token for every active row."""
         rows, span = self.slots.active, self.slots.longest + 1
         self.run(rows, min(span, self.slots.width))
         self.slots.advance()
-        self.means.tally["decode"].add(rows, self.slots.held, rows)
+        self.context.tally["decode"].add(rows, self.slots.held, rows)
 
     def _step(self, rows: int, span: int) -> None:
-        """One step of the first ``rows`` over ``span`` positions: works on the device alone, so it can be captured."""
-        live_S = ~self.board.done_S[:rows]
-        hidden_SH = self.means.forward.step(self.board.last_S[:rows], self.slots, span)
+        """Run a step of the first ``rows`` over ``span`` positions, on the device alone so that it can be captured."""
+        live_S = ~self.buffer.done_S[:rows]
+        hidden_SH = self.context.forward.step(self.buffer.last_S[:rows], self.slots, span)
         self.slots.length_S[:rows] += live_S
         self._draw(hidden_SH, slice(0, rows))
 
     def _draw(self, hidden_PH: Tensor, rows: slice, source_S: Tensor | None = None) -> None:
-        logits_PV = logits(hidden_PH.to(self.means.head_VH.dtype), self.means.head_VH)
+        logits_PV = logits(hidden_PH.to(self.context.head_VH.dtype), self.context.head_VH)
         logits_SV = logits_PV if source_S is None else logits_PV[source_S]
-        uniform_S = self.board.uniform_SN[rows].gather(1, self.board.count_S[rows, None])[:, 0]
-        self.board.record(rows, draw(logits_SV, uniform_S, self.sampling), self.stop_E)
+        uniform_S = self.buffer.uniform_SN[rows].gather(1, self.buffer.count_S[rows, None])[:, 0]
+        self.buffer.record(rows, draw(logits_SV, uniform_S, self.sampling), self.stop_E)
 
     def _retire(self, each: Callable[[FinishedRow], None]) -> None:
-        """Take finished rows out, telling ``each`` of them."""
-        over: list[int] = self.board.done_S[: self.slots.active].nonzero()[:, 0].tolist()
+        """Remove the finished rows and call ``each`` with them."""
+        over: list[int] = self.buffer.done_S[: self.slots.active].nonzero()[:, 0].tolist()
         if not over:
             return
-        for row, columns in zip(over, self.board.columns(over), strict=True):
+        for row, columns in zip(over, self.buffer.columns(over), strict=True):
             tokens = columns[0].tolist()
-            stop: Stop = "end" if tokens[-1] in self.means.stops else "length"
-            asked = self.board.rows[row]
-            text = self.means.text(asked, tokens[:-1] if stop == "end" else tokens)
-            each(FinishedRow(asked, columns, text, stop))
-        self.slots.drop(*self.board.drop(over))
+            stop: Stop = "end" if tokens[-1] in self.context.stops else "length"
+            sample_row = self.buffer.rows[row]
+            text = self.context.text(sample_row, tokens[:-1] if stop == "end" else tokens)
+            each(FinishedRow(sample_row, columns, text, stop))
+        self.slots.drop(*self.buffer.drop(over))
 
 
 def width(rows: Sequence[SampleRow], sampling: Sampling) -> int:
-    """Return the positions that the longest of ``rows`` may come to, 0 for none."""
+    """Return the most positions that one of ``rows`` may need, 0 for no rows."""
     return max((len(row.prompt) + sampling.max_tokens for row in rows), default=0)

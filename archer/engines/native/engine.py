@@ -1,4 +1,4 @@
-"""The native engine's promises: what it is asked, what it says of itself, whose weights it samples from."""
+"""The native engine: the :class:`~archer.engines.base.Engine` interface over the decoder."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ from archer.models.spec import context_of, stop_ids
 from archer.system import WorkCounter
 from archer.types import Json, Problem, Request, Rollout, Sampling
 
-LOOK = 8  # decode steps on a GPU from one look for ended rows to the next; at most so many are in vain for a row
+LOOK = 8  # decode steps on a GPU between two checks for ended rows; a row wastes fewer than this
 logger = logging.getLogger(__name__)
 
 
 class NativeEngine:
-    """Samples from ``model`` as it is now: of a ``shared`` one the policy trains the same module, nothing is copied.
+    """Samples from ``model`` with its current weights. Raises ModelError unless every layer uses full attention.
 
-    ``slots`` bounds the rows decoded together; ``autocast`` is the dtype of the forward passes on a GPU;
-    ``context`` bounds prompt and response together (None: :func:`context_of` the model). ``files`` are the digests
-    of what decides draws beside the weights. ``tally`` counts the work done. Which forward decodes is in the log, and
-    ``why_modules`` says what keeps the model from the lean one.
+    - ``slots``: most rows decoded together
+    - ``autocast``: dtype of the forward passes; None: that of the weights
+    - ``context``: most tokens of prompt and response; None: the model's own (:func:`context_of`)
+    - ``files``: digests of the model's files, for :meth:`describe`
+    - ``shared``: the trainer updates this same module, so :meth:`load` copies nothing
+    - ``tally``: counts the work done
+    - ``why_modules``: why the lean forward cannot run the model ("": it can), known after the first call; also logged
     """
 
     def __init__(
@@ -54,17 +57,17 @@ class NativeEngine:
         self.stops = tuple(stop_ids(model.config.name_or_path, model.generation_config, model.config, tokenizer))
         self.tally = WorkCounter()  # "prefill" and "decode"
         self.look = LOOK if model.device.type == "cuda" else 1
-        self.why_modules: str | None = None  # known once it was looked for: "" where the lean forward fits
+        self.why_modules: str | None = None  # set by the first call
 
     def load(self, version: int, weights: Weights) -> None:
-        """Note the version; copy the weights, unless the policy trains this very module."""
+        """Record the version; copy the weights unless the module is shared. Raises ModelError for an unknown name."""
         self.version = version
         if self.shared:
             return
         own = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, tensor in weights():
-                if name not in own:  # experts, which transformers stacks, go by the hub's names
+                if name not in own:  # transformers stacks experts, which the hub names one by one
                     raise ModelError(
                         f"rollout.engine: native: {self.model.config.name_or_path}: {name} has another name here; set "
                         "rollout.engine to vllm, or sample from the policy itself (rollout.prefetch 0, stage 2 or less)"
@@ -80,33 +83,37 @@ class NativeEngine:
         return list(self.prompts.encode(problem))
 
     def generate(
-        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_rollout: OnRollout = ignore,
+        more: MoreRequests = no_more,
     ) -> list[Rollout]:
-        """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        return collect_rollouts(self.version, finished, lambda keep: self._run(asks, sampling, keep, more))
+        """Return one rollout per sample, in request order; see :class:`archer.engines.base.Engine`."""
+        return collect_rollouts(self.version, on_rollout, lambda keep: self._run(requests, sampling, keep, more))
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        """Draw every sample; see :class:`archer.engines.base.Generator`."""
-        self._run(asks, sampling, lambda ended: answered(ended.completion()))
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
+        """Sample every response; see :class:`archer.engines.base.Generator`."""
+        self._run(requests, sampling, lambda ended: on_completion(ended.completion()))
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: the engine runs in this process."""
 
     @torch.inference_mode()
     def _run(
         self,
-        asks: Sequence[Request],
+        requests: Sequence[Request],
         sampling: Sampling,
         each: Callable[[FinishedRow], None],
         more: MoreRequests = no_more,
     ) -> None:
-        """Sample every row, telling ``each`` of it as it ends."""
-        rows = self._rows(asks, sampling, 0)
+        """Sample every row and call ``each`` with it as it ends."""
+        rows = self._rows(requests, sampling, 0)
         if not rows:
             return
         taken = len(rows)
         self.model.eval()
-        decoder = Decoder(self._means(), sampling, min(self.slots, taken), width(rows, sampling))
+        decoder = Decoder(self._context(), sampling, min(self.slots, taken), width(rows, sampling))
         decoder.extend(rows)
         while not decoder.idle:
             decoder.go_on(each)
@@ -115,16 +122,16 @@ class NativeEngine:
                 decoder.extend(rows)
                 taken += len(rows)
 
-    def _rows(self, asks: Sequence[Request], sampling: Sampling, first: int) -> list[SampleRow]:
-        return rows_of(asks, self.prompts, sampling, self.context, first)
+    def _rows(self, requests: Sequence[Request], sampling: Sampling, first: int) -> list[SampleRow]:
+        return rows_of(requests, self.prompts, sampling, self.context, first)
 
-    def _means(self) -> DecodeContext:
-        """Return what one call decodes with, the weights as they are now."""
+    def _context(self) -> DecodeContext:
+        """Return the context of one call, with the current weights."""
         lean, on_gpu = self._lean(), self.model.device.type == "cuda"
         head_VH: Tensor = self.model.get_output_embeddings().weight
         return DecodeContext(
             forward=open_forward(self.model, self.autocast, lean),
-            head_VH=head_VH.to(self.autocast or head_VH.dtype),  # as the policy's head takes it
+            head_VH=head_VH.to(self.autocast or head_VH.dtype),  # the dtype of the trainer's LM head
             layers=self.model.config.num_hidden_layers,
             stops=self.stops,
             text=lambda row, tokens: text_of(self.tokenizer, row.prompt, tokens),
@@ -134,7 +141,7 @@ class NativeEngine:
         )
 
     def _lean(self) -> bool:
-        """Say whether the lean forward takes the model; looked at again where an adapter was put on meanwhile."""
+        """Whether the lean forward can run the model; checked at each call, as an adapter may have been added."""
         if self.why_modules is None:
             self.why_modules = misfit(self.model, self.autocast) or ""
             how = f"by its own modules: {self.why_modules}" if self.why_modules else "by the lean forward"

@@ -1,7 +1,7 @@
-"""Decode steps on a GPU as CUDA graphs: captured once for each size, replayed without the host's part.
+"""Decode steps on a GPU as CUDA graphs: captured once for each size, then replayed without host work.
 
 A step works on the first ``rows`` of static buffers, over their first ``span`` positions. Sizes are rounded up to a
-few, so that few graphs are captured; rows beyond those that decode are done, and what is drawn for them is nobody's.
+few, so that few graphs are captured; the extra rows are done, and tokens sampled for them are discarded.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 Step = Callable[[int, int], None]  # rows, span
-Capture = Callable[[Callable[[], None]], Callable[[], None]]  # from what to run to what runs it again
-SPANS = 8  # sizes that the positions of a cache are cut into, at most
-SHORTEST = 128  # positions: below, rounding up costs less than another graph
+Capture = Callable[[Callable[[], None]], Callable[[], None]]  # takes a function, returns one that replays it
+SPANS = 8  # at most this many different spans
+SHORTEST = 128  # positions: for shorter spans rounding up costs less than another graph
 logger = logging.getLogger(__name__)
 
 
 class Graphs:
-    """Runs ``step``: by itself for the first call of a size, from then on by what ``capture`` made of it.
+    """Runs ``step`` directly on the first call of a size, and as the graph that ``capture`` made from then on.
 
-    The first call also is what a capture needs before it: libraries load and make their workspaces. Where capturing
-    fails, the log says so and every step runs by itself.
+    The first call also lets libraries load and allocate their workspaces, which a capture needs. If a capture fails,
+    a warning is logged and every step runs directly.
     """
 
     def __init__(self, step: Step, rows: int, width: int, capture: Capture) -> None:
@@ -33,7 +33,7 @@ class Graphs:
         self.failed = False
 
     def __call__(self, rows: int, span: int) -> None:
-        """Run one step of at least ``rows`` over at least ``span`` positions."""
+        """Run one step of at least ``rows`` rows over at least ``span`` positions."""
         size = rounded(rows, self.rows), min(self.width, -(-span // self.stride) * self.stride)
         if size in self.met and self.met[size] is None and not self.failed:
             self.met[size] = self._captured(*size)
@@ -53,14 +53,14 @@ class Graphs:
 
 
 def rounded(rows: int, most: int) -> int:
-    """Return the least of 1, 2, 3, 4, 6, 8, 12, 16, ... that holds ``rows``, ``most`` at most."""
+    """Return the smallest of 1, 2, 3, 4, 6, 8, 12, 16, ... that is at least ``rows``, but at most ``most``."""
     power = 1 << (rows - 1).bit_length()
     between = power * 3 // 4
     return min(most, between if between >= rows else power)
 
 
 def cuda_capture() -> Capture:
-    """Return a capture into graphs that share one pool of memory."""
+    """Return a capture into CUDA graphs that share one memory pool."""
     pool: Any = torch.cuda.graph_pool_handle()
 
     def capture(run: Callable[[], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The lean forward of Llama's family: a few kernels a layer, where the modules' own takes some thirty small ones.
+"""The lean forward of the Llama family: a few kernels per layer instead of the modules' thirty or so.
 
 N tokens, P prompts, S rows being sampled, T positions, H hidden size, A query heads, K key-value heads, G query heads
 of one key-value head, D head size, W positions of the longest sequence.
@@ -21,7 +21,7 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries (N, A
 
 
 class Lean:
-    """See :class:`~archer.engines.native.forward.Forward`; the same arithmetic as the modules' under ``autocast``."""
+    """A :class:`~archer.engines.native.forward.Forward` with the arithmetic of the modules under ``autocast``."""
 
     def __init__(self, model: PreTrainedModel, autocast: torch.dtype | None) -> None:
         self.model = model
@@ -30,18 +30,18 @@ class Lean:
         self.turn_WD = torch.zeros(0)
 
     def reach(self, width: int) -> None:
-        """Make the turns of ``width`` positions."""
+        """Compute the rotary factors of ``width`` positions."""
         self.turn_WD = turns(self.model, width, self.weights.embedding_VH.device)
 
     def prefill(self, token_PT: Tensor, write: Callable[[int, Tensor, Tensor], None]) -> Tensor:
-        """Return hidden states (P, T, H), telling ``write`` of every layer's keys and values."""
+        """Return hidden states (P, T, H), and call ``write`` with every layer's keys and values."""
         prompts, width = token_PT.shape
         grouped = self.weights.heads != self.weights.groups
 
         def attend(layer: int, *parts_NHD: Tensor) -> Tensor:
             query, key, value = (part.view(prompts, width, *part.shape[1:]).transpose(1, 2) for part in parts_NHD)
             write(layer, key, value)
-            # Padding lies behind the tokens, where causal attention never looks: no mask is needed.
+            # Padding follows the tokens, so causal attention never sees it: no mask is needed.
             mixed_PATD = scaled_dot_product_attention(
                 query, key, value, is_causal=True, scale=self.weights.scale, enable_gqa=grouped
             )
@@ -61,7 +61,7 @@ class Lean:
         def attend(layer: int, query_SAD: Tensor, key_SKD: Tensor, value_SKD: Tensor) -> Tensor:
             slots.append(layer, key_SKD, value_SKD)
             key_SKTD, value_SKTD = (column[:rows, :, :span] for column in slots.of(layer))
-            # The queries that share a head's keys stand where a sequence's queries would: no key is repeated.
+            # Queries that share a head's keys take the sequence axis, so no key is repeated.
             query_SKGD = query_SAD.view(rows, self.weights.groups, -1, self.weights.size)
             return mix(query_SKGD, key_SKTD, value_SKTD, mask, scale)
 
@@ -81,7 +81,7 @@ class Lean:
         return normed(hidden_NH, self.weights.last)
 
     def _parts(self, layer: Layer, input_NH: Tensor, turn_N1D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return turned queries (N, A, D), turned keys and values (N, K, D)."""
+        """Return rotated queries (N, A, D), rotated keys and values (N, K, D)."""
         heads, groups = self.weights.heads, self.weights.groups
         joined_NC = product(input_NH.to(self.dtype), layer.joined.weight, layer.joined.bias)
         joined_NCD = joined_NC.view(len(joined_NC), -1, self.weights.size)
@@ -95,19 +95,19 @@ class Lean:
 
 
 def normed(input_NH: Tensor, norm: Norm) -> Tensor:
-    """Return RMSNorm of the last dimension."""
+    """Return the RMSNorm over the last dimension."""
     return rms_norm(input_NH.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.epsilon)
 
 
 def added(hidden_NH: Tensor, input_NI: Tensor, linear: Linear) -> Tensor:
-    """Return the residual stream with a linear map's result added, in place where the dtypes allow it."""
+    """Return the residual stream plus a linear map's output, added in place if the dtypes allow it."""
     if linear.bias is None and hidden_NH.dtype == linear.weight.dtype == torch.float32:
         return hidden_NH.addmm_(input_NI, linear.weight.T)
     return hidden_NH + product(input_NI, linear.weight, linear.bias)
 
 
 def mix_by_hand(query_SKGD: Tensor, key_SKTD: Tensor, value_SKTD: Tensor, bias_ST: Tensor, scale: float) -> Tensor:
-    """Return attention's mix of values (S, A D) by two batched products, on a CPU the fastest for one query a row."""
+    """Return attention output (S, A D) by two batched products: the fastest on a CPU for one query per row."""
     rows, groups, queries, _ = query_SKGD.shape
     query, key, value = query_SKGD.flatten(0, 1), key_SKTD.flatten(0, 1), value_SKTD.flatten(0, 1)
     product_SAT = torch.bmm(query, key.transpose(1, 2)).view(rows, groups * queries, -1)
@@ -116,7 +116,7 @@ def mix_by_hand(query_SKGD: Tensor, key_SKTD: Tensor, value_SKTD: Tensor, bias_S
 
 
 def mix_fused(query_SKGD: Tensor, key_SKTD: Tensor, value_SKTD: Tensor, seen_ST: Tensor, scale: float) -> Tensor:
-    """Return attention's mix of values (S, A D) by torch's fused kernel."""
+    """Return attention output (S, A D) by torch's fused kernel."""
     mixed_SKGD = scaled_dot_product_attention(
         query_SKGD, key_SKTD, value_SKTD, attn_mask=seen_ST[:, None, None], scale=scale
     )

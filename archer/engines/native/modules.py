@@ -1,4 +1,4 @@
-"""The forward by the model's own modules: any architecture that takes a cache and a mask.
+"""The forward by the model's own modules, for any architecture that takes a cache and a mask.
 
 P prompts, S rows being sampled, T positions, K key-value heads, D head size.
 """
@@ -17,24 +17,24 @@ from archer.models.transformers_names import cache_keyword
 
 
 class Modules:
-    """See :class:`~archer.engines.native.forward.Forward`; ``autocast`` is the dtype of the layers' arithmetic."""
+    """A :class:`~archer.engines.native.forward.Forward`; ``autocast`` is the layers' dtype (None: the weights')."""
 
     def __init__(self, model: PreTrainedModel, autocast: torch.dtype | None) -> None:
         self.model, self.autocast = model, autocast
         self.keyword = cache_keyword(model.base_model)
 
     def reach(self, width: int) -> None:
-        """Nothing is prepared."""
+        """Do nothing: the modules need no preparation."""
 
     def prefill(self, token_PT: Tensor, write: Callable[[int, Tensor, Tensor], None]) -> Tensor:
-        """Return hidden states (P, T, H), telling ``write`` of every layer's keys and values."""
+        """Return hidden states (P, T, H), and call ``write`` with every layer's keys and values."""
         cache = DynamicCache(config=self.model.config)
         with self._arithmetic():
             hidden_PTH: Tensor = self.model.base_model(input_ids=token_PT, use_cache=True, **{self.keyword: cache})[0]
         for number, layer in enumerate(cache.layers):
-            # Attention takes both in autocast's dtype, though turned keys come in the wider one of the angles.
-            kept = self.autocast or layer.values.dtype
-            write(number, layer.keys.to(kept), layer.values.to(kept))
+            # Attention uses autocast's dtype for both; rotated keys come in the wider dtype of the angles.
+            dtype = self.autocast or layer.values.dtype
+            write(number, layer.keys.to(dtype), layer.values.to(dtype))
         return hidden_PTH
 
     def step(self, token_S: Tensor, slots: Slots, span: int) -> Tensor:
@@ -53,7 +53,7 @@ class Modules:
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer of :class:`Slots` as modules see a cache: the first ``rows``, of ``span`` positions."""
+    """One layer of :class:`Slots` in the shape of a transformers cache: the first ``rows`` and ``span`` positions."""
 
     def __init__(self, slots: Slots, layer: int, rows: int, span: int) -> None:
         super().__init__()
@@ -61,25 +61,25 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: the prompts are there."""
+        """Do nothing: the prompts are already in the slots."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write one new position a row, return all positions that any row has."""
+        """Write one new position per row; return the keys and values of the first ``span`` positions."""
         key_SKWD, value_SKWD = self.slots.of(self.layer)
-        kept = key_SKWD.dtype
-        self.slots.append(self.layer, key_states[:, :, 0].to(kept), value_states[:, :, 0].to(kept))
+        dtype = key_SKWD.dtype
+        self.slots.append(self.layer, key_states[:, :, 0].to(dtype), value_states[:, :, 0].to(dtype))
         return key_SKWD[: self.rows, :, : self.span], value_SKWD[: self.rows, :, : self.span]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return (keys seen by the coming query, offset)."""
+        """Return (number of keys the next query sees, offset)."""
         return self.span, 0
 
     def get_seq_length(self) -> int:
-        """Return the longest row's length."""
+        """Return the length of the longest row."""
         return self.span - 1
 
     def get_max_length(self) -> int:
-        """Return the number of positions a row can hold."""
+        """Return the most positions that a row can hold."""
         return self.slots.width

@@ -1,8 +1,8 @@
 """The key-value cache: a fixed number of rows, of which the first ``active`` decode.
 
 L layers, S rows, K key-value heads, T positions of at most W, D head size, P prompts. A row writes at its own
-position, so rows of any length share one batch; a finished row's place is taken by the last active one, so the batch
-is always a prefix, and a view of it, never a copy, is what attention reads.
+position, so rows of any length share one batch. The last active row replaces a finished one, so the active rows are
+always a prefix, and attention reads a view of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.nn.functional import pad
 class Slots:
     """All layers' keys and values (L, 2, S, K, W, D), and the rows' lengths.
 
-    ``longest`` and ``held`` are the most and the sum of the active rows' lengths: at least, where rows ended that
-    nobody has dropped yet. Unwritten positions hold zeros, never what times zero is not zero.
+    ``longest`` and ``held`` are the maximum and the sum of the active rows' lengths, or upper bounds of them while
+    ended rows are not dropped yet. Unwritten positions hold zeros, so that no NaN or infinity gets into a product.
     """
 
     def __init__(self, layers: int, capacity: int, width: int, device: torch.device) -> None:
@@ -26,14 +26,14 @@ class Slots:
         self.row_S = torch.arange(capacity, device=device)
         self.position_W = torch.arange(width, device=device)
         self.cache_LCSKWD: Tensor | None = None
-        self.views: list[tuple[Tensor, Tensor]] = []  # made once: a step asks for them many times
+        self.views: list[tuple[Tensor, Tensor]] = []  # made once: a step reads them many times
 
     def of(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return one layer's keys and values, each (S, K, W, D); there are none before the first :meth:`fill`."""
+        """Return one layer's keys and values, each (S, K, W, D); call after the first :meth:`fill`."""
         return self.views[layer]
 
     def take(self, length_S: Tensor) -> slice:
-        """Make one more row active for each length of a prompt; :meth:`fill` puts the prompts there."""
+        """Make a row active for each prompt length, and return the rows; :meth:`fill` writes the prompts there."""
         rows = slice(self.active, self.active + len(length_S))
         self.length_S[rows] = length_S
         self.active = rows.stop
@@ -41,8 +41,8 @@ class Slots:
         return rows
 
     def fill(self, layer: int, rows: slice, source_S: Tensor, key_PKTD: Tensor, value_PKTD: Tensor) -> None:
-        """Copy prompts' keys and values into ``rows``; ``source_S`` says which prompt each gets."""
-        if self.cache_LCSKWD is None:  # the first write knows the heads' shapes
+        """Copy prompts' keys and values into ``rows``; row s gets prompt ``source_S[s]``."""
+        if self.cache_LCSKWD is None:  # the shape of the heads is known at the first write
             _, heads, _, size = key_PKTD.shape
             self._hold(key_PKTD.new_zeros((self.layers, 2, self.capacity, heads, self.width, size)))
         for column_SKWD, new_PKTD in zip(self.of(layer), (key_PKTD, value_PKTD), strict=True):
@@ -56,16 +56,16 @@ class Slots:
         value_SKWD[self.row_S[:rows], :, self.length_S[:rows]] = value_SKD
 
     def seen(self, rows: int, span: int) -> Tensor:
-        """Return which of the first ``span`` positions the rows' next token may see, (S, T) bool."""
+        """Return which of the first ``span`` positions the rows' next token sees, (S, T) bool."""
         return self.position_W[:span] <= self.length_S[:rows, None]
 
     def advance(self) -> None:
-        """Count, on the host, the position that a decode step wrote in every active row."""
+        """Update ``longest`` and ``held`` after a decode step wrote one position in every active row."""
         self.longest += 1
         self.held += self.active
 
     def widen(self, width: int) -> bool:
-        """Make room for rows of ``width`` positions; say whether there was less."""
+        """Make room for rows of ``width`` positions; return whether the cache grew."""
         if width <= self.width:
             return False
         if self.cache_LCSKWD is not None:
@@ -75,7 +75,7 @@ class Slots:
         return True
 
     def drop(self, hole_S: Tensor, mover_S: Tensor, kept: int) -> None:
-        """Shrink to ``kept`` rows: rows ``mover_S`` take the places ``hole_S``."""
+        """Shrink to ``kept`` rows by moving rows ``mover_S`` into rows ``hole_S``."""
         if len(hole_S):
             assert self.cache_LCSKWD is not None
             used = self.cache_LCSKWD[:, :, :, :, : self.longest]

@@ -1,4 +1,4 @@
-"""What the lean forward reads of a model: which models it covers, and their weights, read anew for each `generate`.
+"""The models that the lean forward covers, and their weights, read again for each `generate`.
 
 H hidden size, A query heads, K key-value heads, D head size, W positions.
 """
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")  # RMSNorm, rotary positions, grouped queries, gated MLP
-GROWING = ("dynamic", "longrope")  # rotary positions that turn otherwise once a sequence is long
+GROWING = ("dynamic", "longrope")  # rotary embeddings whose angles change with the sequence length
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear map's weight (out, in) and bias (out,), if any."""
+    """A linear map's weight (out, in) and optional bias (out,)."""
 
     weight: Tensor
     bias: Tensor | None
@@ -34,7 +34,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Layer:
-    """One decoder layer. ``joined`` makes queries, keys and values at once; see :func:`paired` for their order."""
+    """One decoder layer; ``joined`` computes queries, keys and values at once, ordered as :func:`paired` says."""
 
     before_attention: Norm
     joined: Linear
@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """A whole model below its output head, matrices in the dtype of the arithmetic."""
+    """A model without its LM head, matrices in the dtype of the arithmetic."""
 
     embedding_VH: Tensor
     layers: tuple[Layer, ...]
@@ -62,7 +62,7 @@ class Weights:
 
 
 def unfit(model: PreTrainedModel) -> str | None:
-    """Say what keeps a model from the lean forward, None for one that it covers by its looks."""
+    """Why the lean forward cannot run this architecture; None if the config is supported."""
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type not in FAMILY:
@@ -80,9 +80,9 @@ def unfit(model: PreTrainedModel) -> str | None:
 
 
 def read(model: PreTrainedModel, dtype: torch.dtype) -> Weights:
-    """Return the weights for arithmetic in ``dtype``: the model's own tensors, copies where they are joined or cast.
+    """Return the weights for arithmetic in ``dtype``: the model's own tensors, copied only to join or cast them.
 
-    A policy trains the same parameters in place, so what this returns is good until its next update.
+    The trainer updates the parameters in place, so the result is valid until the next update.
     """
     config, base = model.config, model.base_model
     first = base.layers[0].self_attn
@@ -129,7 +129,7 @@ def norm(module: Any, size: int = 0) -> Norm:
 
 
 def joined(attention: Any, dtype: torch.dtype) -> Linear:
-    """Return queries', keys' and values' weights as one, so that one product makes all three."""
+    """Return the weights of queries, keys and values as one, so that one product computes all three."""
     size, parts = attention.head_dim, (attention.q_proj, attention.k_proj, attention.v_proj)
     weights, biases = [part.weight.detach() for part in parts], [part.bias for part in parts]
     weights[:2] = [paired(weight, size) for weight in weights[:2]]
@@ -140,16 +140,16 @@ def joined(attention: Any, dtype: torch.dtype) -> Linear:
 
 
 def paired(rows: Tensor, size: int) -> Tensor:
-    """Order each head's ``rows`` so that the two that one rotary angle turns are neighbours, i beside i + D / 2.
+    """Order each head's ``rows`` so that the two of one rotary angle, i and i + D / 2, are neighbours.
 
-    Neighbours are a complex number and turning them one product. Queries and keys are ordered alike, so attention,
-    which knows only their products, is the same.
+    Two neighbours form a complex number, and one product rotates them. Queries and keys have the same order, so their
+    products, and attention with them, do not change.
     """
     return rows.view(-1, 2, size // 2, *rows.shape[1:]).transpose(1, 2).flatten(0, 2)
 
 
 def turns(model: PreTrainedModel, width: int, device: torch.device) -> Tensor:
-    """Return what a pair is multiplied by at each position, (W, D / 2) complex: the model's own cosines and sines."""
+    """Return the rotary factor of each pair at each position, (W, D / 2) complex, by the model's own angles."""
     position_1W = torch.arange(width, device=device)[None]
     cos_1WD, sin_1WD = model.base_model.rotary_emb(torch.zeros((), device=device), position_1W)
     half = cos_1WD.shape[-1] // 2

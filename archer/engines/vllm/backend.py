@@ -45,10 +45,10 @@ class RequestQueue:
     """The rows of one call, in the order asked; further ones come from ``more`` while room is free."""
 
     def __init__(
-        self, asks: Sequence[Request], rows: Callable[[Sequence[Request], int], list[SampleRow]], more: MoreRequests
+        self, requests: Sequence[Request], rows: Callable[[Sequence[Request], int], list[SampleRow]], more: MoreRequests
     ) -> None:
         self._rows, self._more = rows, more
-        self.waiting = deque(rows(asks, 0))
+        self.waiting = deque(rows(requests, 0))
         self.rows: list[SampleRow] = list(self.waiting)
         self.done = 0
 

@@ -48,27 +48,34 @@ class VllmEngine:
         return list(self.prompts.encode(problem))
 
     def generate(
-        self, asks: Sequence[Request], sampling: Sampling, finished: OnRollout = ignore, more: MoreRequests = no_more
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        on_rollout: OnRollout = ignore,
+        more: MoreRequests = no_more,
     ) -> list[Rollout]:
         """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
         wish = VllmSampling(sampling, self.stops, logps=True)
-        rollouts = collect_rollouts(self.version, finished, lambda keep: self._run(asks, wish, keep, more))
+        rollouts = collect_rollouts(self.version, on_rollout, lambda keep: self._run(requests, wish, keep, more))
         self.host.rest()
         return rollouts
 
-    def complete(self, asks: Sequence[Request], sampling: Sampling, answered: OnCompletion) -> None:
+    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
         """Draw every sample; see :class:`archer.engines.base.Generator`."""
         self._run(
-            asks, VllmSampling(sampling, self.stops, logps=False), lambda ended: answered(ended.completion()), no_more
+            requests,
+            VllmSampling(sampling, self.stops, logps=False),
+            lambda ended: on_completion(ended.completion()),
+            no_more,
         )
 
     def _run(
-        self, asks: Sequence[Request], wish: VllmSampling, each: Callable[[FinishedRow], None], more: MoreRequests
+        self, requests: Sequence[Request], wish: VllmSampling, each: Callable[[FinishedRow], None], more: MoreRequests
     ) -> None:
-        def rows(asks: Sequence[Request], first: int) -> list[SampleRow]:
-            return rows_of(asks, self.prompts, wish.sampling, self.context, first)
+        def rows(requests: Sequence[Request], first: int) -> list[SampleRow]:
+            return rows_of(requests, self.prompts, wish.sampling, self.context, first)
 
-        queue = RequestQueue(asks, rows, more)
+        queue = RequestQueue(requests, rows, more)
 
         def keep(drawn: VllmOutput) -> None:
             queue.done += 1

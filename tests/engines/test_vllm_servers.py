@@ -341,7 +341,7 @@ def test_how_weights_travel_is_chosen_by_what_there_is() -> None:
     assert choose("reload", on("G1"), ["G0"]) == "reload"
     with pytest.raises(UserError, match=r"nccl: needs a GPU here and at every server \(here: none; theirs: G1\)"):
         choose("nccl", on("G1"), [])
-    with pytest.raises(UserError, match="ipc: a server is on a GPU that the trainer has not; say nccl"):
+    with pytest.raises(UserError, match="ipc needs every server on a GPU of the trainer; use nccl"):
         choose("ipc", on("G1"), ["G0"])
 
 

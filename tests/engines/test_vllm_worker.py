@@ -65,8 +65,8 @@ def test_what_cannot_sleep_is_not_asked_to(worker: Any) -> None:
 
 
 def test_a_request_that_vllm_gave_up_is_no_rollout() -> None:
-    from archer.engines.vllm.worker import drawn
+    from archer.engines.vllm.worker import to_output
 
     one = SimpleNamespace(finish_reason="abort", token_ids=[1], logprobs=None)
     with pytest.raises(RuntimeError, match="request 7 ended with 'abort'"):
-        drawn(SimpleNamespace(request_id="7", outputs=[one]))
+        to_output(SimpleNamespace(request_id="7", outputs=[one]))

@@ -1,6 +1,6 @@
-"""Rollouts by vLLM: an engine in a process of ours on the rank's own GPU, or any number of `vllm serve` replicas.
+"""Rollouts by vLLM: an engine in a child process on the rank's own GPU, or any number of `vllm serve` replicas.
 
-The only door to ``vllm``. Servers that get their weights as files need no vLLM here.
+The only package that imports ``vllm``. Servers that get their weights as files need no vLLM here.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from archer.errors import RecipeError
 
 
 def open_vllm(spec: EngineSpec, ranks: Ranks) -> VllmEngine:
-    """Return the vLLM engine, started or found, with the weights of ``model.path``.
+    """Return the vLLM engine with the weights of ``model.path``: servers if the recipe names any, else a child process.
 
-    Raises MissingError without vLLM, UserError for servers of another version, model or vocabulary, EngineError for
-    one that does not start or answer.
+    Raises MissingError without vLLM, UserError for servers of another version or other options, ModelError for another
+    model or vocabulary, and EngineError if one does not start or answer.
     """
-    known = spec.model
-    host = open_servers(spec, ranks) if spec.rollout.vllm.servers else open_child(spec, ranks)
-    return VllmEngine(host, known.tokenizer, known.prompts, known.stop_ids, known.context, spec.describe())
+    model = spec.model
+    backend = open_servers(spec, ranks) if spec.rollout.vllm.servers else open_child(spec, ranks)
+    return VllmEngine(backend, model.tokenizer, model.prompts, model.stop_ids, model.context, spec.describe())
 
 
 def open_child(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
-    """Start an engine for this rank."""
+    """Start an engine for this rank. Raises RecipeError for sync: nccl, and MissingError without vLLM."""
     rollout = spec.rollout
     if rollout.vllm.sync == "nccl":
         raise RecipeError("rollout.vllm.sync: nccl: needs `servers` on other GPUs; leave it out for an engine here")
@@ -52,38 +52,38 @@ def open_child(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
 
 
 def open_servers(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
-    """Find the servers that the recipe names. Raises UserError for one that is not as it must be."""
-    known, section = spec.model, spec.rollout.vllm
-    text = known.config.get_text_config()
+    """Connect to the servers that the recipe names. Raises UserError or ModelError for an unsuitable one."""
+    model, section = spec.model, spec.rollout.vllm
+    text = model.config.get_text_config()
     gpus = [uuid for rank in ranks.gather("GPUs", own_gpu()) for uuid in rank]
     cpu = None if gpus else on_cpu(spec, machine_memory())
     likely = serve_command(spec, "nccl" if gpus else "reload", cpu=cpu)
     expected = ExpectedServer(
-        {name: getattr(text, name, None) for name in SHAPE}, vocabulary_digest(known.tokenizer),
-        spec.dtype, known.context, str(likely),
+        {name: getattr(text, name, None) for name in SHAPE}, vocabulary_digest(model.tokenizer),
+        spec.dtype, model.context, str(likely),
     )  # fmt: skip
     fleet = ServerFleet([ServerControl(address(url), section.seconds) for url in section.servers])
     fleet.each(lambda server: greet(server, expected))
     sync = choose(section.sync, fleet.servers, gpus)
     refuse_unable(sync, fleet.servers, str(serve_command(spec, sync)))
     room = max(1, spec.rollout.max_concurrency // ranks.world)
-    return ServersBackend(fleet, ranks, room, section.seconds, sync, lambda: known.weights_digest)
+    return ServersBackend(fleet, ranks, room, section.seconds, sync, lambda: model.weights_digest)
 
 
 def machine_memory() -> int:
-    """Return the bytes of memory of this machine."""
+    """Return the bytes of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def own_gpu() -> list[str]:
-    """Return the name of this process's GPU, none where it has none."""
+    """Return the UUID of this process's GPU, [] without one."""
     if not torch.cuda.is_available():
         return []
     return [str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)]
 
 
 def address(url: str) -> str:
-    """Return a server's URL without a path. Raises RecipeError for what is none."""
+    """Return a server's URL without its path. Raises RecipeError for an invalid URL."""
     parts = urlsplit(url.rstrip("/").removesuffix("/v1"))
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
         raise RecipeError(f"rollout.vllm.servers: {url!r}: expected a URL such as http://node1:8000")

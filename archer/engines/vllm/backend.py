@@ -1,4 +1,4 @@
-"""What draws for the vLLM engine: a process of ours, or servers. And the rows it takes, as room comes free."""
+"""The interface of what runs vLLM, a child process or servers, and the queue of rows that it works through."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from archer.types import Json, Request, Sampling
 
 @dataclass(frozen=True)
 class VllmSampling:
-    """How rows are drawn: ``stops`` end a response, ``logps`` says whether log-probs are wanted."""
+    """How to sample rows: ``stops`` are the token ids that end a response, ``logps`` asks for log-probs."""
 
     sampling: Sampling
     stops: tuple[int, ...]
     logps: bool
 
     def parameters(self, seed: int) -> dict[str, Json]:
-        """Return vLLM's sampling parameters of one row; all that a model's own defaults could change is stated."""
+        """Return vLLM's sampling parameters of one row, explicit wherever a model's own defaults would apply."""
         chosen = self.sampling
         return {
             "temperature": chosen.temperature, "top_p": chosen.top_p, "top_k": chosen.top_k, "min_p": 0.0,
@@ -34,7 +34,7 @@ class VllmSampling:
 
 @dataclass(frozen=True)
 class VllmOutput:
-    """One response as vLLM gave it: the row's place, the tokens with their end token, log-probs where wanted."""
+    """One response by vLLM: the row's index, the tokens with their end token, and log-probs if asked for."""
 
     place: int
     tokens: tuple[int, ...]
@@ -42,7 +42,7 @@ class VllmOutput:
 
 
 class RequestQueue:
-    """The rows of one call, in the order asked; further ones come from ``more`` while room is free."""
+    """The rows of one call, in request order; ``more`` supplies further ones while slots are free."""
 
     def __init__(
         self, requests: Sequence[Request], rows: Callable[[Sequence[Request], int], list[SampleRow]], more: MoreRequests
@@ -54,11 +54,11 @@ class RequestQueue:
 
     @property
     def curious(self) -> bool:
-        """Whether more rows may come when none waits."""
+        """Whether no row waits, but ``more`` may supply some."""
         return self._more is not no_more and not self.waiting
 
     def take(self, free: int, idle: bool) -> list[SampleRow]:
-        """Return rows for ``free`` places; ``idle`` says that nothing is under way: nothing returned is the end."""
+        """Return rows for at most ``free`` slots; ``idle``: nothing runs, so an empty list is the end."""
         if not self.waiting and free > 0:
             new = self._rows(self._more(idle), len(self.rows))
             self.rows += new
@@ -66,39 +66,39 @@ class RequestQueue:
         return [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
 
     def progress(self) -> str:
-        """Return how far it is, for errors."""
+        """Return the progress, for error messages."""
         return f"{self.done} of {len(self.rows)} rollouts done"
 
 
 def say(text: str) -> None:
-    """Tell the user, once, what was chosen."""
+    """Print a line for the user to stderr."""
     print(f"archer: {text}", file=sys.stderr, flush=True)
 
 
 def seed_of(row: SampleRow) -> int:
-    """Return the seed that vLLM draws a row with."""
+    """Return the seed that vLLM samples a row with."""
     return sample_seed(row.seed, row.problem.id, row.sample)
 
 
 class VllmBackend(Protocol):
-    """Draws rows with weights that move. Every call ends, or raises EngineError, within the recipe's deadline."""
+    """Samples rows with weights that change. Every call ends or raises EngineError within the recipe's deadline."""
 
-    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
-        """Draw every row of ``queue``, telling ``drawn`` of each as it ends."""
+    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+        """Sample every row of ``queue`` and call ``on_output`` with each as it ends."""
         ...
 
     def load(self, version: int, weights: Weights) -> None:
-        """Take over weights."""
+        """Load the weights of training step ``version``."""
         ...
 
     def rest(self) -> None:
-        """Give memory back until the next call, where that is possible."""
+        """Free memory until the next call, if the backend can."""
         ...
 
     def describe(self) -> Mapping[str, Json]:
-        """Return what it is, for logs."""
+        """Return the backend's properties, for logs."""
         ...
 
     def close(self) -> None:
-        """End it."""
+        """Stop what was started."""
         ...

@@ -1,7 +1,7 @@
-"""Requests spread over servers: no more under way at each than it has room for, the least loaded next.
+"""Balancing requests over servers: each goes to the least loaded server that has room.
 
-A request that a dying connection lost is made again, by another server or by the same once it is back. A server that
-stays away, or draws no token, for longer than the deadline ends the call.
+A request lost with its connection is sent again, to another server or to the same one once it is back. The call fails
+if a server is away, or samples no token, for longer than the deadline.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from archer.engines.vllm.control import CONNECT_SECONDS, ServerControl, drawn_to
 from archer.errors import EngineError
 
 GENERATE = "/inference/v1/generate"
-TICK = 0.05  # seconds between two looks at the clock, and for further asks
-LOOKS = 5.0  # seconds at most between two looks at a server's count of tokens
-PROBES = 0.5  # seconds between two looks whether a server is back
-TRIES = 5  # of one request that a server answers with a failure of its own
+TICK = 0.05  # seconds between two checks of deadlines and for further requests
+LOOKS = 5.0  # most seconds between two looks at a server's token count
+PROBES = 0.5  # seconds between two checks whether a server is back
+TRIES = 5  # of one request that a server answers with status 5xx
 
 
 class ServerLost(Exception):
-    """A request got no answer; says why."""
+    """A request got no reply, for the reason given."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class TokenLogprobs:
 
 @dataclass(frozen=True)
 class VersionSpan:
-    """Which weights drew a stretch of tokens."""
+    """The version label of the weights that sampled a run of tokens."""
 
     version: str = ""
 
 
 @dataclass(frozen=True)
 class GeneratedChoice:
-    """A response."""
+    """One response in the reply of :data:`GENERATE`."""
 
     finish_reason: str | None
     token_ids: tuple[int, ...]
@@ -65,7 +65,7 @@ class GeneratedChoice:
 
 @dataclass(frozen=True)
 class GenerateReply:
-    """What :data:`GENERATE` answers."""
+    """The reply of :data:`GENERATE`."""
 
     choices: tuple[GeneratedChoice, ...]
 
@@ -75,7 +75,14 @@ REPLY = TypeAdapter(GenerateReply)
 
 @dataclass
 class ServerSlots:
-    """One server while a call lasts. ``heard`` is when it last drew a token, ``down`` since when it is away."""
+    """One server during a call; times are of ``time.monotonic()``, in seconds.
+
+    - ``room``, ``active``: most requests it may run, and how many it runs
+    - ``tokens``: its token count at the last look
+    - ``heard``: when it last sampled a token
+    - ``down``, ``why``: since when it is away (None: it is up), and the reason
+    - ``looked``, ``look``: when it was last looked at, and the look under way
+    """
 
     server: ServerControl
     room: int
@@ -89,123 +96,123 @@ class ServerSlots:
 
 
 class ServerPool:
-    """One call. ``room`` bounds the requests under way at each server, ``label`` names the weights they must have."""
+    """One call: at most ``room`` requests at a time per server, whose weights must have ``label`` ("": any)."""
 
     def __init__(self, servers: list[ServerControl], room: int, seconds: float, label: str) -> None:
-        self.berths = [ServerSlots(server, room) for server in servers]
+        self.servers = [ServerSlots(server, room) for server in servers]
         self.seconds, self.label = seconds, label
         self.again: deque[SampleRow] = deque()
         self.tries: dict[int, int] = {}
         self.tasks: dict[asyncio.Task[VllmOutput], tuple[ServerSlots, SampleRow]] = {}
 
-    async def run(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
-        """Draw every row of the queue. Raises EngineError."""
+    async def run(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+        """Sample every row of the queue. Raises EngineError."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(None, connect=min(CONNECT_SECONDS, self.seconds))
         async with httpx.AsyncClient(limits=limits, timeout=timeout, headers=headers(), trust_env=False) as client:
             try:
-                while self._fill(client, queue, wish):
-                    self._settle(await self._wait(), drawn)
+                while self._fill(client, queue, sampling):
+                    self._settle(await self._wait(), on_output)
                     self._look(client, queue)
             finally:
-                for task in [*self.tasks, *(one.look for one in self.berths if one.look)]:
+                for task in [*self.tasks, *(slots.look for slots in self.servers if slots.look)]:
                     task.cancel()
 
     async def _wait(self) -> set[asyncio.Task[VllmOutput]]:
-        """Return the requests that ended, after a tick at most."""
+        """Return the requests that ended, waiting at most a tick."""
         if not self.tasks:
             await asyncio.sleep(TICK)
             return set()
         return (await asyncio.wait(self.tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED))[0]
 
-    def _fill(self, client: httpx.AsyncClient, queue: RequestQueue, wish: VllmSampling) -> bool:
-        """Send rows to servers that have room; say whether anything is left to wait for."""
-        up = [one for one in self.berths if one.down is None]
-        free = sum(one.room - one.active for one in up)
+    def _fill(self, client: httpx.AsyncClient, queue: RequestQueue, sampling: VllmSampling) -> bool:
+        """Send rows to servers that have room; return whether any row is still unfinished."""
+        up = [slots for slots in self.servers if slots.down is None]
+        free = sum(slots.room - slots.active for slots in up)
         started = time.monotonic()
         rows = [self.again.popleft() for _ in range(min(free, len(self.again)))]
         rows += queue.take(free - len(rows), not self.tasks and not rows and not self.again)
         self._excuse(started)
         for row in rows:
-            berth = min(up, key=lambda one: one.active / one.room)
-            if not berth.active:
-                berth.heard = time.monotonic()
-            berth.active += 1
-            self.tasks[asyncio.create_task(self._draw(client, berth.server, row, wish))] = berth, row
+            slots = min(up, key=lambda slots: slots.active / slots.room)
+            if not slots.active:
+                slots.heard = time.monotonic()
+            slots.active += 1
+            self.tasks[asyncio.create_task(self._draw(client, slots.server, row, sampling))] = slots, row
         return bool(self.tasks or self.again or queue.waiting)
 
-    def _settle(self, done: set[asyncio.Task[VllmOutput]], drawn: Callable[[VllmOutput], None]) -> None:
-        """Take what was answered, and make again what was lost."""
+    def _settle(self, done: set[asyncio.Task[VllmOutput]], on_output: Callable[[VllmOutput], None]) -> None:
+        """Pass on the replies, and queue the lost requests again."""
         started = time.monotonic()
         for task in sorted(done, key=lambda task: self.tasks[task][1].place):
-            berth, row = self.tasks.pop(task)
-            berth.active -= 1
+            slots, row = self.tasks.pop(task)
+            slots.active -= 1
             try:
-                drawn(task.result())
-                berth.heard = started
+                on_output(task.result())
+                slots.heard = started
             except ServerLost as error:
-                self._lose(berth, row, str(error))
+                self._lose(slots, row, str(error))
         self._excuse(started)
 
-    def _lose(self, berth: ServerSlots, row: SampleRow, why: str) -> None:
+    def _lose(self, slots: ServerSlots, row: SampleRow, why: str) -> None:
         self.again.append(row)
         self.tries[row.place] = self.tries.get(row.place, 0) + why.startswith("status")
         if self.tries[row.place] >= TRIES:
-            raise EngineError(f"{berth.server.url}: POST {GENERATE}: failed {TRIES} times for one request: {why}")
-        berth.down = berth.down or time.monotonic()
-        berth.why = why
+            raise EngineError(f"{slots.server.url}: POST {GENERATE}: failed {TRIES} times for one request: {why}")
+        slots.down = slots.down or time.monotonic()
+        slots.why = why
 
     def _excuse(self, since: float) -> None:
-        """Let no server answer for the time that we spent grading or waiting for verdicts."""
+        """Exclude from the deadlines the time spent grading or waiting for verdicts since ``since``."""
         spent = time.monotonic() - since
-        for berth in self.berths:
-            berth.heard += spent
-            berth.down = berth.down and berth.down + spent
+        for slots in self.servers:
+            slots.heard += spent
+            slots.down = slots.down and slots.down + spent
 
     def _look(self, client: httpx.AsyncClient, queue: RequestQueue) -> None:
-        """Look at the clock, and now and then at what servers say. Raises EngineError past the deadline."""
+        """Check the deadlines, and now and then ask the servers. Raises EngineError past a deadline."""
         now = time.monotonic()
-        for berth in self.berths:
-            if berth.look is not None and berth.look.done():
-                berth.look.result()
-                berth.look = None
-            busy = berth.active or berth.down is not None
-            pause = min(LOOKS if berth.down is None else PROBES, self.seconds / 4)
-            if berth.look is None and busy and now - berth.looked >= pause:
-                berth.looked = now
-                berth.look = asyncio.create_task(self._ask(client, berth))
-            since = berth.heard if berth.down is None else berth.down
+        for slots in self.servers:
+            if slots.look is not None and slots.look.done():
+                slots.look.result()
+                slots.look = None
+            busy = slots.active or slots.down is not None
+            pause = min(LOOKS if slots.down is None else PROBES, self.seconds / 4)
+            if slots.look is None and busy and now - slots.looked >= pause:
+                slots.looked = now
+                slots.look = asyncio.create_task(self._ask(client, slots))
+            since = slots.heard if slots.down is None else slots.down
             if busy and now - since > self.seconds:
-                what = "no token" if berth.down is None else f"away ({berth.why})"
+                what = "no token" if slots.down is None else f"away ({slots.why})"
                 raise EngineError(
-                    f"{berth.server.url}: POST {GENERATE}: {what} for {now - since:.1f} of at most {self.seconds:.0f} "
+                    f"{slots.server.url}: POST {GENERATE}: {what} for {now - since:.1f} of at most {self.seconds:.0f} "
                     f"s; {queue.progress()}"
                 )
 
-    async def _ask(self, client: httpx.AsyncClient, berth: ServerSlots) -> None:
-        """Ask a server for its count of tokens, or whether it is back, and with which weights."""
+    async def _ask(self, client: httpx.AsyncClient, slots: ServerSlots) -> None:
+        """Read a server's token count; if it is away, check whether it is back, and with which weights."""
         try:
             limit = max(1.0, self.seconds / 4)
-            if berth.down is None:
-                page = await client.get(f"{berth.server.url}/metrics", timeout=limit)
+            if slots.down is None:
+                page = await client.get(f"{slots.server.url}/metrics", timeout=limit)
                 tokens = drawn_tokens(page.text)
-                if tokens != berth.tokens:
-                    berth.tokens, berth.heard = tokens, time.monotonic()
+                if tokens != slots.tokens:
+                    slots.tokens, slots.heard = tokens, time.monotonic()
                 return
-            health = await client.get(f"{berth.server.url}/health", timeout=limit)
+            health = await client.get(f"{slots.server.url}/health", timeout=limit)
             if health.status_code != 200:
                 return
-            told = await client.get(f"{berth.server.url}/weight_info", timeout=limit)
-            self._check(berth.server, str(told.json().get("weight_version")))
-            berth.down, berth.heard = None, time.monotonic()
+            info = await client.get(f"{slots.server.url}/weight_info", timeout=limit)
+            self._check(slots.server, str(info.json().get("weight_version")))
+            slots.down, slots.heard = None, time.monotonic()
         except (httpx.HTTPError, ValueError):
             return
 
     async def _draw(
-        self, client: httpx.AsyncClient, server: ServerControl, row: SampleRow, wish: VllmSampling
+        self, client: httpx.AsyncClient, server: ServerControl, row: SampleRow, sampling: VllmSampling
     ) -> VllmOutput:
-        """Request one row. Raises Lost where the server did not answer, EngineError for no such answer."""
-        body = {"token_ids": list(row.prompt), "sampling_params": wish.parameters(seed_of(row)), "stream": False}
+        """Request one row. Raises ServerLost if the server did not answer, EngineError for an invalid reply."""
+        body = {"token_ids": list(row.prompt), "sampling_params": sampling.parameters(seed_of(row)), "stream": False}
         try:
             reply = await client.post(f"{server.url}{GENERATE}", json=body)
         except httpx.HTTPError as error:
@@ -215,10 +222,10 @@ class ServerPool:
         where = f"{server.url}: POST {GENERATE}: problem {row.problem.id}, sample {row.sample}"
         if reply.status_code != 200:
             raise EngineError(f"{where}: status {reply.status_code}: {reply.text[:300]}")
-        return self._read(where, server, row, wish, reply)
+        return self._read(where, server, row, sampling, reply)
 
     def _read(
-        self, where: str, server: ServerControl, row: SampleRow, wish: VllmSampling, reply: httpx.Response
+        self, where: str, server: ServerControl, row: SampleRow, sampling: VllmSampling, reply: httpx.Response
     ) -> VllmOutput:
         try:
             choice = REPLY.validate_python(reply.json()).choices[0]
@@ -227,11 +234,11 @@ class ServerPool:
         if choice.finish_reason not in ("stop", "length") or not choice.token_ids:
             raise ServerLost(f"ended with {choice.finish_reason!r} and {len(choice.token_ids)} tokens")
         content = choice.logprobs.content if choice.logprobs else None
-        logps = tuple(one.logprob for one in content or ())
-        if wish.logps and len(logps) != len(choice.token_ids):
+        logps = tuple(token.logprob for token in content or ())
+        if sampling.logps and len(logps) != len(choice.token_ids):
             raise EngineError(f"{where}: {len(logps)} log-probs for {len(choice.token_ids)} tokens")
-        for span in choice.weight_versions or ():
-            self._check(server, span.version)
+        for version_span in choice.weight_versions or ():
+            self._check(server, version_span.version)
         return VllmOutput(row.place, choice.token_ids, logps)
 
     def _check(self, server: ServerControl, label: Any) -> None:

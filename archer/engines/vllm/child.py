@@ -1,7 +1,7 @@
-"""A vLLM engine in a process of ours, one a rank, on the rank's own GPU.
+"""A vLLM engine in a child process, one per rank, on the rank's own GPU.
 
-In a process of its own it can be ended when it misses a deadline, shares GPU memory with the policy by handles, and
-takes neither the environment nor the process group of a run of several ranks for its own.
+A child process can be killed when it misses a deadline, shares GPU memory with the policy by handles, and stays apart
+from the environment and the process group of a run of several ranks.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from archer.engines.vllm.weights import label_of, written
 from archer.errors import EngineError
 from archer.types import Json
 
-START_SECONDS = 900.0  # to import, load and compile, whatever the deadline of later calls
+START_SECONDS = 900.0  # to import, load and compile; later calls have the recipe's deadline
 CLOSE_SECONDS = 10.0
 LAST_LINES = 12  # of the log, in an error
-RUN = (  # of torchrun and its kin: which process of the run this is
+RUN = (  # set by torchrun and similar launchers: a process's position in the run
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_NAME",
     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "CROSS_RANK", "CROSS_SIZE", "LOCAL_SIZE",
 )  # fmt: skip
 
 
 class ChildBackend:
-    """A vLLM engine in a child process; ``name`` is what errors call it, ``slots`` bounds its rows."""
+    """A vLLM engine in a child process: ``name`` in errors, at most ``slots`` rows, ``seconds`` per call."""
 
     def __init__(
         self, name: str, slots: int, seconds: float, environment: Mapping[str, str], opening: Mapping[str, Json]
     ) -> None:
-        """Start it. Raises EngineError where it does not start."""
+        """Start the process. Raises EngineError if it does not start."""
         self.name, self.slots, self.seconds = name, slots, seconds
         handle, path = tempfile.mkstemp(prefix="archer-vllm-", suffix=".log")
         self.log = Path(path)
@@ -56,7 +56,7 @@ class ChildBackend:
                 env=dict(environment),
                 pass_fds=[inner.fileno()],
                 start_new_session=True,
-            )  # fmt: skip  (a session of its own: Ctrl-C is for us, who then end it)
+            )  # fmt: skip  (its own session: Ctrl-C reaches this process, which then ends it)
         self.failed = False
         try:
             self.about: dict[str, Json] = self.call("open", START_SECONDS, **opening)
@@ -69,28 +69,28 @@ class ChildBackend:
     def _open_transfer(self) -> Any:
         from archer.engines.vllm.trainer import by_ipc
 
-        # Each rank makes the calls to its own engine.
+        # Each rank calls its own engine, so each acts as rank 0.
         return by_ipc(ChildTransferCalls(self), str(self.about["dtype"]), rank=0, seconds=self.seconds)
 
     def says(self) -> str:
-        """Return what it is, in a line."""
+        """Return a line for the user: device, weight sync, memory, log."""
         how = "ipc" if self.transfer else "reload of a checkpoint"
         rest = "sleeps during updates" if self.about["sleeps"] else "keeps its memory during updates"
         return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
 
-    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
-        """Draw in steps that depend on the requests alone; see :class:`archer.engines.vllm.backend.VllmBackend`."""
-        self.call("begin", parameters=wish.parameters(0))
+    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+        """Sample in steps that depend on the requests only; see :class:`archer.engines.vllm.backend.VllmBackend`."""
+        self.call("begin", parameters=sampling.parameters(0))
         rows = queue.take(self.slots, True)
         active = 0
         try:
             while rows or active:
                 active += len(rows)
-                asked = [(row.place, row.prompt, seed_of(row)) for row in rows]
+                requests = [(row.place, row.prompt, seed_of(row)) for row in rows]
                 once = queue.curious and active < self.slots
-                for one in self.call("step", note=queue.progress, rows=asked, once=once):
+                for output in self.call("step", note=queue.progress, rows=requests, once=once):
                     active -= 1
-                    drawn(one)
+                    on_output(output)
                 rows = queue.take(self.slots - active, active == 0)
         except BaseException:
             if self._process.poll() is None and not self._pipe.closed:
@@ -98,8 +98,8 @@ class ChildBackend:
             raise
 
     def load(self, version: int, weights: Weights) -> None:
-        """Give it the weights: by handles of GPU memory, or through files."""
-        torch.cuda.empty_cache()  # what the update held and torch keeps for itself is what the engine needs to wake
+        """Send the weights: by handles of GPU memory, or through files."""
+        torch.cuda.empty_cache()  # the engine needs the memory that torch caches after the update
         self.call("wake", tags=["weights"])
         if self.transfer is not None:
             self.transfer.send(weights)
@@ -109,16 +109,16 @@ class ChildBackend:
         self.call("commit", label=label_of(version))
 
     def rest(self) -> None:
-        """Let it sleep, where it can."""
+        """Put the engine to sleep, if it can."""
         if self.about["sleeps"]:
             self.call("sleep")
 
     def describe(self) -> Mapping[str, Json]:
-        """Return what it said of itself."""
+        """Return the properties that the child reported."""
         return self.about
 
     def close(self) -> None:
-        """End it; its log goes too, unless something failed."""
+        """Stop the process; delete its log unless a call failed."""
         self._pipe.close()
         try:
             self._process.wait(CLOSE_SECONDS)
@@ -128,7 +128,7 @@ class ChildBackend:
             self.log.unlink(missing_ok=True)
 
     def call(self, call: str, limit: float | None = None, note: Callable[[], str] = str, **arguments: Any) -> Any:
-        """Make a call. Raises EngineError when it fails, or nothing is heard for the deadline."""
+        """Call the child. Raises EngineError if the call fails, or the child is silent for ``limit`` seconds."""
         limit = limit or self.seconds
         started = heard = time.monotonic()
         try:
@@ -142,7 +142,7 @@ class ChildBackend:
                 heard = time.monotonic()
         except (EOFError, OSError) as error:
             raise EngineError(self._say(call, note, started, f"its process ended: {self._end()}")) from error
-        except BaseException:  # Ctrl-C: what it would answer later would be taken for the next call's answer
+        except BaseException:  # Ctrl-C: a late reply would be taken for the next call's
             if sys.exc_info()[0] is not EngineError:
                 self._kill()
             raise
@@ -169,31 +169,33 @@ class ChildBackend:
     def _say(self, call: str, note: Callable[[], str], started: float, why: str) -> str:
         self.failed = True
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        told = "; ".join(filter(None, [note(), f"{time.monotonic() - started:.1f} s of at most {self.seconds:.0f} s"]))
+        details = "; ".join(
+            filter(None, [note(), f"{time.monotonic() - started:.1f} s of at most {self.seconds:.0f} s"])
+        )
         tail = "".join(f"\n  {line}" for line in lines[-LAST_LINES:])
-        return f"{self.name}: {call}: {why} ({told}). The end of its log, {self.log}:{tail}"
+        return f"{self.name}: {call}: {why} ({details}). The end of its log, {self.log}:{tail}"
 
 
 class ChildTransferCalls:
-    """The four calls of vLLM's weight transfer, to a child."""
+    """The four calls of vLLM's weight transfer, sent to a child."""
 
     def __init__(self, child: ChildBackend) -> None:
         self.child, self.name, self.at, self.label = child, child.name, "", ""
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Agree on how."""
+        """Set up the transfer."""
         self._call("init_weight_transfer_engine", init_info=init_info)
 
     def start_weight_update(self) -> None:
-        """Begin."""
+        """Start an update."""
         self._call("start_weight_update")
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
-        """Send handles."""
+        """Send the handles."""
         self._call("update_weights", update_info=update_info)
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """End; the version is told apart."""
+        """Finish the update; :meth:`ChildBackend.load` sends the version."""
         self._call("finish_weight_update")
 
     def _call(self, method: str, **arguments: Any) -> None:
@@ -202,16 +204,16 @@ class ChildTransferCalls:
 
 
 def clean(environment: Mapping[str, str], local: int, threads: int, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a rank's engine: its GPU, its threads, and nothing of the run it belongs to."""
-    kept = {
+    """Return the environment of a rank's engine: its GPU and threads, without the launcher's variables."""
+    inherited = {
         name: value for name, value in environment.items() if name not in RUN and not name.startswith("TORCHELASTIC_")
     }
-    ours = {
+    own = {
         "ARCHER_PARENT": str(os.getpid()), "OMP_NUM_THREADS": str(threads), "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", **more,
     }  # fmt: skip
-    kept.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # several ranks would bind to the same cores
+    inherited.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # several ranks would bind to the same cores
     if torch.cuda.is_available():
-        visible: Sequence[str] = [one for one in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-        ours["CUDA_VISIBLE_DEVICES"] = visible[local] if visible else str(local)
-    return kept | ours
+        visible: Sequence[str] = [device for device in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+        own["CUDA_VISIBLE_DEVICES"] = visible[local] if visible else str(local)
+    return inherited | own

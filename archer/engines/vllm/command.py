@@ -1,4 +1,4 @@
-"""How a vLLM must be started for us: one set of options, for the engine in process and for `vllm serve`."""
+"""The options that start a vLLM: the same for the engine in a child process and for `vllm serve`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from archer.types import Json
 
 Sync = Literal["nccl", "ipc", "reload"]
 EXTENSION = "archer.engines.vllm.extension.WorkerExtension"
-PREFILL_TOKENS = 8192  # that a step may take in
-BLOCK = 128  # tokens of a page of the key-value cache, as the CPU build has them; a GPU's are smaller
+PREFILL_TOKENS = 8192  # prompt tokens that one step may process
+BLOCK = 128  # tokens per page of the key-value cache in the CPU build; a GPU's pages are smaller
 
 
 @dataclass(frozen=True)
 class ServeCommand:
-    """A command line and what its environment must have."""
+    """A command line and the environment variables it needs."""
 
     environment: Mapping[str, str]
     words: tuple[str, ...]
@@ -34,7 +34,7 @@ class ServeCommand:
 
 
 def options(spec: EngineSpec) -> dict[str, Json]:
-    """Return vLLM's options by their names in Python. Raises ModelError where there is no model."""
+    """Return vLLM's options by their Python names. Raises ModelError if the model does not exist."""
     section, rollout = spec.model.section, spec.rollout
     chosen: dict[str, Json] = {
         "model": model_path(section.path), "revision": section.revision, "dtype": spec.dtype, "seed": 0,
@@ -46,23 +46,23 @@ def options(spec: EngineSpec) -> dict[str, Json]:
 
 
 def on_cpu(spec: EngineSpec, memory: int) -> dict[str, Json]:
-    """Return what vLLM's CPU build needs beside :func:`options`; ``memory`` is the machine's, in bytes.
+    """Return the options that vLLM's CPU build needs in addition; ``memory`` is the machine's, in bytes.
 
-    Nothing is compiled: compiled code may keep packed weights of before an update. The cache is as large as all rows
-    may need, and no more than the recipe's share of the memory.
+    Nothing is compiled: compiled code may keep the packed weights from before an update. The cache is as large as all
+    rows may need, but at most the recipe's share of the memory.
     """
     size = 2 if spec.bf16 else 4
     context = spec.model.context or 4096
     rows = spec.rollout.max_concurrency * -(-context // BLOCK) * BLOCK * per_token(spec.model.config) * size
     return {
         "enforce_eager": True, "kv_cache_memory_bytes": min(rows, int(memory * spec.rollout.vllm.memory)),
-        # A prompt cut in two draws a token that is thrown away, and the CPU's random streams cannot be wound back.
+        # A chunked prompt samples a token that is discarded, and the CPU's random streams cannot be rewound.
         "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, PREFILL_TOKENS),
     }  # fmt: skip
 
 
 def per_token(config: PretrainedConfig) -> int:
-    """Return how many numbers a token leaves in the key-value cache."""
+    """Return how many numbers the key-value cache holds per token."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * size)
@@ -73,14 +73,14 @@ def serve_command(
 ) -> ServeCommand:
     """Return the `vllm serve` that :mod:`archer.engines.vllm.servers` expects, on ``gpus`` GPUs.
 
-    ``sync`` is how it is to get new weights; ``cpu`` are the options of :func:`on_cpu` for a server without a GPU.
+    ``sync`` is how the server gets new weights; ``cpu`` holds the options of :func:`on_cpu` for one without a GPU.
     """
     chosen = {**options(spec), **(cpu or {}), "port": port, "tokens_only": True}  # token ids in, token ids out
     if gpus > 1:
         chosen["tensor_parallel_size"] = gpus
     if sync != "reload":
         chosen["weight_transfer_config"] = {"backend": sync}
-    if cpu:  # the CPU build's `vllm` asks for the version of a package that is not installed, and ends
+    if cpu:  # the CPU build's `vllm` command fails on a package that is not installed
         words = ["python", "-m", "vllm.entrypoints.openai.api_server"]
     else:
         words = ["vllm", "serve", str(chosen.pop("model"))]
@@ -92,10 +92,10 @@ def serve_command(
 
 
 def environment(model: ModelSection, sync: Sync) -> dict[str, str]:
-    """Return what the environment of a vLLM must have."""
-    found = {"VLLM_SERVER_DEV_MODE": "1"}  # the calls that move weights
+    """Return the environment variables that a vLLM needs."""
+    variables = {"VLLM_SERVER_DEV_MODE": "1"}  # the calls that move weights
     if sync == "ipc":
-        found["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # handles of GPU memory travel pickled
+        variables["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # handles of GPU memory travel pickled
     if model.context:
-        found["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
-    return found
+        variables["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
+    return variables

@@ -1,4 +1,4 @@
-"""One `vllm serve` replica: its calls, each with a deadline, and what must be true of it before the first step."""
+"""One `vllm serve` replica: its calls, each with a deadline, and the checks before the first step."""
 
 from __future__ import annotations
 
@@ -15,20 +15,28 @@ from archer.engines.vllm.checks import INSTALL, OLDEST, numbers
 from archer.errors import EngineError, ModelError, UserError
 from archer.types import Json
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every request
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
 CONNECT_SECONDS = 10.0
 TOKENS = re.compile(r"^vllm:generation_tokens_total(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
 
 
 def headers() -> dict[str, str]:
-    """Return what every request carries: the key that `vllm serve --api-key` asks for, where there is one."""
+    """Return the headers of every request, with the key for `vllm serve --api-key` if VLLM_API_KEY is set."""
     key = os.environ.get("VLLM_API_KEY")
     return {"User-Agent": "archer", **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
 @dataclass
 class ServerControl:
-    """``url`` is without a path; ``seconds`` bounds a call. ``at`` is the call under way, ``world`` its processes."""
+    """Calls to one server.
+
+    - ``url``: without a path
+    - ``seconds``: deadline of a call
+    - ``about``: what :meth:`WorkerExtension.archer_describe` returned
+    - ``version``: vLLM's version
+    - ``world``: number of the server's worker processes
+    - ``at``: the latest call, for errors
+    """
 
     url: str
     seconds: float
@@ -38,15 +46,15 @@ class ServerControl:
     at: str = ""
 
     def get(self, path: str) -> Any:
-        """Return what a page says. Raises EngineError."""
+        """Return the JSON of a page. Raises EngineError."""
         return self._request("GET", path, None, min(self.seconds, CONNECT_SECONDS))
 
     def post(self, path: str, body: Json = None, seconds: float | None = None) -> Any:
-        """Make a call, return its answer. Raises EngineError."""
+        """Make a call and return the JSON of its reply. Raises EngineError."""
         return self._request("POST", path, body, seconds or self.seconds)
 
     def worker(self, method: str, **arguments: Json) -> list[Any]:
-        """Call a method of every one of its processes; return what each returns."""
+        """Call a method in every worker process; return their results. Raises EngineError."""
         body = {"method": method, "kwargs": arguments, "timeout": self.seconds}
         answer = self.post("/collective_rpc", body)
         return list(answer["results"]) if isinstance(answer, dict) and "results" in answer else []
@@ -61,21 +69,21 @@ class ServerControl:
         except httpx.HTTPError as error:
             raise EngineError(self.says(f"{type(error).__name__}: {error}", started)) from error
         if reply.status_code != 200:
-            told = " ".join(reply.text.split())[:300]
-            raise EngineError(self.says(f"status {reply.status_code}: {told}", started))
+            text = " ".join(reply.text.split())[:300]
+            raise EngineError(self.says(f"status {reply.status_code}: {text}", started))
         try:
             return reply.json() if reply.content else None
         except ValueError as error:
             raise EngineError(self.says(f"no JSON: {reply.text[:80]!r}", started)) from error
 
     def says(self, why: str, started: float) -> str:
-        """Return an error's text: the server, the call, why, how long."""
+        """Return an error message: the server, the call, why it failed, after how long."""
         return f"{self.url}: {self.at}: {why} (after {time.monotonic() - started:.1f} of {self.seconds:.0f} s)"
 
 
 @dataclass(frozen=True)
 class ExpectedServer:
-    """What a server must be: ``shape`` of the model (:data:`SHAPE`), and the command that starts one that is so."""
+    """The properties that a server must have: ``shape`` is :data:`SHAPE`'s; ``command`` starts such a server."""
 
     shape: dict[str, Json]
     vocabulary: str
@@ -85,16 +93,16 @@ class ExpectedServer:
 
 
 def greet(server: ServerControl, expected: ExpectedServer) -> None:
-    """Ask a server what it is, and refuse one that is not as expected.
+    """Read a server's properties and compare them with ``expected``.
 
-    Raises EngineError for one that does not answer, UserError for another version or other options, ModelError for
+    Raises EngineError if it does not answer, UserError for another version or other options, ModelError for
     another model or vocabulary.
     """
     try:
-        found = server.get("/version")
+        reply = server.get("/version")
     except EngineError as error:
         raise EngineError(f"rollout.vllm.servers: {error}; start it: {expected.command}") from error
-    server.version = str(found.get("version", "")) if isinstance(found, dict) else ""
+    server.version = str(reply.get("version", "")) if isinstance(reply, dict) else ""
     if not server.version or numbers(server.version)[:2] < OLDEST:
         raise UserError(
             f"rollout.vllm.servers: {server.url}: vLLM {server.version or 'of no known version'}; needs 0.28 or newer: "
@@ -111,7 +119,7 @@ def greet(server: ServerControl, expected: ExpectedServer) -> None:
 
 
 def compare(server: ServerControl, expected: ExpectedServer) -> None:
-    """Raise ModelError or UserError where a server is not what is expected."""
+    """Raise ModelError or UserError if a server's properties are not the expected ones."""
     about = server.about
     own = {name: value for name, value in about["shape"].items() if expected.shape.get(name) != value}
     if own:
@@ -132,5 +140,5 @@ def compare(server: ServerControl, expected: ExpectedServer) -> None:
 
 
 def drawn_tokens(metrics: str) -> float:
-    """Return how many tokens a server has drawn so far, by its page of metrics."""
+    """Return how many tokens a server has sampled so far, from the text of its metrics page."""
     return sum(float(count) for count in TOKENS.findall(metrics))

@@ -1,7 +1,7 @@
-"""The vLLM engine: prompts as token ids in, sampled tokens with their log-probs out, the same shape as the native one.
+"""The vLLM engine: prompts as token ids in, sampled tokens with their log-probs out.
 
-Log-probs are of softmax(logits / temperature), as vLLM samples; entropies it does not tell. Every sample has a seed of
-its own. Who draws is a :class:`~archer.engines.vllm.backend.VllmBackend`.
+Log-probs are of softmax(logits / temperature), as vLLM samples; vLLM reports no entropies. Every sample has its own
+seed. A :class:`~archer.engines.vllm.backend.VllmBackend` does the sampling.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from archer.types import Json, Problem, Request, Rollout, Sampling
 
 
 class VllmEngine:
-    """``stops`` are the ids that end a response; ``context`` bounds prompt and response together."""
+    """An :class:`~archer.engines.base.Engine` over a vLLM backend.
+
+    - ``host``: the backend that samples
+    - ``stops``: token ids that end a response
+    - ``context``: most tokens of prompt and response; None: unbounded
+    - ``description``: the value of :meth:`describe`
+    """
 
     def __init__(
         self, host: VllmBackend, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, stops: Sequence[int],
@@ -31,12 +37,12 @@ class VllmEngine:
         self.version = 0
 
     def load(self, version: int, weights: Weights) -> None:
-        """Give the weights to whoever draws; see :class:`archer.engines.base.Engine`."""
+        """Send the weights to the backend; see :class:`archer.engines.base.Engine`."""
         self.host.load(version, weights)
         self.version = version
 
     def close(self) -> None:
-        """End what draws, where we started it."""
+        """Stop the backend."""
         self.host.close()
 
     def describe(self) -> Mapping[str, Json]:
@@ -54,14 +60,16 @@ class VllmEngine:
         on_rollout: OnRollout = ignore,
         more: MoreRequests = no_more,
     ) -> list[Rollout]:
-        """Return one rollout a sample, in the order asked; see :class:`archer.engines.base.Engine`."""
-        wish = VllmSampling(sampling, self.stops, logps=True)
-        rollouts = collect_rollouts(self.version, on_rollout, lambda keep: self._run(requests, wish, keep, more))
+        """Return one rollout per sample, in request order; see :class:`archer.engines.base.Engine`."""
+        vllm_sampling = VllmSampling(sampling, self.stops, logps=True)
+        rollouts = collect_rollouts(
+            self.version, on_rollout, lambda keep: self._run(requests, vllm_sampling, keep, more)
+        )
         self.host.rest()
         return rollouts
 
     def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Draw every sample; see :class:`archer.engines.base.Generator`."""
+        """Sample every response; see :class:`archer.engines.base.Generator`."""
         self._run(
             requests,
             VllmSampling(sampling, self.stops, logps=False),
@@ -70,23 +78,27 @@ class VllmEngine:
         )
 
     def _run(
-        self, requests: Sequence[Request], wish: VllmSampling, each: Callable[[FinishedRow], None], more: MoreRequests
+        self,
+        requests: Sequence[Request],
+        vllm_sampling: VllmSampling,
+        each: Callable[[FinishedRow], None],
+        more: MoreRequests,
     ) -> None:
         def rows(requests: Sequence[Request], first: int) -> list[SampleRow]:
-            return rows_of(requests, self.prompts, wish.sampling, self.context, first)
+            return rows_of(requests, self.prompts, vllm_sampling.sampling, self.context, first)
 
         queue = RequestQueue(requests, rows, more)
 
-        def keep(drawn: VllmOutput) -> None:
+        def keep(output: VllmOutput) -> None:
             queue.done += 1
-            each(self._ended(queue, drawn))
+            each(self._ended(queue, output))
 
         if queue.rows:
-            self.host.draw(queue, wish, keep)
+            self.host.draw(queue, vllm_sampling, keep)
 
-    def _ended(self, queue: RequestQueue, drawn: VllmOutput) -> FinishedRow:
-        row, tokens = queue.rows[drawn.place], drawn.tokens
-        ended = tokens[-1] in self.stops
-        text = text_of(self.tokenizer, row.prompt, tokens[:-1] if ended else tokens)
-        columns = torch.tensor(tokens), torch.tensor(drawn.logps), torch.tensor([])
-        return FinishedRow(row, columns, text, "end" if ended else "length")
+    def _ended(self, queue: RequestQueue, output: VllmOutput) -> FinishedRow:
+        row, tokens = queue.rows[output.place], output.tokens
+        stopped = tokens[-1] in self.stops
+        text = text_of(self.tokenizer, row.prompt, tokens[:-1] if stopped else tokens)
+        columns = torch.tensor(tokens), torch.tensor(output.logps), torch.tensor([])
+        return FinishedRow(row, columns, text, "end" if stopped else "length")

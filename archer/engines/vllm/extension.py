@@ -1,7 +1,7 @@
-"""What our calls add to a vLLM worker: saying what it is, and reloading weights so that they are all used.
+"""Methods that Archer adds to a vLLM worker: describing itself, and reloading weights.
 
-vLLM's CPU build multiplies by copies of the weights that are packed at load. Its own reload packs anew what it loads;
-an output layer tied to the embedding is not loaded itself, and its packed copy would stay behind. So it is packed here.
+vLLM's CPU build multiplies by copies of the weights that it packs when it loads them. Its own reload repacks what it
+loads, but not an LM head tied to the embedding, whose packed copy would keep the old weights: it is repacked here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = f"{__name__}.Extension"
 
 
 class WorkerExtension:
-    """Mixed into vLLM's worker (``--worker-extension-cls``); every method is one of its remote calls."""
+    """Mixed into vLLM's worker by ``--worker-extension-cls``; its methods can be called remotely."""
 
     vllm_config: Any
     model_runner: Any
@@ -32,7 +32,7 @@ class WorkerExtension:
     archer_loaded = False
 
     def archer_describe(self) -> dict[str, Json]:
-        """Return the model, its vocabulary, the log-probs it tells, and where it runs."""
+        """Return the worker's model, vocabulary, log-prob mode, and the device and machine it runs on."""
         config = self.vllm_config.model_config
         transfer = self.vllm_config.weight_transfer_config
         cuda = self.device.type == "cuda"
@@ -47,15 +47,15 @@ class WorkerExtension:
         }  # fmt: skip
 
     def archer_weights(self) -> list[str]:
-        """Return the sha256 of the weights on disk that it started with."""
+        """Return the sha256 of the weights on disk that the worker started with."""
         return [digest_of(on_disk(self._archer_model()))]
 
     def archer_moved(self) -> None:
-        """Note that the weights are no longer those on disk."""
+        """Record that the weights are no longer those on disk."""
         self.archer_loaded = True
 
     def archer_reload(self, folder: str) -> None:
-        """Take over the weights in ``folder``: safetensors by Hugging Face names."""
+        """Load the weights in ``folder``, safetensors by Hugging Face names. Raises FileNotFoundError without any."""
         files = sorted(Path(folder).glob("*.safetensors"))
         if not files:
             raise FileNotFoundError(f"{folder}: no weights there, as seen from {socket.gethostname()}")
@@ -75,7 +75,7 @@ def read_all(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
 
 
 def repack(model: torch.nn.Module) -> None:
-    """Pack the weights of every layer that keeps both them and a packed copy."""
+    """Repack the weights of every layer that holds both plain weights and a packed copy."""
     for layer in model.modules():
         packed: Any = getattr(layer, "cpu_linear", None)
         weight: Any = getattr(layer, "weight", None)

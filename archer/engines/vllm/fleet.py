@@ -1,4 +1,4 @@
-"""Calls to all servers at once, and vLLM's four calls of weight transfer among them."""
+"""Calls to all servers at once, vLLM's four weight transfer calls included."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class ServerFleet:
-    """The servers of a run. A call is made of all of them at once, and fails with the first that fails.
+    """The servers of a run, as the client of vLLM's weight transfer. A call fails with the first server that fails.
 
-    It is the client that vLLM's trainer side asks for. ``label`` is what the weights being sent will be called.
+    ``label`` is the version label of the weights being sent.
     """
 
     def __init__(self, servers: Sequence[ServerControl]) -> None:
@@ -30,21 +30,21 @@ class ServerFleet:
 
     @property
     def at(self) -> str:
-        """The calls under way."""
+        """The latest calls, for errors."""
         return "; ".join(sorted({server.at for server in self.servers}))
 
     @property
     def world(self) -> int:
-        """The processes of all servers."""
+        """The number of worker processes of all servers."""
         return sum(server.world for server in self.servers)
 
     def each(self, call: Callable[[ServerControl], T]) -> list[T]:
-        """Make a call of every server at once; return what each answers. Raises what the first of them raised."""
+        """Run ``call`` for every server at once; return the results. Raises the first server's error."""
         with ThreadPoolExecutor(len(self.servers)) as pool:
             return list(pool.map(call, self.servers))
 
     def meeting(self) -> tuple[str, int, int]:
-        """Return where servers meet the trainer for NCCL: its address as they see it, a free port, processes in all."""
+        """Return the NCCL rendezvous: the trainer's address as servers see it, a free port, the number of processes."""
         parts = urlsplit(self.servers[0].url)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((parts.hostname or "localhost", parts.port or 80))  # sends nothing
@@ -54,8 +54,10 @@ class ServerFleet:
             return address, int(free.getsockname()[1]), 1 + self.world
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Agree on how; where they join one group, each behind those before it."""
-        before = dict(zip(map(id, self.servers), accumulate([0, *(one.world for one in self.servers)]), strict=False))
+        """Set up the transfer; in one NCCL group, each server's ranks follow those of the servers before it."""
+        before = dict(
+            zip(map(id, self.servers), accumulate([0, *(server.world for server in self.servers)]), strict=False)
+        )
 
         def init(server: ServerControl) -> None:
             info = dict(init_info)
@@ -66,26 +68,26 @@ class ServerFleet:
         self.each(init)
 
     def start_weight_update(self) -> None:
-        """Begin."""
+        """Start an update."""
         self.each(lambda server: server.worker("archer_moved"))
         self.each(lambda server: server.post("/start_weight_update"))
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
-        """Tell what comes, or where it lies."""
+        """Send the description of the weights, or the handles to them."""
         body = {"update_info": sendable(update_info)}
         self.each(lambda server: server.post("/update_weights", body))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """End, and name the weights."""
+        """Finish the update, and label the weights."""
         body = {"weight_version": weight_version or self.label}
         self.each(lambda server: server.post("/finish_weight_update", body))
 
 
 def sendable(info: Any) -> Json:
-    """Return an update's description as JSON can carry it: handles of GPU memory pickled, as vLLM reads them."""
+    """Return an update's description as JSON, with handles of GPU memory pickled as vLLM expects."""
     if isinstance(info, list):
-        return [sendable(one) for one in info]
+        return [sendable(entry) for entry in info]
     if info.get("ipc_handles") is None:
         return info
-    kept = {name: value for name, value in info.items() if name != "ipc_handles"}
-    return {**kept, "ipc_handles_pickled": base64.b64encode(pickle.dumps(info["ipc_handles"])).decode()}
+    rest = {name: value for name, value in info.items() if name != "ipc_handles"}
+    return {**rest, "ipc_handles_pickled": base64.b64encode(pickle.dumps(info["ipc_handles"])).decode()}

@@ -1,4 +1,4 @@
-"""Any number of `vllm serve` replicas as one host: see :func:`archer.engines.vllm.command.serve_command`."""
+"""Any number of `vllm serve` replicas as one backend; :func:`~archer.engines.vllm.command.serve_command` starts one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from archer.types import Json
 
 
 class ServersBackend:
-    """A :class:`~archer.engines.vllm.backend.VllmBackend` that all ranks share; rank 0 alone moves its weights.
+    """A :class:`~archer.engines.vllm.backend.VllmBackend` that all ranks share; rank 0 alone sends the weights.
 
-    ``room`` bounds this rank's requests under way at each server; ``digest`` returns the sha256 of the weights that
-    must be drawn with as long as none were loaded.
+    - ``room``: most requests that this rank runs at a time at each server
+    - ``seconds``: deadline of a call
+    - ``sync``: how servers get new weights
+    - ``digest``: returns the sha256 of the weights that the servers must have before the first :meth:`load`
     """
 
     def __init__(
@@ -38,17 +40,17 @@ class ServersBackend:
             how = "reload of a checkpoint" if sync == "reload" else sync
             say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
 
-    def draw(self, queue: RequestQueue, wish: VllmSampling, drawn: Callable[[VllmOutput], None]) -> None:
-        """Draw by all servers; see :class:`archer.engines.vllm.backend.VllmBackend`."""
+    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+        """Sample on all servers; see :class:`archer.engines.vllm.backend.VllmBackend`."""
         if not self.label and not self.pristine:
             self.fleet.each(self._unmoved)
             self.pristine = True
-        asyncio.run(ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(queue, wish, drawn))
+        asyncio.run(ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(queue, sampling, on_output))
 
     def load(self, version: int, weights: Weights) -> None:
         """Send the weights to all servers, from rank 0; the others wait."""
         label = self.ranks.broadcast("name of the weights", label_of(version))
-        self.label = self.fleet.label = label  # at once: what fails half-way is not drawn with
+        self.label = self.fleet.label = label  # set first, so that weights of a failed transfer are never used
         if self.transfer is not None:
             self.transfer.send(weights)
         elif self.ranks.main:
@@ -63,24 +65,24 @@ class ServersBackend:
         self.ranks.barrier("weights loaded by the servers")
 
     def rest(self) -> None:
-        """Nothing: servers have GPUs of their own."""
+        """Do nothing: servers have their own GPUs."""
 
     def describe(self) -> Mapping[str, Json]:
-        """Return what the servers said of themselves."""
+        """Return the properties of each server, by URL."""
         return {server.url: {"version": server.version, **server.about} for server in self.fleet.servers}
 
     def close(self) -> None:
-        """Nothing: we did not start them."""
+        """Do nothing: the servers were started elsewhere."""
 
     def _unmoved(self, server: ServerControl) -> None:
-        """Raise ModelError where a server draws with other weights than those of the recipe's model."""
+        """Raise ModelError unless a server has the weights of the recipe's model."""
         if server.worker("archer_describe")[0]["moved"]:
             raise ModelError(f"{server.url}: has the weights of a run that trained with it; start it again")
-        found, own = server.worker("archer_weights")[0][0], self.digest()
-        if found != own:
+        served, own = server.worker("archer_weights")[0][0], self.digest()
+        if served != own:
             raise ModelError(
-                f"{server.url}: serves {server.about['model']}, whose weights {found[:12]} are not those of model.path "
-                f"({own[:12]})"
+                f"{server.url}: serves {server.about['model']}, whose weights {served[:12]} are not those of "
+                f"model.path ({own[:12]})"
             )
 
     def _open_transfer(self) -> Any:
@@ -93,27 +95,27 @@ class ServersBackend:
 
 
 def choose(asked: str, servers: Sequence[ServerControl], gpus: Sequence[str]) -> Sync:
-    """Return how servers get weights: ``asked``, or for "auto" the fastest that there is. ``gpus`` are the trainer's.
+    """Return how servers get weights: ``asked``, or for "auto" the fastest way. ``gpus`` are the trainer's UUIDs.
 
-    Raises UserError for what cannot be: without GPUs on both sides there is only the reload of a checkpoint.
+    Raises UserError if ``asked`` is impossible: without GPUs on both sides only "reload" works.
     """
-    theirs = [str(server.about["gpu"]) for server in servers]
-    able = bool(gpus) and all(theirs)
+    server_gpus = [str(server.about["gpu"]) for server in servers]
+    able = bool(gpus) and all(server_gpus)
     if asked == "reload" or (asked == "auto" and not able):
         return "reload"
     if not able:
         raise UserError(
             f"rollout.vllm.sync: {asked}: needs a GPU here and at every server (here: {', '.join(gpus) or 'none'}; "
-            f"theirs: {', '.join(one or 'none' for one in theirs)}); leave it out, or say reload"
+            f"theirs: {', '.join(gpu or 'none' for gpu in server_gpus)}); leave it out, or use reload"
         )
-    same = all(one in gpus for one in theirs)
+    same = all(gpu in gpus for gpu in server_gpus)
     if asked == "ipc" and not same:
-        raise UserError("rollout.vllm.sync: ipc: a server is on a GPU that the trainer has not; say nccl")
+        raise UserError("rollout.vllm.sync: ipc needs every server on a GPU of the trainer; use nccl")
     return "ipc" if asked == "ipc" or (asked == "auto" and same) else "nccl"
 
 
 def refuse_unable(sync: Sync, servers: Sequence[ServerControl], command: str) -> None:
-    """Raise UserError where a server was not started for this way of getting weights, or is of another version."""
+    """Raise UserError if a server was started for another ``sync``, or has another vLLM version."""
     if sync == "reload":
         return
     own = installed_vllm()
@@ -126,5 +128,5 @@ def refuse_unable(sync: Sync, servers: Sequence[ServerControl], command: str) ->
         if server.version != own:
             raise UserError(
                 f"rollout.vllm.sync: {sync}: {server.url} has vLLM {server.version}, here is {own}: install the same, "
-                "or say reload"
+                "or use reload"
             )

@@ -1,7 +1,7 @@
-"""vLLM's own transfer of weights between GPUs, from the trainer's side. Needs vLLM here, of the engines' version.
+"""The trainer's side of vLLM's weight transfer between GPUs. Needs the engines' version of vLLM installed here.
 
-``ipc`` hands over GPU memory to an engine on the same GPU, ``nccl`` broadcasts to engines on others. Either makes the
-four calls of the protocol through the client it is given: init once, then start, update and finish for each load.
+``ipc`` shares GPU memory with an engine on the same GPU, ``nccl`` broadcasts to engines on others. Both make the four
+calls of the protocol through the given client: init once, then start, update and finish for each load.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from archer.engines.vllm.transfer import WeightTransfer
 
 
 class PolicySource(WeightSource):  # type: ignore[misc]
-    """The policy's weights as vLLM's trainer side reads them: in the engine's dtype, on this process's device."""
+    """The policy's weights for vLLM's trainer side: in the engine's dtype, on this process's device."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self.dtype, self.device = dtype, device
@@ -29,13 +29,13 @@ class PolicySource(WeightSource):  # type: ignore[misc]
         self._metadata: list[ParamMeta] | None = None
 
     def metadata(self) -> list[ParamMeta]:
-        """Return names and shapes; the first time by gathering every weight once."""
+        """Return names, dtypes and shapes; the first call gathers every weight once."""
         if self._metadata is None:
-            self._metadata = [ParamMeta(name, self.dtype, tuple(one.shape)) for name, one in self._read()]
+            self._metadata = [ParamMeta(name, self.dtype, tuple(tensor.shape)) for name, tensor in self._read()]
         return self._metadata
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield every weight, whole."""
+        """Yield every weight by name, gathered."""
         for name, tensor in self._read():
             yield name, tensor.detach().to(self.device, self.dtype)
 
@@ -55,7 +55,7 @@ def by_ipc(client: Any, dtype: str, rank: int, seconds: float) -> WeightTransfer
 def by_nccl(
     client: Any, dtype: str, rank: int, seconds: float, place: Callable[[], tuple[str, int, int]]
 ) -> WeightTransfer:
-    """Return the transfer to engines on other GPUs; ``place`` is where to meet: address, port, processes in all."""
+    """Return the transfer to engines on other GPUs; ``place`` returns the address, port and number of processes."""
 
     def info() -> NCCLTrainerInitInfo:
         address, port, world = place()
@@ -65,7 +65,7 @@ def by_nccl(
 
 
 def connect(info: Callable[[], Any], client: Any, source: Any) -> Any:
-    """Return vLLM's trainer side, connected."""
+    """Return vLLM's trainer side after it connected."""
     return WeightTransferTrainerFactory.trainer_init(info(), client=client, source=source)
 
 

@@ -1,4 +1,4 @@
-"""Sending weights over vLLM's protocol of four calls, within a deadline."""
+"""Sending weights by vLLM's four transfer calls, within a deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archer.errors import EngineError, first_line
 
 
 class TransferClient(Protocol):
-    """The four calls, to one engine or several; ``at`` is the one under way, ``label`` what the weights are called."""
+    """The four calls, to one engine or several; ``at`` is the latest call, ``label`` the weights' version label."""
 
     name: str
     label: str
@@ -27,16 +27,16 @@ class TransferClient(Protocol):
 
 
 class WeightSource(Protocol):
-    """What the trainer's side reads: the weights of a load, on ``device``."""
+    """The weights of a load, as the trainer's side reads them on ``device``."""
 
     device: torch.device
     weights: Weights | None
 
 
 class WeightTransfer:
-    """Sends weights, again and again, over one connection that ``connect`` makes: vLLM's trainer side.
+    """Sends weights, load after load, over one connection to vLLM that ``connect`` opens.
 
-    ``seconds`` bounds a whole load. Past it the thread that hangs (in NCCL, where a peer died) is left behind.
+    ``seconds`` bounds a whole load. A thread that hangs past it (in NCCL, after a peer died) is abandoned.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WeightTransfer:
         self.trainer: Any = None
 
     def send(self, weights: Weights) -> None:
-        """Send every weight. Raises EngineError where a call fails or the time is over."""
+        """Send every weight. Raises EngineError if a call fails or the deadline passes."""
         self.source.weights = weights
         failed: list[BaseException] = []
         thread = threading.Thread(target=self._send, args=[failed], daemon=True, name="weights")

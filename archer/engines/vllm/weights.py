@@ -1,4 +1,4 @@
-"""What weights are called on their way to vLLM, and the files they travel in where there is no GPU."""
+"""Version labels of weights on their way to vLLM, and the files that carry them without a GPU."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor
 
 from archer.engines.base import Weights
 
-FILE_BYTES = 2 << 30  # of weights in one file
-RUN = uuid.uuid4().hex[:8]  # so that weights of another run of the same version are told apart
+FILE_BYTES = 2 << 30  # most bytes of weights in one file
+RUN = uuid.uuid4().hex[:8]  # distinguishes the same version of two runs
 
 
 def label_of(version: int) -> str:
-    """Return what an engine is told that its weights are called."""
+    """Return the label of the weights after ``version`` training steps of this run."""
     return f"{RUN}-{version}"
 
 
 @contextmanager
 def written(weights: Weights) -> Iterator[Path]:
-    """Write weights into a folder that is there while the context lasts."""
+    """Write weights into a temporary folder of safetensors files; yield the folder."""
     with tempfile.TemporaryDirectory(prefix="archer-weights-") as folder:
         part: dict[str, Tensor] = {}
         files = 0

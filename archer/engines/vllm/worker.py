@@ -1,7 +1,7 @@
-"""The process that holds a vLLM engine of ours: ``python -m archer.engines.vllm.worker HANDLE``.
+"""The child process that runs a vLLM engine: ``python -m archer.engines.vllm.worker HANDLE``.
 
-The engine core runs in this process and moves only when told to, so the same requests make the same batches. Nothing
-here reads the environment of a run of several ranks: :mod:`archer.engines.vllm.child` leaves it out.
+The engine core runs in this process and steps only when called, so the same requests make the same batches.
+:mod:`archer.engines.vllm.child` removes the launcher's variables from its environment.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from archer.engines.vllm.backend import VllmOutput
 from archer.system import die_with_parent
 from archer.types import Json
 
-HEARTBEAT = 1.0  # seconds between two notes that tokens are coming
-LEVEL = 1  # of sleep: weights go to the CPU's memory, so that waking needs nobody
+HEARTBEAT = 1.0  # seconds between two notes that tokens are being sampled
+LEVEL = 1  # of sleep: weights move to CPU memory, so waking needs no reload
 
 
 class VllmWorker:
-    """The calls of the parent, each a method; ``tell`` sends it a note while one lasts."""
+    """The calls of the parent, one method each; ``tell`` sends the parent a note during long ones."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -38,7 +38,7 @@ class VllmWorker:
         self.told, self.tokens = 0.0, 0
 
     def open(self, options: dict[str, Json], cpu: dict[str, Json], sleep: bool, reload: bool) -> dict[str, Json]:
-        """Start the engine, draw once to compile what is compiled at first use; return what it is."""
+        """Start the engine, sample once so that everything is compiled; return the engine's properties."""
         on_cpu = current_platform.is_cpu()
         chosen = {**options, **(cpu if on_cpu else {}), "disable_log_stats": True}
         self.sleeps = sleep and not on_cpu and current_platform.is_sleep_mode_available()
@@ -52,54 +52,54 @@ class VllmWorker:
         return {"device": "cpu" if on_cpu else "cuda", "sleeps": self.sleeps, **self.rpc("archer_describe", {})}
 
     def begin(self, parameters: dict[str, Json]) -> None:
-        """Begin a call. What the cache holds of earlier ones would change the last bits of what is drawn."""
+        """Begin a call with an empty cache: earlier prefixes would change the last bits of log-probs."""
         self.wake(["weights", "kv_cache"])
         self.engine.reset_prefix_cache()
         self.parameters = parameters
         self.tokens = 0
 
     def step(self, rows: Sequence[tuple[int, Sequence[int], int]], once: bool) -> list[VllmOutput]:
-        """Add rows (place, prompt, seed); run until some end, or ``once``; return those that ended."""
+        """Add rows (index, prompt, seed); run until a row ends, or one step if ``once``; return the ended rows."""
         for place, prompt, seed in rows:
             kind = RequestOutputKind.FINAL_ONLY
             parameters = SamplingParams(**{**self.parameters, "seed": seed}, output_kind=kind)
             self.engine.add_request(str(place), {"prompt_token_ids": list(prompt)}, parameters)
         while self.engine.has_unfinished_requests():
-            ended = [drawn(one) for one in self.engine.step() if one.finished]
+            ended = [to_output(output) for output in self.engine.step() if output.finished]
             if ended or once:
-                return sorted(ended, key=lambda one: one.place)
+                return sorted(ended, key=lambda output: output.place)
             self.tell()
         return []
 
     def abort(self) -> None:
-        """Drop what is under way."""
+        """Drop all running requests."""
         states = self.engine.output_processor.request_states
         self.engine.abort_request(list(states), internal=True)
 
     def rpc(self, method: str, arguments: dict[str, Any]) -> Any:
-        """Call a method of vLLM's worker; return what it returns."""
+        """Call a method of vLLM's worker and return its result."""
         return self.engine.collective_rpc(method, kwargs=arguments)[0]
 
     def commit(self, label: str) -> None:
-        """Name the weights that were loaded, and forget what was computed with others."""
+        """Label the loaded weights, and clear the cache computed with earlier ones."""
         self.engine.set_weight_version(label)
         self.engine.reset_prefix_cache()
 
     def sleep(self) -> None:
-        """Give the GPU's memory back."""
+        """Free the GPU memory of weights and cache, if the engine can sleep."""
         if self.sleeps and not self.asleep:
             self.engine.sleep(level=LEVEL)
             self.asleep = {"weights", "kv_cache"}
 
     def wake(self, tags: list[str]) -> None:
-        """Take memory again: first for weights, once these are there for the cache."""
+        """Allocate memory again for the ``tags``: "weights", then "kv_cache"."""
         for tag in tags:
             if tag in self.asleep:
                 self.engine.wake_up([tag])
                 self.asleep.remove(tag)
 
     def tell(self) -> None:
-        """Note, now and then, that tokens were drawn since the last note."""
+        """Send the parent the number of tokens, if it changed and the last note is a second old."""
         now = time.monotonic()
         if now - self.told < HEARTBEAT:
             return
@@ -111,19 +111,19 @@ class VllmWorker:
             self.connection.send(("alive", tokens))
 
 
-def drawn(output: Any) -> VllmOutput:
-    """Return a finished request as ours. Raises RuntimeError for one that vLLM gave up."""
-    one = output.outputs[0]
-    if one.finish_reason not in ("stop", "length"):
-        raise RuntimeError(f"request {output.request_id} ended with {one.finish_reason!r}")
-    tokens = tuple(one.token_ids)
-    said = [] if one.logprobs is None else list(one.logprobs)
-    logps = tuple(float(position[token].logprob) for position, token in zip(said, tokens, strict=False))
+def to_output(output: Any) -> VllmOutput:
+    """Convert a finished request. Raises RuntimeError if vLLM aborted it."""
+    completion = output.outputs[0]
+    if completion.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"request {output.request_id} ended with {completion.finish_reason!r}")
+    tokens = tuple(completion.token_ids)
+    reported = [] if completion.logprobs is None else list(completion.logprobs)
+    logps = tuple(float(position[token].logprob) for position, token in zip(reported, tokens, strict=False))
     return VllmOutput(int(output.request_id), tokens, logps)
 
 
 def serve(connection: Connection) -> None:
-    """Answer calls until the parent hangs up."""
+    """Serve calls until the parent closes the connection."""
     worker = VllmWorker(connection)
     while True:
         try:
@@ -131,11 +131,11 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            answer = ("done", getattr(worker, name)(**arguments))
+            reply = ("done", getattr(worker, name)(**arguments))
         except Exception as error:
             traceback.print_exc()
-            answer = ("failed", f"{type(error).__name__}: {error}")
-        connection.send(answer)
+            reply = ("failed", f"{type(error).__name__}: {error}")
+        connection.send(reply)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Training: one update procedure over two backends, packed rows, log-prob scoring, adapters, importance weights.
+"""Training: one update procedure over two backends, sequence packing, scoring, adapters, importance weights.
 
-In: groups of ``TrainSample``, and an algorithm. Out: moved weights and metrics. May use: models, recipe, algorithms and
-below.
+In: groups of ``TrainSample``, and an algorithm. Out: updated weights and metrics. May use: models, recipe, algorithms
+and below.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def open_trainer(
     update: UpdateSection, rollout: RolloutSection, model: PreTrainedModel, optimizer_steps: int, ranks: Ranks,
     seed: int = 0,
 ) -> Trainer:  # fmt: skip
-    """Return the trainer of ``model``, for ``optimizer_steps`` in all; ``seed`` draws an adapter's first weights.
+    """Return the trainer of ``model`` for ``optimizer_steps`` steps in all; ``seed`` initialises an adapter.
 
-    Raises RecipeError for several ranks without DeepSpeed, MissingError for a package that is not installed, ModelError
-    for a model that the LM head does not cover.
+    Raises RecipeError for several ranks without DeepSpeed, MissingError if a package is not installed, and ModelError
+    if the log-prob head does not support the model.
     """
     if update.lora is not None:
         add_adapter(model, update.lora, zlib.crc32(f"{seed}/lora".encode()))
@@ -37,7 +37,7 @@ def open_trainer(
 
 
 def open_backend(update: UpdateSection, temperature: float, model: PreTrainedModel, ranks: Ranks) -> TrainBackend:
-    """Return DeepSpeed's backend where the recipe asks for it, else the one of a single process."""
+    """Return the DeepSpeed backend if the recipe sets ``update.deepspeed``, else the backend of one process."""
     if update.deepspeed is not None:
         from archer.trainer.deepspeed_backend import DeepSpeedBackend
 

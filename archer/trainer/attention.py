@@ -1,8 +1,8 @@
-"""Attention over packed rows: causal in each segment, and from every response to its group's prompt, kept once.
+"""Attention over packed rows: causal in each segment, and from every response to its group's single prompt.
 
-A softmax over a prompt's keys and a response's own is two softmaxes put together by their log-sum-exps, so no key is
-copied and none is masked. The backward of each part, given the output and log-sum-exp of the whole, yields just its
-share. On a GPU one call of flex attention does both by a block mask.
+Attention to the prompt and to the response itself are computed apart and merged by their log-sum-exps, so no key is
+copied or masked. The backward of each part, given the merged output and log-sum-exp, yields its share of the gradient.
+On a GPU one call of flex attention does both, by a block mask.
 
 N tokens of the row, A heads, D head size, B segments of a bucket, T tokens of its longest.
 """
@@ -32,7 +32,7 @@ def flash(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float)
 
 
 class PackedAttention(torch.autograd.Function):
-    """Attention of (N, A, D) queries, keys and values over a layout, by torch's flash kernels for the CPU."""
+    """Attention of queries, keys and values (N, A, D) over a layout, by torch's flash kernels for the CPU."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: PackedLayout, scale: float) -> Tensor:
@@ -55,22 +55,22 @@ class PackedAttention(torch.autograd.Function):
         query, key, value, out, lse = ctx.saved_tensors
         grad, layout, scale = grads[0].contiguous(), ctx.layout, ctx.scale
         back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        found = [torch.empty_like(column) for column in (query, key, value)]
+        input_grads = [torch.empty_like(column) for column in (query, key, value)]
         for bucket in layout.buckets:
             columns = [padded(column, bucket) for column in (grad, query, key, value, out, lse)]
             silence(columns, bucket)
-            for column, part in zip(found, back(*columns, 0.0, True, scale=scale), strict=True):
+            for column, part in zip(input_grads, back(*columns, 0.0, True, scale=scale), strict=True):
                 unpad(part, bucket, column)
         for family in layout.asking:
             prompt, responses = slice(*family.prompt), slice(*family.responses)
-            places = responses, responses, prompt, prompt, responses, responses
+            spans = responses, responses, prompt, prompt, responses, responses
             columns = [
-                row(column[place]) for column, place in zip((grad, query, key, value, out, lse), places, strict=True)
+                row(column[span]) for column, span in zip((grad, query, key, value, out, lse), spans, strict=True)
             ]
             parts = back(*columns, 0.0, False, scale=scale)
-            for column, place, part in zip(found, (responses, prompt, prompt), parts, strict=True):
-                column[place] += part[0].transpose(0, 1)
-        return *found, None, None
+            for column, span, part in zip(input_grads, (responses, prompt, prompt), parts, strict=True):
+                column[span] += part[0].transpose(0, 1)
+        return *input_grads, None, None
 
 
 def padded(column: Tensor, bucket: LengthBucket) -> Tensor:
@@ -79,13 +79,13 @@ def padded(column: Tensor, bucket: LengthBucket) -> Tensor:
 
 
 def unpad(part: Tensor, bucket: LengthBucket, column: Tensor) -> None:
-    """Write what was computed of a bucket, (B, A, T, ...), into its places of the column (N, A, ...)."""
+    """Write a bucket's results (B, A, T, ...) to its tokens of the column (N, A, ...)."""
     flat = part.transpose(1, 2).flatten(0, 1)
     column.index_copy_(0, bucket.own_N, flat if bucket.empty_BT is None else flat.index_select(0, bucket.place_N))
 
 
 def silence(columns: list[Tensor], bucket: LengthBucket) -> None:
-    """Make padding give no gradient: what comes to it is zero, and its probabilities are, too."""
+    """Zero the gradient of padding: set its incoming gradient to 0 and its log-sum-exp to infinity, in place."""
     if bucket.empty_BT is not None:
         columns[0].masked_fill_(bucket.empty_BT[:, None, :, None], 0.0)
         columns[-1].masked_fill_(bucket.empty_BT[:, None], torch.inf)
@@ -97,7 +97,7 @@ def row(column: Tensor) -> Tensor:
 
 
 def merge(out: Tensor, lse: Tensor, seen: Tensor, seen_lse: Tensor) -> None:
-    """Put the attention to the prompt (N, A, D) into that to the response itself, in place."""
+    """Merge attention to the prompt (N, A, D) into attention to the response itself, in place."""
     whole = torch.logaddexp(lse, seen_lse)
     out.mul_((lse - whole).exp()[..., None]).addcmul_(seen, (seen_lse - whole).exp()[..., None].to(seen.dtype))
     lse.copy_(whole)
@@ -107,7 +107,7 @@ def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float,
     layout: PackedLayout | None = None, **options: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """What transformers calls: attention over ``layout``, and without one scaled dot product attention as ever."""
+    """The attention function for transformers: over ``layout``, or scaled dot product attention without one."""
     if layout is None:
         plain: Callable[..., tuple[Tensor, None]] = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return plain(module, query, key, value, mask, scaling=scaling, **options)
@@ -121,7 +121,7 @@ def attend(
 
 
 def enable(model: PreTrainedModel) -> None:
-    """Let the model's layers take a ``layout``; without one they do what they did. Raises ValueError."""
+    """Let the model's layers take a ``layout``; without one they work as before. Raises ValueError."""
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
     model.set_attn_implementation(NAME)

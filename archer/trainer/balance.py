@@ -1,6 +1,6 @@
-"""Which rank trains on which responses: whole ones, each on one rank, token counts balanced.
+"""Dividing responses among ranks: each whole response on one rank, with balanced token counts.
 
-Every rank holds all responses of a step and works the same split out by itself; nothing is sent.
+Every rank holds all responses of a step and computes the same split without communication.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from archer.trainer.packing import pieces
 
 
 def shares(lengths: Sequence[int], world: int) -> list[list[int]]:
-    """Return each rank's rows, ascending: the longest first to the rank with the fewest tokens so far."""
+    """Return each rank's row indices, ascending; the longest row left goes to the rank with the fewest tokens."""
     loads = [0] * world
     rows: list[list[int]] = [[] for _ in range(world)]
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
@@ -23,17 +23,17 @@ def shares(lengths: Sequence[int], world: int) -> list[list[int]]:
 
 
 def rounds(responses: Sequence[TrainSample], budget: int, rank: int, world: int, sharing: bool) -> list[list[int]]:
-    """Return the micro-batches of ``rank`` as rows, [] where only others still have one; at least one.
+    """Return the micro-batches of ``rank`` as lists of row indices, each of at most ``budget`` tokens.
 
-    Every rank has as many: collective calls of sharded weights happen inside each. Where prompts are shared, groups
-    stay together as far as the budget lets them.
+    Every rank gets the same number, at least one, padded with [], as sharded weights need collective calls in each.
+    With ``sharing``, groups stay together as far as the budget allows.
     """
     if sharing:
         return pieces(responses, budget, world)[rank::world]
-    lengths = [len(one) for one in responses]
-    cut = []
+    lengths = [len(response) for response in responses]
+    per_rank = []
     for own in shares(lengths, world):
         micros = micro_batches([lengths[row] for row in own], budget)
-        cut.append([[own[place] for place in micro] for micro in micros])
-    most = max(1, *map(len, cut))
-    return cut[rank] + [[] for _ in range(most - len(cut[rank]))]
+        per_rank.append([[own[index] for index in micro] for micro in micros])
+    most = max(1, *map(len, per_rank))
+    return per_rank[rank] + [[] for _ in range(most - len(per_rank[rank]))]

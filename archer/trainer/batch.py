@@ -1,4 +1,4 @@
-"""From graded rollouts to the columns an objective reads.
+"""Training samples, and how they are split into batches.
 
 B responses, T response tokens (the longest), N tokens of a whole optimizer step, G samples a group.
 """
@@ -16,12 +16,13 @@ from archer.types import Rollout
 
 @dataclass(frozen=True)
 class TrainSample:
-    """One response as training sees it; ``in_loss`` is False where over-long filtering left its tokens out.
+    """One response for training; log-probs and entropies in nats.
 
-    ``old_logp_T`` and ``entropy_T`` are those of the policy that sampled it, as the engine reported them or as the
-    policy computed them again; then ``engine_logp_T`` keeps the engine's, and ``correction_T`` may weigh the
-    advantage of each token for the difference (``mismatch.py``). ``ref_logp_T`` is the reference's at the tokens
-    ``kl_mask_T`` (none: at all).
+    - ``in_loss``: False if over-long filtering excludes the response
+    - ``old_logp_T``, ``entropy_T``: of the sampling policy, reported by the engine or computed again by the policy
+    - ``engine_logp_T``: the engine's log-probs, if the policy computed them again
+    - ``correction_T``: importance weights of the tokens' advantages (``mismatch.py``)
+    - ``ref_logp_T``: the reference log-probs at the tokens of ``kl_mask_T`` (None: at all tokens)
     """
 
     prompt: tuple[int, ...]
@@ -43,25 +44,25 @@ Group = tuple[TrainSample, ...]
 
 
 def to_sample(rollout: Rollout, advantage: float, *, in_loss: bool = True) -> TrainSample:
-    """Return ``rollout`` as a response with its group-relative ``advantage``."""
+    """Return ``rollout`` as a training sample with its group-relative ``advantage``."""
     logp_T, entropy_T = torch.tensor(rollout.logps), torch.tensor(rollout.entropies)
     return TrainSample(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, in_loss)
 
 
 def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[TrainSample, ...]]:
-    """Cut groups, in their order, into mini-batches of ``size`` groups; the last may be smaller."""
+    """Split groups, in order, into mini-batches of ``size`` groups; the last may be smaller."""
     chunks = [groups[start : start + size] for start in range(0, len(groups), size)]
-    return [tuple(one for group in chunk for one in group) for chunk in chunks]
+    return [tuple(sample for group in chunk for sample in group) for chunk in chunks]
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group row indices by like length so that rows x longest stays within ``budget`` tokens.
+    """Split row indices into micro-batches of similar lengths with rows x longest of at most ``budget`` tokens.
 
-    A row longer than the budget gets a micro-batch of its own.
+    A row longer than the budget gets its own micro-batch.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        # Rows come in ascending length, so the newcomer is the longest of its batch.
+        # Rows come in ascending length, so this one is the longest of its batch.
         if batches and (len(batches[-1]) + 1) * lengths[index] <= budget:
             batches[-1].append(index)
         else:
@@ -70,5 +71,5 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def pad(columns: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Stack ragged 1-D columns into (B, T) on ``device``, zeros behind."""
+    """Stack 1-D columns into (B, T) on ``device``, padded with zeros at the end."""
     return torch.nn.utils.rnn.pad_sequence(list(columns), batch_first=True).to(device)

@@ -1,4 +1,4 @@
-"""From responses and their scores to the columns an objective reads, and which tokens it needs scored at all.
+"""From responses and their scores to the columns that an objective reads; KL masks.
 
 B responses, T tokens, N tokens of several responses, one after the other.
 """
@@ -17,57 +17,59 @@ from archer.trainer.backend import Scores
 from archer.trainer.batch import TrainSample, pad
 
 
-def has_gradient(one: TrainSample, algorithm: Algorithm) -> bool:
-    """Say whether a response can move the weights: every loss is 0 where neither an advantage nor the KL pulls."""
-    return one.in_loss and (one.advantage != 0 or algorithm.objective.needs_reference)
+def has_gradient(sample: TrainSample, algorithm: Algorithm) -> bool:
+    """Whether a response can change the weights: its loss is constant without an advantage and a KL term."""
+    return sample.in_loss and (sample.advantage != 0 or algorithm.objective.needs_reference)
 
 
 def loss_columns(
     micro: Sequence[TrainSample], scores: Scores, algorithm: Algorithm, step_entropy_N: Tensor | None
 ) -> Tokens:
-    """Return what the objective sees of the responses, scored by the policy as it is now."""
+    """Return the objective's columns of the responses, given the ``scores`` of the current policy."""
     logp_N, entropy_N = scores
-    lengths = [len(one.tokens) for one in micro]
+    lengths = [len(sample.tokens) for sample in micro]
     device = logp_N.device
     policy = algorithm.objective.entropy == "policy"
-    entropies = torch.split(entropy_N.detach(), lengths) if policy else [one.entropy_T for one in micro]
-    mask_BT = pad([torch.full((len(one.tokens),), one.in_loss) for one in micro], device)
-    references = [one.ref_logp_T for one in micro if one.ref_logp_T is not None]
-    held = [one.kl_mask_T for one in micro if one.kl_mask_T is not None]
+    entropies = torch.split(entropy_N.detach(), lengths) if policy else [sample.entropy_T for sample in micro]
+    mask_BT = pad([torch.full((len(sample.tokens),), sample.in_loss) for sample in micro], device)
+    references = [sample.ref_logp_T for sample in micro if sample.ref_logp_T is not None]
+    masks = [sample.kl_mask_T for sample in micro if sample.kl_mask_T is not None]
     return Tokens(
         logp_BT=pad(torch.split(logp_N, lengths), device),
-        old_logp_BT=pad([one.old_logp_T for one in micro], device),
+        old_logp_BT=pad([sample.old_logp_T for sample in micro], device),
         entropy_BT=pad(entropies, device),
         advantage_BT=advantages(micro, mask_BT),
         mask_BT=mask_BT,
         ref_logp_BT=pad(references, device) if references else None,
-        anchored_BT=pad(held, device) if held else None,
+        anchored_BT=pad(masks, device) if masks else None,
         step_entropy_N=step_entropy_N,
     )
 
 
 def kl_masks(mini: Sequence[TrainSample], algorithm: Algorithm) -> list[Tensor]:
-    """Return which tokens of each response the algorithm holds to the reference, (T,) bool.
+    """Return the KL mask of each response, (T,) bool: the tokens that need reference log-probs.
 
-    The objective is asked itself: where the reference's log-prob moves its loss, a KL weight is not zero. It knows
-    before the pass, unless its gate reads the entropy of a policy that has moved by then: then all tokens may be.
+    A token needs one if the gradient of the objective's loss with respect to it is not zero. If the objective reads
+    entropies of the current policy, which are not known yet, all tokens in the loss need one.
     """
-    old_N = torch.cat([one.old_logp_T for one in mini])
-    entropies = [one.entropy_T for one in mini if one.in_loss]
+    old_N = torch.cat([sample.old_logp_T for sample in mini])
+    entropies = [sample.entropy_T for sample in mini if sample.in_loss]
     if algorithm.objective.entropy == "policy" or not entropies:
-        return [torch.full((len(one.tokens),), one.in_loss) for one in mini]
+        return [torch.full((len(sample.tokens),), sample.in_loss) for sample in mini]
     tokens = loss_columns(mini, (old_N, torch.zeros_like(old_N)), algorithm, torch.cat(entropies))
     apart_BT = (tokens.logp_BT + 1.0).requires_grad_()
     loss_BT, _ = algorithm.objective(replace(tokens, ref_logp_BT=apart_BT))
     (slope_BT,) = torch.autograd.grad(loss_BT.sum(), apart_BT)
-    return [slope_T[: len(one.tokens)] != 0 for slope_T, one in zip(slope_BT * tokens.mask_BT, mini, strict=True)]
+    return [slope_T[: len(sample.tokens)] != 0 for slope_T, sample in zip(slope_BT * tokens.mask_BT, mini, strict=True)]
 
 
 def advantages(micro: Sequence[TrainSample], mask_BT: Tensor) -> Tensor:
-    """Return each response's advantage at its tokens, (B, T), weighed by ``correction_T`` where it has one."""
+    """Return each response's advantage at its tokens, (B, T), times its importance weights, if any."""
     device = mask_BT.device
-    advantage_BT = torch.tensor([one.advantage for one in micro], device=device)[:, None].expand_as(mask_BT)
-    if all(one.correction_T is None for one in micro):
+    advantage_BT = torch.tensor([sample.advantage for sample in micro], device=device)[:, None].expand_as(mask_BT)
+    if all(sample.correction_T is None for sample in micro):
         return advantage_BT
-    weights = [torch.ones(len(one.tokens)) if one.correction_T is None else one.correction_T for one in micro]
+    weights = [
+        torch.ones(len(sample.tokens)) if sample.correction_T is None else sample.correction_T for sample in micro
+    ]
     return advantage_BT * pad(weights, device)

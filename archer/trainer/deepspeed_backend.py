@@ -1,7 +1,7 @@
-"""Many ranks: DeepSpeed's ZeRO 0-3 (arXiv 1910.02054), with torch's AdamW, so that every stage moves weights alike.
+"""The backend of many ranks: DeepSpeed's ZeRO 0-3 (arXiv 1910.02054) with torch's AdamW, the same in every stage.
 
-Each rank runs the micro-batches of its own responses; losses carry weights over all, so gradients are summed over
-ranks, where DeepSpeed takes their mean. In bf16 the optimizer keeps float32 masters.
+Each rank runs the micro-batches of its own responses. Losses are already weighted over all ranks, so gradients are
+summed over ranks, not averaged as DeepSpeed does. In bf16 the optimizer keeps float32 master weights.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from archer.trainer.packing import ForwardInputs
 from archer.trainer.scoring import TokenScorer, check_head, shares_prompts, silence_dropout
 from archer.trainer.torch_backend import adamw, score
 
-BUCKET = 200_000_000  # elements reduced or gathered together at most
-PERSIST = 10  # weights of up to this many hidden vectors are not sharded by ZeRO 3: gathering them costs more
+BUCKET = 200_000_000  # most elements reduced or gathered together
+PERSIST = 10  # ZeRO 3 does not shard weights of up to this many hidden vectors: gathering them costs more
 
 
 class DeepSpeedBackend:
-    """Trains ``model`` in place, in shards as ``options.stage`` says (:class:`~archer.trainer.backend.TrainBackend`).
+    """A :class:`~archer.trainer.backend.TrainBackend` that updates ``model`` in place, sharded by ``options.stage``.
 
     Raises MissingError without DeepSpeed, ModelError as :class:`~archer.trainer.torch_backend.TorchBackend` does,
-    RankError when another rank does not come to a call in ``options.seconds``.
+    RankError if another rank misses a collective call's deadline.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class DeepSpeedBackend:
         bound_groups(ranks.seconds)
 
     def forward(self, micro: ForwardInputs) -> Scores:
-        """Score the targets under the policy."""
+        """Return log-probs and entropies of the targets under the policy."""
         with self.ranks.deadline("forward pass"):
             return score(self.engine, micro, self.engine.device)
 
     def keep_reference(self) -> None:
-        """Keep the weights as they are now, as they lie: with ZeRO 3 each rank its shards; for an adapter nothing."""
-        kept = {} if has_adapter(self.model) else dict(self.scorer.named_parameters())
-        self.frozen = {name: self._shard(parameter).detach().clone() for name, parameter in kept.items()}
+        """Keep a copy of the current weights, with ZeRO 3 each rank its shards; nothing for an adapter."""
+        parameters = {} if has_adapter(self.model) else dict(self.scorer.named_parameters())
+        self.frozen = {name: self._shard(parameter).detach().clone() for name, parameter in parameters.items()}
 
     def reference(self, micro: ForwardInputs) -> Scores:
-        """Score the targets under the reference. Raises ValueError where none was kept."""
+        """Return log-probs and entropies under the reference. Raises ValueError if none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
         self.model.eval()
@@ -95,24 +95,24 @@ class DeepSpeedBackend:
             return self.forward(micro)
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """Add the gradient of a micro-batch's loss, and sum it over the ranks."""
+        """Add the gradient of a micro-batch's loss, summed over the ranks."""
         self.engine.set_gradient_accumulation_boundary(last)
         with self.ranks.deadline("backward pass"):
             self.engine.backward(loss * self.ranks.world)  # DeepSpeed divides by it
 
     def step(self, lr: float) -> float:
-        """Clip by the norm over all ranks, move the weights, return the norm."""
+        """Clip the gradient by its norm over all ranks, update the weights, return the norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = torch.tensor(0.0)
-        if self.stage == 0:  # gradients are whole on every rank: DeepSpeed would clip, but not say the norm
+        if self.stage == 0:  # gradients are whole on every rank; DeepSpeed would clip, but not return the norm
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         with self.ranks.deadline("optimizer step"):
             self.engine.step()
         if self.stage == 0:
             return float(norm)
-        told = self.engine.get_global_grad_norm()
-        return float("nan") if told is None or told < 0 else float(told)  # -1 stands for one that is not finite
+        reported = self.engine.get_global_grad_norm()
+        return float("nan") if reported is None or reported < 0 else float(reported)  # -1 means not finite
 
     def full_param(self, parameter: Parameter) -> Tensor:
         """Return the parameter, gathered where it is sharded."""
@@ -161,12 +161,12 @@ class DeepSpeedBackend:
             self.zero.utils.safe_set_full_optimizer_state(parameter, value, kind)
 
     def _open_state(self, step: Tensor) -> None:
-        """Make the optimizer's state at ``step``, which DeepSpeed leaves to the first step, once."""
+        """Create the optimizer's state at ``step``, if it is missing: DeepSpeed would create it in the first step."""
         if self.optimizer.state:
             return
         sharding = self.engine.optimizer
         flats = [flat for group in self.optimizer.param_groups for flat in group["params"]]
-        if self.stage == 3:  # which shows the optimizer one after the other
+        if self.stage == 3:  # the optimizer sees these one after the other
             flats = sharding.fp32_partitioned_groups_flat
         for flat in flats:
             moments = {kind: torch.zeros_like(flat) for kind in ("exp_avg", "exp_avg_sq")}
@@ -180,19 +180,19 @@ class DeepSpeedBackend:
 
     @contextmanager
     def _swapped(self, shards: dict[str, Tensor]) -> Iterator[None]:
-        """Run the same modules on other shards inside."""
-        places = {name: self._shard(parameter) for name, parameter in self.scorer.named_parameters()}
-        own = {name: place.data for name, place in places.items()}
+        """Run the same modules on other shards within the context."""
+        shard_of = {name: self._shard(parameter) for name, parameter in self.scorer.named_parameters()}
+        own = {name: shard.data for name, shard in shard_of.items()}
         for values in (shards, own):
-            self.engine.optimizer.parameter_offload.empty_partition_cache()  # what is gathered is of the other
-            for name, place in places.items():
-                place.data = values[name]
+            self.engine.optimizer.parameter_offload.empty_partition_cache()  # it holds the other weights
+            for name, shard in shard_of.items():
+                shard.data = values[name]
             if values is shards:
                 yield
 
 
 def stage_of(options: DeepSpeedSection, update: UpdateSection) -> int:
-    """Return the stage of ZeRO; in bf16 at least 1, as the float32 masters are sharded anyway. Raises RecipeError."""
+    """Return the ZeRO stage, in bf16 at least 1, which shards the float32 masters. Raises RecipeError."""
     if options.offload and options.stage == 0:
         raise RecipeError("update.deepspeed: offload: stage 0 has nothing to offload; use stage 1 or more")
     return max(options.stage, 1) if update.bf16 else options.stage
@@ -201,7 +201,7 @@ def stage_of(options: DeepSpeedSection, update: UpdateSection) -> int:
 def configuration(
     model: PreTrainedModel, update: UpdateSection, options: DeepSpeedSection, stage: int
 ) -> dict[str, Any]:
-    """Return DeepSpeed's own configuration."""
+    """Return the configuration for DeepSpeed."""
     bucket = min(BUCKET, sum(parameter.numel() for parameter in model.parameters()))
     zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
     if stage == 3:
@@ -210,7 +210,7 @@ def configuration(
     if options.offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
-        "train_micro_batch_size_per_gpu": 1,  # ours, and unknown to DeepSpeed: `backward` is told of the last one
+        "train_micro_batch_size_per_gpu": 1,  # unused: `backward` marks the last micro-batch itself
         "gradient_accumulation_steps": 1,
         "gradient_clipping": update.max_grad_norm if stage else 0.0,
         "bf16": {"enabled": update.bf16},
@@ -223,7 +223,7 @@ def configuration(
 
 
 def load() -> Any:
-    """Return the deepspeed package, quiet. Raises MissingError."""
+    """Import deepspeed with its logging reduced to errors. Raises MissingError."""
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     try:
         import deepspeed
@@ -233,19 +233,19 @@ def load() -> Any:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     if not torch.cuda.is_available():
-        # Its operators would be compiled on the spot, also one for ranks that share a memory, which hosts do not.
+        # Its operators would be compiled now, one of them for ranks that share memory, which machines do not.
         deepspeed.ops.__compatible_ops__ = {}
     return deepspeed
 
 
 def bound_groups(seconds: float) -> None:
-    """Give the groups that DeepSpeed made for itself the run's deadline, too: they start with torch's half an hour."""
+    """Set the run's deadline on DeepSpeed's own process groups, which start with torch's 30 minutes."""
     for group in _world.pg_map:
         _set_pg_timeout(timedelta(seconds=seconds), group)
 
 
 def join_alone(ranks: Ranks) -> None:
-    """Give DeepSpeed what torchrun sets and joins, where this process was started without."""
+    """Set up the environment and process group that DeepSpeed expects, if torchrun did not."""
     os.environ.setdefault("LOCAL_RANK", str(ranks.local))
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -1,7 +1,7 @@
-"""Low-rank adapters (arXiv 2106.09685) by PEFT: W + alpha / rank * B A on linear layers, only A and B train.
+"""Low-rank adapters (arXiv 2106.09685) by PEFT: W + alpha / rank * B A on linear layers; only A and B train.
 
-The adapter is put into the Hugging Face model itself, so that everything else stays as it is. Whoever reads weights
-gets them merged, by the names that they have without an adapter; the reference policy is the model with it off.
+PEFT injects the adapter into the Hugging Face model. Weights are read merged, by their names without an adapter; the
+reference policy is the model with the adapter off.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from transformers import PreTrainedModel
 from archer.errors import MissingError, RecipeError, first_line
 from archer.recipe.sections import LoraSection
 
-NAME = "default"  # PEFT's, of the only adapter
+NAME = "default"  # PEFT's name of the only adapter
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSection, seed: int) -> None:
-    """Put an adapter that changes nothing yet into ``model``; its A is drawn from ``seed``.
+    """Inject an adapter into ``model``: B is 0, so outputs do not change yet, and A is sampled with ``seed``.
 
-    Raises MissingError without PEFT, RecipeError for targets that are no linear layers of the model.
+    Raises MissingError without PEFT, RecipeError for targets that are not linear layers of the model.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -51,18 +51,18 @@ def add_adapter(model: PreTrainedModel, lora: LoraSection, seed: int) -> None:
 
 
 def adapted(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the layers with an adapter, by the name that they have without."""
+    """Return the layers with an adapter, by their names in the model."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
 
 
 def has_adapter(model: PreTrainedModel) -> bool:
-    """Say whether the model has an adapter."""
+    """Whether the model has an adapter."""
     return bool(adapted(model))
 
 
 @contextmanager
 def without_adapter(model: PreTrainedModel) -> Iterator[None]:
-    """Switch the adapter off inside: the model is what it was before it had one."""
+    """Switch the adapter off within the context."""
     layers = list(adapted(model).values())
     trained = {parameter: parameter.requires_grad for parameter in model.parameters()}
     for layer in layers:
@@ -77,7 +77,7 @@ def without_adapter(model: PreTrainedModel) -> Iterator[None]:
 
 
 def pairs(model: PreTrainedModel) -> dict[Parameter, tuple[Parameter, Parameter, float]]:
-    """Return A, B and alpha / rank of every weight that has an adapter."""
+    """Return (A, B, alpha / rank) by weight, for every weight with an adapter."""
     return {
         layer.base_layer.weight: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight, layer.scaling[NAME])
         for layer in adapted(model).values()

@@ -1,4 +1,4 @@
-"""Averages that come out the same however a step is split: sums and counts, divided once at the end."""
+"""Averages that do not depend on how a step is split: sums and counts, divided once at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Averages:
-    """Weighted sums by name."""
+    """Sums, counts and maxima by metric name."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
@@ -22,17 +22,17 @@ class Averages:
         self.counts[name] += count
 
     def top(self, name: str, value: float) -> None:
-        """Note ``value``, of which the largest counts."""
+        """Keep the largest ``value`` of this name."""
         self.tops[name] = max(value, self.tops.get(name, value))
 
     def add_columns(self, columns: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        """Add every column over every mask; the name is ``column`` or ``column_mask`` (mask "" is all)."""
+        """Add every column over every mask, named ``column_mask``, or ``column`` for the mask ""."""
         for name, column in columns.items():
             for suffix, mask in masks.items():
                 full = f"{name}_{suffix}" if suffix else name
                 self.add(full, float((column.detach() * mask).sum()), float(mask.sum()))
 
     def result(self) -> dict[str, float]:
-        """Return the mean of each name that has any elements, and the largest values noted."""
+        """Return the mean of each name with a count above 0, and the maxima."""
         means = {name: self.sums[name] / count for name, count in sorted(self.counts.items()) if count}
         return {**means, **self.tops}

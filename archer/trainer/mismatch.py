@@ -1,7 +1,7 @@
-"""Where the engine and the policy disagree: how far, what is done about it, and when it is too far to go on.
+"""Mismatch between engine and policy: its metrics, its limits, and importance weights that correct for it.
 
-An engine with kernels of its own, or with weights one step older, samples from a distribution pi_engine that is not
-quite the policy's. d = log pi_policy - log pi_engine of every sampled token, w = exp d its importance weight.
+An engine with its own kernels, or with weights one step older, samples from a distribution pi_engine that differs
+slightly from the policy's. d = log pi_policy - log pi_engine of a sampled token, w = exp d its importance weight.
 T tokens of a response, N tokens of a step.
 """
 
@@ -22,16 +22,16 @@ LARGEST = "mismatch/largest"
 
 
 def measure_mismatch(groups: Sequence[Group]) -> dict[str, float]:
-    """Return k1, k3 (means over tokens, of KL(pi_engine || pi_policy)) and the largest ratio either way.
+    """Return the KL(pi_engine || pi_policy) estimates k1 and k3 (means over tokens), and the largest ratio.
 
-    Nothing where the engine's log-probs are the policy's own.
+    {} if the engine's log-probs are the policy's own.
     """
-    parts = [logp_diff(one) for group in groups for one in group if one.engine_logp_T is not None]
+    parts = [logp_diff(sample) for group in groups for sample in group if sample.engine_logp_T is not None]
     return mismatch_metrics(torch.cat(parts)) if parts else {}
 
 
 def mismatch_metrics(gap_N: Tensor) -> dict[str, float]:
-    """Return the metrics of log-prob differences (N,), policy's less engine's."""
+    """Return the metrics of log-prob differences (N,), policy minus engine, in nats."""
     if not len(gap_N):
         return {}
     gap_N = gap_N.double()
@@ -44,44 +44,47 @@ def mismatch_metrics(gap_N: Tensor) -> dict[str, float]:
 
 
 def check_mismatch(metrics: Mapping[str, float], correction: CorrectionSection, step: int) -> str:
-    """Return what to warn of, nothing where all is well.
+    """Return a warning if the mean k3 exceeds ``correction.warn``, else "".
 
-    Raises EngineError where the mean k3 passes ``correction.stop``: what is sampled is not what is trained.
+    Raises EngineError if it exceeds ``correction.stop``: the sampled policy is not the trained one.
     """
     k3 = metrics.get("mismatch/k3", 0.0)
-    said = (
+    text = (
         f"step {step}: engine and policy disagree: k3 {k3:.2e} a token, largest ratio {metrics.get(LARGEST, 1.0):.3g}"
     )
     if not k3 <= correction.stop:  # a NaN stops too
         raise EngineError(
-            f"{said}, above rollout.correction.stop {correction.stop:g}; the engine has other weights than the policy, "
+            f"{text}, above rollout.correction.stop {correction.stop:g}; the engine has other weights than the policy, "
             "or another chat template, dtype or temperature; nothing of this step is kept"
         )
-    return f"{said}, above rollout.correction.warn {correction.warn:g}" if k3 > correction.warn else ""
+    return f"{text}, above rollout.correction.warn {correction.warn:g}" if k3 > correction.warn else ""
 
 
 def apply_importance_weights(groups: Sequence[Group], correction: CorrectionSection) -> list[Group]:
-    """Return the groups with a weight on every token's advantage, as ``correction`` says."""
+    """Return the groups with importance weights in ``correction_T``, by the kind and level of ``correction``."""
     if correction.kind == "none":
         return list(groups)
-    return [tuple(replace(one, correction_T=importance_weights(one, correction)) for one in group) for group in groups]
+    return [
+        tuple(replace(sample, correction_T=importance_weights(sample, correction)) for sample in group)
+        for group in groups
+    ]
 
 
-def importance_weights(one: TrainSample, correction: CorrectionSection) -> Tensor:
+def importance_weights(sample: TrainSample, correction: CorrectionSection) -> Tensor:
     """Return the importance weight of every token, (T,)."""
-    gap_T = logp_diff(one)
+    gap_T = logp_diff(sample)
     if correction.level == "sequence":
         gap_T = gap_T.sum().expand_as(gap_T)
     ratio_T = gap_T.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     if correction.kind == "truncate":
         return ratio_T.clamp(max=correction.high)
-    kept_T = ratio_T <= correction.high
+    in_range_T = ratio_T <= correction.high
     if correction.kind == "icepop":
-        kept_T &= ratio_T >= correction.low
-    return torch.where(kept_T, ratio_T, 0.0)
+        in_range_T &= ratio_T >= correction.low
+    return torch.where(in_range_T, ratio_T, 0.0)
 
 
-def logp_diff(one: TrainSample) -> Tensor:
+def logp_diff(sample: TrainSample) -> Tensor:
     """Return log pi_policy - log pi_engine of every token, (T,); zeros where the engine's are the policy's own."""
-    old_logp_T = one.old_logp_T
-    return torch.zeros_like(old_logp_T) if one.engine_logp_T is None else old_logp_T - one.engine_logp_T
+    old_logp_T = sample.old_logp_T
+    return torch.zeros_like(old_logp_T) if sample.engine_logp_T is None else old_logp_T - sample.engine_logp_T

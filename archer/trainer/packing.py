@@ -1,8 +1,8 @@
-"""Responses in one row without padding, each group's prompt once: where every token lies and what it may see.
+"""Sequence packing: responses in one row without padding, each group's prompt once.
 
-A family is a prompt and the responses to it, one behind the other. Its prompt, and each of its responses, is a
-segment: causal in itself, and a response sees its family's whole prompt besides. N tokens of the row, B segments of a
-bucket, T tokens of its longest.
+A family is a prompt followed by the responses to it. The prompt and each response is a segment: attention is causal
+within a segment, and a response also sees its family's whole prompt. N tokens of the row, B segments of a bucket, T
+tokens of its longest.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from archer.trainer.batch import TrainSample
 
-RAGGED = 1.5  # segments up to this much longer than a bucket's shortest are padded to one length
-SHORT = 16  # so are all up to this length: a bucket costs more than their padding
-Span = tuple[int, int]  # the first token, and the one behind the last
+RAGGED = 1.5  # a bucket's segments are at most this many times as long as its shortest
+SHORT = 16  # segments up to this length share a bucket: another one costs more than the padding
+Span = tuple[int, int]  # (first token, last token + 1)
 
 
 @dataclass(frozen=True)
 class PromptFamily:
-    """Where a prompt lies, and the tokens of all its responses behind it."""
+    """The positions of a prompt, and of all its responses after it."""
 
     prompt: Span
     responses: Span
@@ -32,10 +32,12 @@ class PromptFamily:
 
 @dataclass(frozen=True)
 class LengthBucket:
-    """Segments of like length as rows of a padded batch (B, T).
+    """Segments of similar length as the rows of a padded batch (B, T) with M = B x T cells.
 
-    ``token_M`` are the tokens of its M = B x T places; ``place_N`` the places that are no padding, ``own_N`` their
-    tokens. ``empty_BT`` is the padding, None where there is none.
+    - ``token_M``: position in the packed row of each cell's token
+    - ``place_N``: indices of the cells that are not padding
+    - ``own_N``: their positions in the packed row
+    - ``empty_BT``: True at padding; None: no padding
     """
 
     shape: tuple[int, int]
@@ -47,7 +49,7 @@ class LengthBucket:
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """The row's segments, in their order, and its families."""
+    """The segments and families of a packed row, in order."""
 
     segments: tuple[Span, ...]
     families: tuple[PromptFamily, ...]
@@ -57,32 +59,34 @@ class PackedLayout:
 
     @property
     def asking(self) -> list[PromptFamily]:
-        """The families whose prompt a token behind it sees: of one-token responses there is none."""
-        return [one for one in self.families if one.responses[0] < one.responses[1]]
+        """The families with a response token in the row; one-token responses have none."""
+        return [family for family in self.families if family.responses[0] < family.responses[1]]
 
     @property
     def pairs(self) -> int:
-        """Queries x keys that they may see."""
+        """The number of visible (query, key) pairs."""
         own = sum((stop - start) * (stop - start + 1) // 2 for start, stop in self.segments)
-        prompts = ((one.prompt[1] - one.prompt[0], one.responses[1] - one.responses[0]) for one in self.families)
+        prompts = (
+            (family.prompt[1] - family.prompt[0], family.responses[1] - family.responses[0]) for family in self.families
+        )
         return own + sum(keys * queries for keys, queries in prompts)
 
     @cached_property
     def buckets(self) -> tuple[LengthBucket, ...]:
-        """All segments, those of like length together."""
+        """All segments, grouped by similar length."""
         ordered = sorted(self.segments, key=lambda span: span[1] - span[0])
-        found: list[list[Span]] = []
+        buckets: list[list[Span]] = []
         for span in ordered:
-            shortest = found[-1][0][1] - found[-1][0][0] if found else 0
-            if found and span[1] - span[0] <= max(SHORT, RAGGED * shortest):
-                found[-1].append(span)
+            shortest = buckets[-1][0][1] - buckets[-1][0][0] if buckets else 0
+            if buckets and span[1] - span[0] <= max(SHORT, RAGGED * shortest):
+                buckets[-1].append(span)
             else:
-                found.append([span])
-        return tuple(map(bucket, found))
+                buckets.append([span])
+        return tuple(map(bucket, buckets))
 
 
 def bucket(spans: Sequence[Span]) -> LengthBucket:
-    """Return the segments as rows, ascending in length; what pads a row is its segment's last token."""
+    """Return the segments, ascending in length, as a bucket; a row is padded with its segment's last token."""
     start_B1 = torch.tensor([start for start, _ in spans])[:, None]
     length_B1 = torch.tensor([stop - start for start, stop in spans])[:, None]
     place_T = torch.arange(spans[-1][1] - spans[-1][0])[None]
@@ -95,10 +99,10 @@ def bucket(spans: Sequence[Span]) -> LengthBucket:
 
 @dataclass(frozen=True)
 class ForwardInputs:
-    """What one forward pass reads: token ids, one row where packed, else a padded row a response.
+    """The inputs of a forward pass: one packed row, or a padded row per response.
 
-    ``place_N`` says in which of the last hidden states, taken as one row, each token ``target_N`` is predicted. The
-    last token of a response is predicted and predicts nothing, so it is not among the ids.
+    Hidden state ``place_N`` of the flattened batch predicts token ``target_N``. The last token of a response predicts
+    nothing, so it is not among the ids.
     """
 
     id_BT: Tensor
@@ -108,47 +112,47 @@ class ForwardInputs:
     layout: PackedLayout | None = None
 
     def to(self, device: torch.device) -> ForwardInputs:
-        """Return the same on ``device``."""
+        """Return a copy on ``device``."""
         columns = (self.id_BT, self.position_BT, self.place_N, self.target_N)
         id_BT, position_BT, place_N, target_N = (column.to(device, non_blocking=True) for column in columns)
         return ForwardInputs(id_BT, position_BT, place_N, target_N, self.layout)
 
     def only(self, wanted_N: Tensor) -> ForwardInputs:
-        """Return the same with no other targets than the ``wanted_N`` ones."""
+        """Return the inputs with only the targets of the bool mask ``wanted_N``."""
         return (
             self if wanted_N.all() else replace(self, place_N=self.place_N[wanted_N], target_N=self.target_N[wanted_N])
         )
 
     @property
     def work(self) -> tuple[int, int, int]:
-        """Tokens through the layers, pairs that attention compares, and rows through the head."""
+        """The number of tokens through the layers, (query, key) pairs in attention, and rows through the LM head."""
         rows, width = self.id_BT.shape
         pairs = self.layout.pairs if self.layout else rows * width * (width + 1) // 2
         return rows * width, pairs, len(self.target_N)
 
 
 def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
-    """Return the responses as one row; those to one prompt share it where they come one after the other."""
+    """Return the responses as one packed row; consecutive responses to one prompt share it."""
     ids: list[int] = []
     positions: list[int] = []
     places: list[int] = []
     segments: list[Span] = []
     families: list[PromptFamily] = []
-    for prompt, family in groupby(responses, key=lambda one: one.prompt):
+    for prompt, family in groupby(responses, key=lambda response: response.prompt):
         first = len(ids)
         last = first + len(prompt) - 1  # predicts the first token of every response
         ids += prompt
         positions += range(len(prompt))
         segments.append((first, len(ids)))
-        for one in family:
-            start, inner = len(ids), len(one.tokens) - 1
-            ids += one.tokens[:-1]
+        for response in family:
+            start, inner = len(ids), len(response.tokens) - 1
+            ids += response.tokens[:-1]
             positions += range(len(prompt), len(prompt) + inner)
             places += [last, *range(start, start + inner)]
             if inner:
                 segments.append((start, start + inner))
         families.append(PromptFamily((first, last + 1), (last + 1, len(ids))))
-    targets = [token for one in responses for token in one.tokens]
+    targets = [token for response in responses for token in response.tokens]
     id_N, position_N, place_N, target_N = map(torch.tensor, (ids, positions, places, targets))
     return ForwardInputs(
         id_N[None], position_N[None], place_N, target_N, PackedLayout(tuple(segments), tuple(families))
@@ -156,17 +160,17 @@ def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
 
 
 def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> list[list[int]]:
-    """Cut the responses, in their order, into runs of about equal cost, each at most ``budget`` tokens as packed.
+    """Split the responses, in order, into runs of similar cost, each of at most ``budget`` packed tokens.
 
-    A prompt is counted once a run. The number of runs is a multiple of ``least``, the last ones empty where there is
-    nothing left; a response longer than the budget gets a run of its own.
+    A shared prompt counts once per run. The number of runs is a multiple of ``least``, padded with empty runs; a
+    response longer than the budget gets its own run.
     """
     if not responses:
         return [[] for _ in range(least)]
     limit = max(budget, max(map(len, responses)))
     count = -(-len(cut(responses, limit)) // least) * least
     low = min(limit, sum(map(len, responses)) // count // 2)
-    while low < limit:  # the smallest limit that still needs no more runs: they come out level
+    while low < limit:  # find the smallest limit that needs no more runs, to balance them
         middle = (low + limit) // 2
         if len(cut(responses, middle)) <= count:
             limit = middle
@@ -177,16 +181,16 @@ def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> lis
 
 
 def cut(responses: Sequence[TrainSample], limit: int) -> list[list[int]]:
-    """Fill runs one after the other, each up to ``limit`` tokens but always with one response."""
+    """Fill runs one after the other, each with at least one response and else at most ``limit`` tokens."""
     runs: list[list[int]] = []
     filled = 0
-    for row, one in enumerate(responses):
-        shared = bool(runs) and responses[row - 1].prompt == one.prompt
-        cost = len(one) - len(one.prompt) * shared
+    for row, response in enumerate(responses):
+        shared = bool(runs) and responses[row - 1].prompt == response.prompt
+        cost = len(response) - len(response.prompt) * shared
         if runs and filled + cost <= limit:
             runs[-1].append(row)
             filled += cost
         else:
             runs.append([row])
-            filled = len(one)
+            filled = len(response)
     return runs

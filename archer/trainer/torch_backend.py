@@ -1,4 +1,4 @@
-"""One process: AdamW over any Hugging Face causal LM, on the CPU or one GPU."""
+"""The backend of one process: AdamW over any Hugging Face causal LM, on the CPU or one GPU."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from archer.trainer.scoring import TokenScorer, check_head, shares_prompts, sile
 
 
 class TorchBackend:
-    """Trains ``model`` in place (:class:`~archer.trainer.backend.TrainBackend`).
+    """A :class:`~archer.trainer.backend.TrainBackend` that updates ``model`` in place.
 
-    Raises :class:`~archer.errors.ModelError` when the model's logits are not a plain linear map of its last
-    hidden states (the head computes log-probs from those).
+    Raises :class:`~archer.errors.ModelError` if the model's logits are not a plain linear map of its last hidden
+    states, from which the log-prob head computes.
     """
 
     def __init__(self, model: PreTrainedModel, update: UpdateSection, temperature: float) -> None:
@@ -36,17 +36,17 @@ class TorchBackend:
         self.optimizer = adamw(model, update)
 
     def forward(self, micro: ForwardInputs) -> Scores:
-        """Score the targets under the policy."""
+        """Return log-probs and entropies of the targets under the policy."""
         return score(self.scorer, micro, self.model.device)
 
     def keep_reference(self) -> None:
-        """Keep a frozen copy of the weights as they are now; an adapter needs none, it is switched off instead."""
+        """Keep a frozen copy of the current weights; with an adapter, the model without it is the reference."""
         self.frozen = self.scorer
         if not has_adapter(self.model):
             self.frozen = copy.deepcopy(self.scorer).eval().requires_grad_(False)
 
     def reference(self, micro: ForwardInputs) -> Scores:
-        """Score the targets under the reference. Raises ValueError where none was kept."""
+        """Return log-probs and entropies under the reference. Raises ValueError if none was kept."""
         if self.frozen is None:
             raise ValueError("no reference policy was kept")
         with without_adapter(self.model):
@@ -57,7 +57,7 @@ class TorchBackend:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def step(self, lr: float) -> float:
-        """Clip, move the weights unless the norm is not finite, return it."""
+        """Clip the gradient, update the weights if its norm is finite, return the norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
@@ -91,12 +91,12 @@ class TorchBackend:
 
 
 def adamw(model: PreTrainedModel, update: UpdateSection) -> torch.optim.AdamW:
-    """Return the optimizer of every parameter that trains."""
+    """Return AdamW over the trainable parameters."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(trained, update.lr, betas=update.betas, weight_decay=update.weight_decay, fused=True)
 
 
 def score(scorer: torch.nn.Module, micro: ForwardInputs, device: torch.device) -> Scores:
-    """Run ``scorer`` on what was made for it."""
+    """Return the log-probs and entropies that ``scorer`` computes on ``device``."""
     scores: Scores = scorer(micro.to(device))
     return scores

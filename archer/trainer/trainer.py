@@ -32,15 +32,18 @@ from archer.trainer.scoring import inputs
 from archer.trainer.state import read_policy, whole_weights, write_policy
 
 CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of its response, as Archer does
-NOTHING = TrainSample((0,), (0,), 0.0, torch.zeros(1), torch.zeros(1))  # what a rank scores where only others have work
+NOTHING = TrainSample(
+    (0,), (0,), 0.0, torch.zeros(1), torch.zeros(1)
+)  # what a rank without work scores while others work
 
 
 class Trainer:
-    """Trains the backend's model in place. With several ranks every call is one of all ranks, with the same groups.
+    """Trains the backend's model in place, deterministically. All ranks make the same calls with the same groups.
 
-    ``optimizer_steps`` is the number planned, which the learning rate's schedule needs; ``longest`` the most tokens a
-    response may have. ``version`` counts the training steps behind the weights, ``tally`` the work of this rank. There
-    is no randomness, so no hidden state.
+    - ``optimizer_steps``: number planned in all, for the learning rate's schedule
+    - ``longest``: most tokens of a response
+    - ``version``: training steps done so far
+    - ``tally``: counts the work of this rank
     """
 
     def __init__(
@@ -54,37 +57,39 @@ class Trainer:
         self.tally = WorkCounter()
 
     def keep_reference(self) -> None:
-        """Keep the weights as they are now: the reference of KL terms."""
+        """Keep a copy of the current weights as the reference of KL terms."""
         self.backend.keep_reference()
 
     def add_reference(self, groups: Sequence[Group], algorithm: Algorithm) -> list[Group]:
-        """Return the groups with the reference's log-probs of every token with a KL weight.
+        """Return the groups with the reference log-probs of every token in its KL mask.
 
-        Needs :meth:`keep_reference`.
+        Call :meth:`keep_reference` first.
         """
         minis = mini_batches(groups, self.section.mini_batch)
-        wanted = [held_T for mini in minis for held_T in kl_masks(mini, algorithm)]
+        wanted = [mask_T for mini in minis for mask_T in kl_masks(mini, algorithm)]
 
-        def known(one: TrainSample, held_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> TrainSample:
-            return replace(one, ref_logp_T=one.old_logp_T.to(logp_N).masked_scatter(held_T, logp_N), kl_mask_T=held_T)
+        def known(sample: TrainSample, mask_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> TrainSample:
+            return replace(
+                sample, ref_logp_T=sample.old_logp_T.to(logp_N).masked_scatter(mask_T, logp_N), kl_mask_T=mask_T
+            )
 
         return self._scored(groups, "reference", self.backend.reference, known, wanted)
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with log-probs and entropies by the policy's own pass; the engine's log-probs are kept."""
+        """Return the groups with the policy's own log-probs and entropies; ``engine_logp_T`` keeps the engine's."""
 
-        def known(one: TrainSample, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> TrainSample:
-            engine = one.old_logp_T if one.engine_logp_T is None else one.engine_logp_T
-            return replace(one, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
+        def known(sample: TrainSample, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> TrainSample:
+            engine = sample.old_logp_T if sample.engine_logp_T is None else sample.engine_logp_T
+            return replace(sample, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
 
         self.backend.model.eval()
-        wanted = [torch.ones(len(one.tokens), dtype=torch.bool) for group in groups for one in group]
+        wanted = [torch.ones(len(sample.tokens), dtype=torch.bool) for group in groups for sample in group]
         return self._scored(groups, "score", self.backend.forward, known, wanted)
 
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
         """Train on the groups; return metrics averaged over tokens and updates, the same on every rank.
 
-        Raises UserError when training diverged.
+        Raises UserError if training diverged.
         """
         averages = Averages()
         self.backend.model.train(self.section.checkpointing)  # what only training mode switches on
@@ -97,7 +102,7 @@ class Trainer:
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its Hugging Face name, whole and merged. Every rank iterates to the end.
 
-        Tied weights come once, by the first of their names. A tensor is the policy's own where it is whole already.
+        Tied weights come once, by their first name. An unsharded tensor is the policy's own, not a copy.
         """
         return whole_weights(self.backend.model, self.backend.full_param)
 
@@ -110,9 +115,9 @@ class Trainer:
         write_policy(folder, self.backend, counts, self.ranks)
 
     def read(self, folder: Path) -> None:
-        """Take back what :meth:`write` wrote, by whatever backend and number of ranks.
+        """Load what :meth:`write` wrote, with any backend and number of ranks.
 
-        Raises RunFolderError when it does not fit the model, OSError and others when a file is damaged.
+        Raises RunFolderError if it does not fit the model, OSError and others if a file is damaged.
         """
         counts = read_policy(folder, self.backend)
         self.version, self.optimizer_steps = counts["version"], counts["optimizer_steps"]
@@ -125,8 +130,8 @@ class Trainer:
         known: Callable[[TrainSample, Tensor, Tensor, Tensor], TrainSample],
         wanted: Sequence[Tensor],
     ) -> list[Group]:
-        """Score the ``wanted`` tokens, each response's on one rank, and put what comes of it in by ``known``."""
-        flat = [one for group in groups for one in group]
+        """Score the ``wanted`` tokens, each response on one rank; return the groups updated by ``known``."""
+        flat = [sample for group in groups for sample in group]
         own: dict[int, Scores] = {}
         with torch.no_grad():
             for rows in self._rounds(flat, [row for row, wanted_T in enumerate(wanted) if wanted_T.any()]):
@@ -135,43 +140,43 @@ class Trainer:
                 counts = [int(part_N.sum()) for part_N in parts_N]
                 parts = [torch.split(column_N.cpu(), counts) for column_N in scores]
                 own.update(zip(rows, zip(*parts, strict=True), strict=bool(rows)))
-        found: dict[int, Scores] = {}
+        scores_by_row: dict[int, Scores] = {}
         for theirs in self.ranks.gather("scores of responses", own):
-            found.update(theirs)
+            scores_by_row.update(theirs)
         nothing = torch.zeros(0), torch.zeros(0)
-        place = iter([known(one, wanted[row], *found.get(row, nothing)) for row, one in enumerate(flat)])
-        return [tuple(next(place) for _ in group) for group in groups]
+        scored = iter([known(sample, wanted[row], *scores_by_row.get(row, nothing)) for row, sample in enumerate(flat)])
+        return [tuple(next(scored) for _ in group) for group in groups]
 
     def _rounds(self, responses: Sequence[TrainSample], rows: Sequence[int]) -> list[list[int]]:
         """Return this rank's micro-batches of the ``rows``."""
         sharing, ranks = self.backend.sharing, self.ranks
-        cut = rounds(
+        micros = rounds(
             [responses[row] for row in rows], self.section.micro_batch_tokens, ranks.rank, ranks.world, sharing
         )
-        return [[rows[place] for place in micro] for micro in cut]
+        return [[rows[index] for index in micro] for micro in micros]
 
     def _inputs(self, micro: Sequence[TrainSample], work: str, wanted_N: Tensor | None = None) -> ForwardInputs:
-        """Return what a forward pass reads to score all tokens, or the ``wanted_N`` ones, and count it."""
-        made = inputs(micro or [NOTHING], self.backend.sharing)
-        made = made if wanted_N is None else made.only(wanted_N)
-        self.tally[work].add(*made.work)
-        return made
+        """Return the inputs that score all tokens, or the ``wanted_N`` ones, and count their work."""
+        forward_inputs = inputs(micro or [NOTHING], self.backend.sharing)
+        forward_inputs = forward_inputs if wanted_N is None else forward_inputs.only(wanted_N)
+        self.tally[work].add(*forward_inputs.work)
+        return forward_inputs
 
     def _step(self, mini: Sequence[TrainSample], algorithm: Algorithm, averages: Averages, *, first: bool) -> None:
-        """One optimizer step over a mini-batch, micro-batch by micro-batch; weights are those of the whole.
+        """Run one optimizer step, micro-batch by micro-batch; loss weights are those of the whole mini-batch.
 
-        The ``first`` of a training step has the weights that sampled: it tells, at no cost, how far an engine that
-        was not scored again is from the policy.
+        ``first``: the weights are still those that sampled, so if the policy did not score the responses again, the
+        forward pass measures the mismatch with the engine.
         """
-        length_B = torch.tensor([float(len(one.tokens)) if one.in_loss else 0.0 for one in mini])
+        length_B = torch.tensor([float(len(sample.tokens)) if sample.in_loss else 0.0 for sample in mini])
         weight_B = AGGREGATIONS[algorithm.aggregation](length_B, self.longest)
-        used = [one.entropy_T for one in mini if one.in_loss]
+        used = [sample.entropy_T for sample in mini if sample.in_loss]
         if not used:  # over-long filtering left nothing to train on
             return
         step_entropy_N = torch.cat(used)
-        micros = self._rounds(mini, [row for row, one in enumerate(mini) if has_gradient(one, algorithm)])
-        for place, rows in enumerate(micros):
-            last = place == len(micros) - 1
+        micros = self._rounds(mini, [row for row, sample in enumerate(mini) if has_gradient(sample, algorithm)])
+        for index, rows in enumerate(micros):
+            last = index == len(micros) - 1
             micro = [mini[row] for row in rows]
             scores = self.backend.forward(self._inputs(micro, "update"))
             if not rows:
@@ -188,7 +193,7 @@ class Trainer:
         self._finish(averages)
 
     def _finish(self, averages: Averages) -> None:
-        """Move the weights by the gradient gathered. Raises UserError where it is not finite."""
+        """Update the weights by the summed gradient. Raises UserError if it is not finite."""
         norm = self.backend.step(self.section.lr * lr_factor(self.section, self.optimizer_steps, self.total))
         if not math.isfinite(norm):
             raise UserError(
@@ -196,7 +201,7 @@ class Trainer:
                 "update.lr (the last checkpoint is from before this step)"
             )
         self.optimizer_steps += 1
-        if self.ranks.main:  # what is one number for all ranks is counted once
+        if self.ranks.main:  # the same on all ranks, so counted once
             averages.add("gradient_norm", norm)
             averages.counts["loss"] += 1
 
@@ -206,14 +211,14 @@ class Trainer:
         reasoning_BT = above_quantile(gate, CLASS_QUANTILE)
         masks = {"": tokens.mask_BT, "reasoning": reasoning_BT, "knowledge": tokens.mask_BT & ~reasoning_BT}
         columns = {**columns, "entropy": tokens.entropy_BT, "ratio": ratio(gate)}
-        if "kl" in columns and tokens.anchored_BT is not None:  # nobody asked the reference about the others
+        if "kl" in columns and tokens.anchored_BT is not None:  # the others have no reference log-probs
             held = {suffix: mask_BT & tokens.anchored_BT for suffix, mask_BT in masks.items()}
             averages.add_columns({"kl": columns.pop("kl")}, held)
         averages.add_columns(columns, masks)
 
 
 def compare(tokens: Tokens, averages: Averages) -> None:
-    """Add how far the policy's log-probs are from those that the engine reported."""
+    """Add the mismatch between the policy's and the engine's log-probs to ``averages``."""
     gap_N = (tokens.logp_BT.detach() - tokens.old_logp_BT)[tokens.mask_BT]
     for name, value in mismatch_metrics(gap_N).items():
         if name == LARGEST:
@@ -238,7 +243,7 @@ def summed(averages: Averages, ranks: Ranks) -> Averages:
 def lr_factor(update: UpdateSection, step: int, total: int) -> float:
     """Return the learning rate's factor at an optimizer step: linear warm-up, then the schedule.
 
-    ``total`` is the number of optimizer steps the recipe plans (with refill or drop it may come out smaller).
+    ``total`` is the number of optimizer steps that the recipe plans; a group filter may make it smaller.
     """
     if step < update.warmup:
         return (step + 1) / update.warmup

@@ -1,5 +1,5 @@
-"""A step's rollouts: sampled, graded while others are sampled, filtered by signal, one step ahead if asked.
+"""A step's rollouts: sampled, graded meanwhile, filtered by signal, and with prefetch one step ahead.
 
-In: a place in the problem stream. Out: graded groups, and the place after them. May use: engines, problems, trainer
+In: a cursor in the problem stream. Out: graded groups, and the next cursor. May use: engines, problems, trainer
 and below.
 """

@@ -1,4 +1,4 @@
-"""From problems to the groups a step trains on: sampling, grading, and which groups carry signal.
+"""From problems to the groups that a step trains on: sampling, grading, filtering, advantages.
 
 P groups, G samples a group.
 """
@@ -34,14 +34,14 @@ from archer.types import Problem, Request
 
 
 class StepClock:
-    """Seconds by part of a step."""
+    """Measures the seconds of each part of a step; each part is a profiling region too."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Add the time spent inside to ``part``."""
+        """Add the time spent within the context to ``part``."""
         start = time.perf_counter()
         try:
             with region(part):
@@ -52,7 +52,13 @@ class StepClock:
 
 @dataclass
 class RolloutBatch:
-    """What sampling gave: every graded rollout, the groups kept, and where the problem stream stands."""
+    """A step's rollouts.
+
+    - ``cursor``: where the next step starts in the problem stream
+    - ``sampled``: every graded rollout
+    - ``groups``: the groups that the group filter kept
+    - ``asked``, ``with_signal``: number of groups sampled, and of those with right and wrong samples
+    """
 
     cursor: StreamCursor
     sampled: list[Graded] = field(default_factory=list)
@@ -63,9 +69,10 @@ class RolloutBatch:
 
 @dataclass(frozen=True)
 class StepSampler:
-    """Draws the groups of a step as ``algorithm.groups`` says; ``seed`` is the run's.
+    """Samples and grades the groups of a step; ``algorithm.group_filter`` decides which groups train.
 
-    ``tests`` bounds the tests of a program, drawn once for all samples of a problem's turn (0: all).
+    - ``seed``: the run's seed
+    - ``tests``: most tests per program (0: all), drawn once for all samples of a group
     """
 
     engine: Engine
@@ -77,60 +84,63 @@ class StepSampler:
     tests: int = 0
     ranks: Ranks = field(default_factory=Ranks)
 
-    def collect(self, queue: StreamCursor, clock: StepClock) -> RolloutBatch:
-        """Return the groups of the step that starts at ``queue``, sampled by all ranks."""
-        return self.merge(queue, self.gather(self.sample(queue, clock), clock))
+    def collect(self, cursor: StreamCursor, clock: StepClock) -> RolloutBatch:
+        """Return the batch of the step that starts at ``cursor``, sampled by all ranks."""
+        return self.merge(cursor, self.gather(self.sample(cursor, clock), clock))
 
-    def sample(self, queue: StreamCursor, clock: StepClock) -> list[GradedGroup]:
-        """Sample and grade this rank's share; no other rank is waited for."""
-        with GroupSampler(self._share(), lambda place: self._ask(queue, place), self.grader) as lane:
+    def sample(self, cursor: StreamCursor, clock: StepClock) -> list[GradedGroup]:
+        """Sample and grade this rank's share of the groups, without waiting for other ranks."""
+        with GroupSampler(self._quota(), lambda place: self._ask(cursor, place), self.grader) as group_sampler:
             with clock("generate"):
-                self.engine.generate(lane.first(), self.rollout.sampling, lane.finished, lane.more)
+                self.engine.generate(
+                    group_sampler.first(), self.rollout.sampling, group_sampler.finished, group_sampler.more
+                )
             with clock("reward"):
-                return lane.graded_groups()
+                return group_sampler.graded_groups()
 
-    def _share(self) -> RankQuota:
+    def _quota(self) -> RankQuota:
         wanted, rank, world = self.rollout.prompts, self.ranks.rank, self.ranks.world
         own = wanted // world + (rank < wanted % world)
         rounds = 1 + self.algorithm.max_resample_rounds if self.algorithm.group_filter == "resample" else 1
         return RankQuota(own, own * rounds, rank, world)
 
-    def _ask(self, queue: StreamCursor, place: int) -> Request:
-        # The position makes a problem that comes again in a later epoch draw anew.
-        seed = (self.seed << 40) + queue.at(place)
-        return Request(self.problem(queue, place), tuple(range(self.rollout.samples_per_prompt)), seed)
+    def _ask(self, cursor: StreamCursor, place: int) -> Request:
+        # With the position in the seed, a problem gets new samples in a later epoch.
+        seed = (self.seed << 40) + cursor.at(place)
+        return Request(self.problem(cursor, place), tuple(range(self.rollout.samples_per_prompt)), seed)
 
-    def gather(self, cuts: list[GradedGroup], clock: StepClock) -> list[GradedGroup]:
+    def gather(self, groups: list[GradedGroup], clock: StepClock) -> list[GradedGroup]:
         """Return every rank's groups, in the order of the problem stream."""
         with clock("gather"):
-            everyone = self.ranks.gather("gathering the graded groups", cuts)
-        return sorted((cut for part in everyone for cut in part), key=lambda cut: cut.place)
+            everyone = self.ranks.gather("gathering the graded groups", groups)
+        return sorted(
+            (graded_group for part in everyone for graded_group in part), key=lambda graded_group: graded_group.place
+        )
 
-    def merge(self, queue: StreamCursor, found: Sequence[GradedGroup]) -> RolloutBatch:
-        """Return the groups that train, and all that was sampled for them.
+    def merge(self, cursor: StreamCursor, graded_groups: Sequence[GradedGroup]) -> RolloutBatch:
+        """Return the batch of the graded groups of all ranks: filtered groups, all rollouts, and the next cursor.
 
-        With "resample" a group without signal was replaced by the next problem's; where that did not fill the batch
-        within its bound, raises UserError.
+        Raises UserError if ``group_filter`` is "resample" and its rounds did not fill the batch.
         """
-        harvest = RolloutBatch(queue.after([cut.place for cut in found]))
-        for cut in found:
-            group = cut.graded(self.problem(queue, cut.place))
-            harvest.sampled += group
-            harvest.asked += 1
-            harvest.with_signal += has_signal(group)
+        batch = RolloutBatch(cursor.after([graded_group.place for graded_group in graded_groups]))
+        for graded_group in graded_groups:
+            group = graded_group.graded(self.problem(cursor, graded_group.place))
+            batch.sampled += group
+            batch.asked += 1
+            batch.with_signal += has_signal(group)
             if self.algorithm.group_filter == "none" or has_signal(group):
-                harvest.groups.append(group)
-        if self.algorithm.group_filter == "resample" and len(harvest.groups) < self.rollout.prompts:
+                batch.groups.append(group)
+        if self.algorithm.group_filter == "resample" and len(batch.groups) < self.rollout.prompts:
             raise UserError(
-                f"dynamic sampling: of {harvest.asked} groups asked only {harvest.with_signal} have both right and "
+                f"dynamic sampling: of {batch.asked} groups asked only {batch.with_signal} have both right and "
                 f"wrong samples, {self.rollout.prompts} are wanted; make the problems harder or easier, raise "
                 "rollout.samples_per_prompt or the algorithm's max_resample_rounds, or train with group_filter: drop"
             )
-        return harvest
+        return batch
 
-    def problem(self, queue: StreamCursor, place: int) -> Problem:
-        """Return a problem of the step, a program's with the tests drawn for this turn; a new object each time."""
-        position = queue.at(place)
+    def problem(self, cursor: StreamCursor, place: int) -> Problem:
+        """Return the step's problem at ``place`` as a new object; a program's with the tests drawn for this group."""
+        position = cursor.at(place)
         problem = replace(self.stream.take(position, 1)[0])
         if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
             rng = np.random.default_rng([self.seed, position, zlib.crc32(problem.id.encode())])
@@ -139,7 +149,7 @@ class StepSampler:
 
 
 def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> float:
-    """Return the reward that enters the advantage: the verdict's, less the overlong penalty."""
+    """Return the reward that enters the advantage: the verdict's plus the overlong penalty (0 to -1)."""
     rollout, verdict = graded
     if not algorithm.overlong_buffer:
         return verdict.reward
@@ -148,7 +158,7 @@ def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> floa
 
 
 def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: int) -> list[Group]:
-    """Return the groups as the policy trains on them, each response with its advantage."""
+    """Return the groups as training samples, each with its group-relative advantage."""
     if not groups:
         return []
     reward_PG = torch.tensor(
@@ -165,13 +175,14 @@ def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, 
     ]
 
 
-def rollout_metrics(harvest: RolloutBatch, version: int) -> dict[str, float]:
-    """Return the step's metrics of what was sampled, before any filter: the curves of all algorithms compare.
+def rollout_metrics(batch: RolloutBatch, version: int) -> dict[str, float]:
+    """Return the metrics of all sampled rollouts, before any filter, so that algorithms can be compared.
 
-    ``version`` is that of the weights about to be trained; ``staleness`` is how many steps older the samplers' were.
+    ``version`` counts the training steps behind the weights to be trained; the metric ``staleness`` is how many steps
+    older the sampling weights were.
     """
     averages = Averages()
-    for rollout, verdict in harvest.sampled:
+    for rollout, verdict in batch.sampled:
         averages.add("reward", verdict.reward)
         averages.add(f"reward/{rollout.problem.source}", verdict.reward)
         averages.add(f"verdict/{verdict.reason}", 1.0, 0.0)
@@ -180,14 +191,14 @@ def rollout_metrics(harvest: RolloutBatch, version: int) -> dict[str, float]:
         averages.add("truncated", rollout.stop == "length")
         averages.add("repetition", repetition_ratio(rollout.text))
         averages.add("rollout_entropy", sum(rollout.entropies), len(rollout.entropies))
-    total = len(harvest.sampled)
+    total = len(batch.sampled)
     for name in [name for name in averages.sums if name.startswith("verdict/")]:
         averages.counts[name] = total
-    tokens = sum(len(rollout.tokens) for rollout, _ in harvest.sampled)
+    tokens = sum(len(rollout.tokens) for rollout, _ in batch.sampled)
     return {
         **averages.result(),
-        "signal": harvest.with_signal / harvest.asked,
-        "groups": float(len(harvest.groups)),
+        "signal": batch.with_signal / batch.asked,
+        "groups": float(len(batch.groups)),
         "responses": float(total),
         "tokens": float(tokens),
     }

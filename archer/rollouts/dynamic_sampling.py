@@ -1,8 +1,8 @@
-"""One rank's share of a step's groups while they are sampled: grading overlaps sampling, refills do not wait.
+"""Dynamic sampling of one rank's share of a step's groups, graded while others are still being sampled.
 
-A group is graded as soon as its last sample ends. With dynamic sampling, a group without signal is replaced at once
-by the next problem of the lane, while others are still being sampled. What is asked for is therefore the shortest
-beginning of the lane that has as many groups with signal as wanted, whatever ends first: timing decides nothing.
+A group is graded as soon as its last sample ends. With dynamic sampling, the rank's next problem replaces a group
+without signal at once. The rank therefore samples the shortest prefix of its problems that has the wanted number of
+groups with signal, and timing does not change which.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from archer.rewards.grading import Grader, RunsUnderWay
 from archer.types import Json, Problem, Request, Rollout, Stop, Verdict
 
 Graded = tuple[Rollout, Verdict]
-LAG = 8  # calls of `more` from a group's end until its verdicts are used, so that grading them overlaps sampling
+LAG = 8  # calls of `more` between a group's end and the use of its verdicts: grading overlaps sampling
 
 
 @dataclass(frozen=True)
 class StreamCursor:
-    """Where the problem stream stands: ``next`` has not been asked, nor have the few ``left`` before it."""
+    """A position in the problem stream: ``next`` and the problems after it, and the few ``left`` before it, are unused."""
 
     next: int = 0
     left: tuple[int, ...] = ()
 
     def at(self, place: int) -> int:
-        """Return the position in the stream of the ``place``-th problem waiting."""
+        """Return the stream position of the ``place``-th problem that is not sampled yet."""
         return self.left[place] if place < len(self.left) else self.next + place - len(self.left)
 
     def after(self, places: Collection[int]) -> StreamCursor:
-        """Return the queue once the problems at ``places`` were asked: none is lost, none comes twice."""
+        """Return the cursor after the problems at ``places`` were sampled; the others before them are ``left``."""
         positions = {self.at(place) for place in places}
         end = max([self.next, *(position + 1 for position in positions)])
         waiting = [*self.left, *range(self.next, end)]
@@ -42,9 +42,9 @@ class StreamCursor:
 
 @dataclass(frozen=True)
 class RankQuota:
-    """What one rank is to sample: ``wanted`` groups of every ``world``-th problem from ``rank`` on.
+    """One rank's share of a step: ``wanted`` groups, of every ``world``-th problem from the ``rank``-th on.
 
-    Where ``most`` is larger, groups without signal are replaced until ``most`` were asked for.
+    If ``most`` is larger, groups without signal are replaced until ``most`` groups were sampled.
     """
 
     wanted: int
@@ -55,19 +55,23 @@ class RankQuota:
 
 @dataclass(frozen=True)
 class GradedGroup:
-    """A graded group as it travels between ranks and lies in checkpoints: plain values, without its problem."""
+    """A graded group as plain values without its problem, for other ranks and checkpoints."""
 
     place: int
     samples: tuple[tuple[Json, ...], ...]
 
     def graded(self, problem: Problem) -> list[Graded]:
-        """Return the group again."""
+        """Return the group's rollouts and verdicts."""
         return [graded(problem, sample) for sample in self.samples]
 
 
 @dataclass
 class PendingGroup:
-    """A problem that was asked for, and its group as far as it is there."""
+    """A group that is being sampled or graded, with the rollouts that are finished.
+
+    - ``started``: the grader's runs that started early
+    - ``due``: the call of `more` that uses the verdicts
+    """
 
     place: int
     ask: Request
@@ -77,19 +81,19 @@ class PendingGroup:
     verdicts: Future[list[Verdict]] | None = None
 
     def group(self) -> list[Graded]:
-        """Return the graded group, waiting for its verdicts. Raises what grading raised."""
+        """Return the graded group, waiting for its verdicts. Raises the grader's errors."""
         if self.verdicts is None:
             raise AssertionError(f"{self.ask.problem.id}: not all of its samples were drawn")
         return list(zip(self.rollouts, self.verdicts.result(), strict=True))
 
 
 class GroupSampler:
-    """A share under way; a context manager that ends the grading thread. ``ask`` makes the request for a place."""
+    """Samples one rank's share; a context manager that ends the grading thread. ``ask`` makes a place's request."""
 
-    def __init__(self, share: RankQuota, ask: Callable[[int], Request], grader: Grader) -> None:
-        self.quota, self.ask, self.grader = share, ask, grader
-        self.turns: list[PendingGroup] = []
-        self.waited: deque[PendingGroup] = deque()  # graded or being graded, their signal not yet asked for
+    def __init__(self, quota: RankQuota, ask: Callable[[int], Request], grader: Grader) -> None:
+        self.quota, self.ask, self.grader = quota, ask, grader
+        self.groups: list[PendingGroup] = []
+        self.grading: deque[PendingGroup] = deque()  # graded or being graded, their signal not used yet
         self.by_problem: dict[int, PendingGroup] = {}
         self.calls = 0
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
@@ -103,47 +107,47 @@ class GroupSampler:
         self.thread.shutdown(wait=kind is None, cancel_futures=True)
 
     def first(self) -> list[Request]:
-        """Return what is asked for at once."""
+        """Return the first requests: one for each wanted group."""
         return [self._ask() for _ in range(self.quota.wanted)]
 
     def finished(self, rollout: Rollout) -> None:
-        """Take a rollout; grade its group when it is whole."""
-        turn = self.by_problem[id(rollout.problem)]
-        turn.rollouts.append(rollout)
-        turn.started.put(rollout)
-        if len(turn.rollouts) == len(turn.ask.samples):
-            turn.rollouts.sort(key=lambda one: one.sample)
-            turn.verdicts = self.thread.submit(self.grader.grade, turn.rollouts, turn.started)
-            turn.due = self.calls + LAG
-            self.waited.append(turn)
+        """Add a finished rollout to its group; start grading once the group is complete."""
+        pending = self.by_problem[id(rollout.problem)]
+        pending.rollouts.append(rollout)
+        pending.started.put(rollout)
+        if len(pending.rollouts) == len(pending.ask.samples):
+            pending.rollouts.sort(key=lambda member: member.sample)
+            pending.verdicts = self.thread.submit(self.grader.grade, pending.rollouts, pending.started)
+            pending.due = self.calls + LAG
+            self.grading.append(pending)
 
     def more(self, idle: bool) -> Sequence[Request]:
-        """Return an ask for every group that ended without signal. See :data:`archer.engines.base.MoreRequests`.
+        """Return a request for every group that ended without signal. See :data:`archer.engines.base.MoreRequests`.
 
-        Verdicts are taken a fixed number of calls after their group ended, waited for if need be, so that an engine
-        that counts its calls alike decodes the same rows together on every rerun.
+        Verdicts are used, and waited for, a fixed number of calls after their group ended, so that an engine that
+        makes the same calls decodes the same rows together on every rerun.
         """
         self.calls += 1
-        asks: list[Request] = []
-        while len(self.turns) < self.quota.most and self.waited and (idle or self.waited[0].due <= self.calls):
-            if not has_signal(self.waited.popleft().group()):
-                asks.append(self._ask())
-        return asks
+        requests: list[Request] = []
+        while len(self.groups) < self.quota.most and self.grading and (idle or self.grading[0].due <= self.calls):
+            if not has_signal(self.grading.popleft().group()):
+                requests.append(self._ask())
+        return requests
 
     def graded_groups(self) -> list[GradedGroup]:
-        """Return every group, waiting for what is still being graded."""
-        return [GradedGroup(turn.place, tuple(map(sample, turn.group()))) for turn in self.turns]
+        """Return every group, waiting for its verdicts."""
+        return [GradedGroup(pending.place, tuple(map(sample, pending.group()))) for pending in self.groups]
 
     def _ask(self) -> Request:
-        place = self.quota.rank + len(self.turns) * self.quota.world
-        turn = PendingGroup(place, self.ask(place), self.grader.begin())
-        self.turns.append(turn)
-        self.by_problem[id(turn.ask.problem)] = turn
-        return turn.ask
+        place = self.quota.rank + len(self.groups) * self.quota.world
+        pending = PendingGroup(place, self.ask(place), self.grader.begin())
+        self.groups.append(pending)
+        self.by_problem[id(pending.ask.problem)] = pending
+        return pending.ask
 
 
 def has_signal(group: Sequence[Graded]) -> bool:
-    """Say whether a group has both right and wrong samples: others have no group-relative advantage."""
+    """Whether a group has both right and wrong samples; others have no group-relative advantage."""
     return len({verdict.correct for _, verdict in group}) == 2
 
 
@@ -159,8 +163,8 @@ def sample(one: Graded) -> tuple[Json, ...]:
 def graded(problem: Problem, values: Sequence[Json]) -> Graded:
     """Return what :func:`sample` was made of."""
     number, prompt, tokens, logps, entropies, text, stop, version, *verdict = values
-    kept: Stop = stop
+    reason: Stop = stop
     rollout = Rollout(
-        problem, number, tuple(prompt), tuple(tokens), tuple(logps), tuple(entropies), text, kept, version
+        problem, number, tuple(prompt), tuple(tokens), tuple(logps), tuple(entropies), text, reason, version
     )
     return rollout, Verdict(*verdict)

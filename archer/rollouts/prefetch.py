@@ -1,4 +1,4 @@
-"""Where a step's rollouts come from: sampled when asked for, or one step ahead while the last one updates."""
+"""The source of each step's rollouts: sampled when needed, or prefetched during the previous step's update."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from archer.types import Json
 
 
 class RolloutSource:
-    """The rollouts of step after step. Every rank makes the same calls.
+    """Supplies the rollouts of each step. Every rank makes the same calls.
 
-    With ``prefetch`` step n + 1 is sampled in a thread while step n updates: with weights one step old, and neither
-    waits for the other. What was sampled ahead is part of a checkpoint: its weights are gone when the run goes on.
+    With ``prefetch``, a thread samples step n + 1 while step n updates, with weights one step old. Prefetched rollouts
+    are part of a checkpoint, because a resumed run no longer has the weights that sampled them.
     """
 
     def __init__(self, sampler: StepSampler, prefetch: bool) -> None:
@@ -24,9 +24,9 @@ class RolloutSource:
         self._under_way: SamplingThread | None = None
 
     def next(self, cursor: StreamCursor, clock: StepClock, more: bool) -> RolloutBatch:
-        """Return the step's rollouts from ``cursor`` on; where ``more`` steps follow, begin to prefetch the next.
+        """Return the step's rollouts from ``cursor`` on; if ``more`` steps follow, start to prefetch the next.
 
-        Raises EngineError, SandboxError, GraderError, and UserError where dynamic sampling does not fill the batch.
+        Raises EngineError, SandboxError, GraderError, and UserError if dynamic sampling does not fill the batch.
         """
         groups = self.sampler.gather(self.sampler.sample(cursor, clock), clock) if self.ready is None else self.ready
         self.ready = None
@@ -37,9 +37,9 @@ class RolloutSource:
         return batch
 
     def load_weights(self, version: int, weights: Weights, clock: StepClock) -> None:
-        """Give the engine the weights of training step ``version``, once the prefetch is done with the old ones.
+        """Wait for the prefetch, then load the weights after ``version`` training steps into the engine.
 
-        Raises what the prefetch raised.
+        Raises the prefetch's errors.
         """
         if self._under_way is not None:
             with clock("wait"):
@@ -49,16 +49,16 @@ class RolloutSource:
             self.sampler.engine.load(version, weights)
 
     def state(self) -> Json:
-        """Return the rollouts that no step has used yet, as plain values for a checkpoint."""
+        """Return the prefetched rollouts as plain values for a checkpoint; None if there are none."""
         return None if self.ready is None else [(group.place, group.samples) for group in self.ready]
 
     def restore(self, state: Json) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore the rollouts that :meth:`state` returned."""
         self.ready = None if state is None else [GradedGroup(place, tuple(samples)) for place, samples in state]
 
 
 class SamplingThread:
-    """A thread whose result is waited for. A daemon, so that a run that fails ends at once."""
+    """A thread with a result; a daemon, so that a failing run ends at once."""
 
     def __init__(self, work: Callable[[], list[GradedGroup]]) -> None:
         self.groups: Sequence[GradedGroup] = ()
@@ -67,7 +67,7 @@ class SamplingThread:
         self.thread.start()
 
     def result(self) -> list[GradedGroup]:
-        """Return what the work gave. Raises what it raised."""
+        """Wait for the work and return its groups. Raises its error."""
         self.thread.join()
         if self.error is not None:
             raise self.error
@@ -76,5 +76,5 @@ class SamplingThread:
     def _run(self, work: Callable[[], list[GradedGroup]]) -> None:
         try:
             self.groups = work()
-        except BaseException as error:  # raised where the result is asked for
+        except BaseException as error:  # raised by :meth:`result`
             self.error = error

@@ -23,7 +23,7 @@ LAG = 8  # calls of `more` between a group's end and the use of its verdicts: gr
 
 @dataclass(frozen=True)
 class StreamCursor:
-    """A position in the problem stream: ``next`` and the problems after it, and the few ``left`` before it, are unused."""
+    """A position in the problem stream: ``next`` and all after it are unused, and so are the few ``left`` before it."""
 
     next: int = 0
     left: tuple[int, ...] = ()

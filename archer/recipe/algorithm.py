@@ -1,4 +1,4 @@
-"""From the names in a recipe to the parts themselves, as far as no heavy library is needed."""
+"""From a name in a recipe to the algorithm: a shipped one, with the recipe's changes made."""
 
 from __future__ import annotations
 

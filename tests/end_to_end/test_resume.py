@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -38,6 +40,33 @@ def test_a_killed_run_resumes_bitwise(tmp_path: Path, tiny: Path, algorithm: str
     subprocess.run(command(recipe, broken, algorithm), check=True)
     assert content(broken) == content(unbroken)
     assert len(read_lines(broken / "metrics.jsonl")) == 4
+
+
+def test_a_run_folder_of_before_goes_on(tmp_path: Path, tiny: Path) -> None:
+    """Its manifest has the keys, and so the fingerprint, of before they were renamed."""
+    recipe, whole, before = tmp_path / "recipe.yaml", tmp_path / "whole", tmp_path / "before"
+    recipe.write_text(RECIPE.format(model=tiny, every=1).replace("keep: 1", "keep: 4"))
+    subprocess.run(command(recipe, whole, "archer"), check=True)
+    shutil.copytree(whole, before)
+    for step in (3, 4):
+        shutil.rmtree(before / "checkpoints" / f"step-{step:06d}")
+    manifest = json.loads((before / "manifest.json").read_text())
+    sections = manifest["recipe"]
+    for section, old, new in (
+        ("rollout", "group", "samples_per_prompt"), ("rollout", "slots", "max_concurrency"),
+        ("rollout", "ahead", "prefetch"), ("update", "tokens", "micro_batch_tokens"),
+        ("update", "clip_norm", "max_grad_norm"), ("model", "template", "chat_template_kwargs"),
+        ("reward", "engines", "docker_hosts"),
+    ):  # fmt: skip
+        sections[section][old] = sections[section].pop(new)
+    curve = sections["evaluate"].pop("during_training")
+    sections["evaluate"] |= {
+        "every": curve["every"], "curve_problems": curve["problems"], "curve_samples": curve["samples"],
+    }  # fmt: skip
+    sections["rollout"] |= {"vllm": {}, "correction": {}}  # defaults were not written out
+    (before / "manifest.json").write_text(json.dumps({**manifest, "recipe_digest": "0123456789abcdef"}))
+    subprocess.run(command(recipe, before, "archer"), check=True)
+    assert content(before) == content(whole)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from archer.commands.options import (
     Threads,
     Unisolated,
     chosen_recipe,
-    eval_folder,
     of_model,
     split,
     with_benchmarks,
@@ -86,7 +85,7 @@ def evaluate(
     chosen = with_benchmarks(chosen_recipe(recipe, changes), split(benchmarks))
     chosen = of_model(with_sampling(chosen, samples, max_tokens, temperature), model, context, server)
     from archer.evaluation.loaded import read_data
-    from archer.evaluation.model import EvalRequest
+    from archer.evaluation.model import EvalRequest, eval_folder
 
     where = read_data(data or [])
     refuse_unused(where, chosen.evaluate.benchmarks)

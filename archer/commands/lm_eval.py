@@ -18,7 +18,6 @@ from archer.commands.options import (
     Temperature,
     Threads,
     chosen_recipe,
-    eval_folder,
     of_model,
     split,
     with_sampling,
@@ -53,9 +52,10 @@ def lm_eval(
         raise UserError("archer lm-eval is one process; start it without torchrun")
     chosen = with_sampling(chosen_recipe(recipe, changes), samples, max_tokens, temperature)
     chosen = of_model(chosen, model, context)
-    folder = out or eval_folder(model, "model", seed)
     from archer.evaluation.lm_eval import LmEvalOptions, run_lm_eval
     from archer.evaluation.loaded import read_data
+    from archer.evaluation.model import eval_folder
 
+    folder = out or eval_folder(model, "model", seed)
     how = LmEvalOptions(chat, truncate, shots, read_data(data or []), threads)
     typer.echo(run_lm_eval(chosen, split(tasks), folder, include, problems, seed, how)["table"])

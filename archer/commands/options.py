@@ -72,8 +72,3 @@ def with_benchmarks(recipe: Recipe, names: Sequence[str]) -> Recipe:
     from archer.evaluation.benchmark import expand
 
     return replace(recipe, evaluate=replace(recipe.evaluate, benchmarks=expand(names))) if names else recipe
-
-
-def eval_folder(model: str, label: str, seed: int) -> Path:
-    """Return where the results of a model lie if --out names no folder."""
-    return Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"

@@ -316,7 +316,7 @@ import sys, time
 from archer.sandbox import Sandbox, open_executor
 from archer.sandbox.base import *
 executor = open_executor(Sandbox(sys.argv[1], 2, tuple(sys.argv[2:])))
-executor.execute([Job('while True: pass', in_order(Stdin('')), Limits())] * 2)
+executor.execute([ProgramJob('while True: pass', in_order(Stdin('')), Limits())] * 2)
 time.sleep(0.5)
 print(*[getattr(guest.link, "pid", None) or guest.link.id for guest in executor.guests], flush=True)
 time.sleep(60)

@@ -1,4 +1,4 @@
-"""Algorithms: a file each, all rows of one loss, made of torch and nothing of ours.
+"""Algorithms: one file per loss with all algorithms that use it, in torch alone.
 
 In: ``Tokens``, the columns of a micro-batch. Out: an unreduced loss (B, T) and columns for metrics. May use: nothing
 of the other rooms. To add one, add its file and its line here.

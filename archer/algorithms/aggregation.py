@@ -1,7 +1,7 @@
-"""How token losses become one number: a weight per response, summing over the whole optimizer step.
+"""Aggregation of token losses: a weight per response, for a weighted sum over the whole optimizer step.
 
-B responses of the optimizer step; a response's every token carries the same weight, so that micro-batches,
-padding, packing and ranks only ever sum.
+B responses of the optimizer step. All tokens of a response have the same weight, so micro-batches, padding, packing
+and ranks only add up.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Archer: dual-token constraints (arXiv 2507.15778v2, Eq. 2-5).
 
-High-entropy tokens carry the reasoning and may move far (wide clip, no KL); low-entropy tokens carry the
-knowledge and are held (narrow clip, KL to the reference).
+High-entropy tokens carry the reasoning and may change much (wide clip, no KL); low-entropy tokens carry the
+knowledge and should not (narrow clip, KL to the reference).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def by_class(reasoning_BT: Tensor, reasoning: float, knowledge: float, dtype: to
 
 
 def inverse_share(reasoning_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Tokens of the response over tokens of the token's own class: turns a mean over all into one per class."""
+    """Return tokens of the response / tokens of the token's class, (B, T): makes a mean over tokens one per class."""
     length_B1 = mask_BT.sum(1, keepdim=True)
     reasoning_B1 = reasoning_BT.sum(1, keepdim=True)
     own_BT = torch.where(reasoning_BT, reasoning_B1, length_B1 - reasoning_B1)

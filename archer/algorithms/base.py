@@ -1,8 +1,8 @@
-"""The pieces every objective is made of, and the shape of one.
+"""The interface of objectives, and the functions they share.
 
-An objective is a frozen dataclass of its hyperparameters that one calls with :class:`~archer.algorithms.tokens.Tokens`.
-It returns an unreduced loss, (B, T), and named columns to be averaged into metrics. A row of
-``ALGORITHMS`` adds what surrounds the loss: advantage, averaging, which groups train, length shaping.
+An objective is a frozen dataclass of its hyperparameters. Called with :class:`~archer.algorithms.tokens.Tokens`, it
+returns an unreduced loss (B, T) and named columns to be averaged into metrics. An entry of ``ALGORITHMS`` adds the
+advantage, the aggregation, the group filter and the length shaping.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ Columns = dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """A policy-gradient loss. ``entropy`` says whose entropy gates read; ``needs_reference``, a KL term.
+    """A policy-gradient loss.
 
-    Without a reference the loss of a response whose advantage is 0 must be 0: such responses are not forwarded.
+    - ``entropy``: whether gates read the entropy at rollout or that of the current policy
+    - ``needs_reference``: whether the loss has a KL term
+
+    Without a reference, a response with advantage 0 must have loss 0, because it gets no forward pass.
     """
 
     @property
@@ -40,12 +43,15 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One row of the suite: an objective and what its paper puts around it.
+    """An objective with the other parts of its paper's algorithm.
 
-    ``group_filter``: "none" trains on every group, "drop" leaves out those whose samples are all right or all
-    wrong, "resample" replaces them by new ones (DAPO's dynamic sampling), ``max_resample_rounds`` times a step at most.
-    ``overlong_buffer`` is the share of ``max_tokens`` over which the reward falls to -1 (0: no shaping);
-    ``overlong_filter`` keeps truncated responses out of the loss.
+    - ``advantage``: the normalisation of rewards within a group
+    - ``aggregation``: how token losses are averaged
+    - ``group_filter``: "none" trains on every group; "drop" removes groups whose samples are all right or all wrong;
+      "resample" replaces them by new ones (DAPO's dynamic sampling)
+    - ``max_resample_rounds``: most rounds of "resample" per step
+    - ``overlong_buffer``: last share of ``max_tokens`` over which a length penalty falls to -1 (0: no penalty)
+    - ``overlong_filter``: excludes truncated responses from the loss
     """
 
     objective: Objective
@@ -67,9 +73,9 @@ def ratio(tokens: Tokens) -> Tensor:
 
 
 def clipped_surrogate(tokens: Tokens, below: Bound, above: Bound, dual: float | None = None) -> tuple[Tensor, Tensor]:
-    """min(r A, clip(r, 1 - below, 1 + above) A), and where the clip took hold; both (B, T).
+    """Return min(r A, clip(r, 1 - below, 1 + above) A), and where the clip changed it; both (B, T).
 
-    With ``dual`` = c, at least c A where A < 0 (dual clip, Ye et al. 2020, arXiv 1912.09729).
+    With ``dual`` = c, the first is at least c A where A < 0 (dual clip, Ye et al. 2020, arXiv 1912.09729).
     """
     advantage_BT = tokens.advantage_BT
     ratio_BT = ratio(tokens)
@@ -114,9 +120,9 @@ Estimator = Literal["k1", "k2", "k3"]
 
 
 def above_quantile(tokens: Tokens, quantile: float, *, scope: str = "response", strict: bool = False) -> Tensor:
-    """Which tokens' entropy reaches the ``quantile`` of its response or of the whole step, (B, T) bool.
+    """Return which tokens' entropy reaches the ``quantile`` of the response or of the whole step, (B, T) bool.
 
-    Linear interpolation between ranks; ``strict`` asks for entropy above, not at, the threshold.
+    Quantiles are interpolated linearly; ``strict`` excludes entropies equal to the threshold.
     """
     entropy_BT = tokens.entropy_BT
     if scope == "batch":
@@ -133,6 +139,6 @@ def above_quantile(tokens: Tokens, quantile: float, *, scope: str = "response", 
 def step_quantile(entropy_N: Tensor, quantile: float) -> Tensor:
     """The linear-interpolation quantile, by sorting: ``torch.quantile`` refuses more than 16M elements."""
     ordered_N = entropy_N.sort().values
-    place = quantile * (len(ordered_N) - 1)
-    low, high = int(place), min(int(place) + 1, len(ordered_N) - 1)
-    return torch.lerp(ordered_N[low], ordered_N[high], place - low)
+    rank = quantile * (len(ordered_N) - 1)
+    low, high = int(rank), min(int(rank) + 1, len(ordered_N) - 1)
+    return torch.lerp(ordered_N[low], ordered_N[high], rank - low)

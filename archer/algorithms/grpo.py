@@ -29,7 +29,7 @@ class Grpo:
 
     @property
     def entropy(self) -> Literal["rollout", "policy"]:
-        """Gates nothing; metrics split by the entropy at rollout."""
+        """The entropy that splits metrics: that at rollout; the loss reads none."""
         return "rollout"
 
     @property

@@ -1,4 +1,4 @@
-"""Terms that look at a response's length and repetition, not at its answer. Pure."""
+"""Reward terms and metrics of a response's length and repetition."""
 
 from __future__ import annotations
 

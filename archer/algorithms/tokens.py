@@ -9,13 +9,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tokens:
-    """What an objective sees of a micro-batch; every column is (B, T), padded where ``mask_BT`` is False.
+    """A micro-batch for an objective; columns are (B, T), log-probs and entropies in nats.
 
-    ``logp_BT`` carries the gradient. ``entropy_BT`` is the entropy that gates read: that of the policy at
-    rollout, or of the current policy, as the objective's ``entropy`` field says; never with a gradient.
-    ``ref_logp_BT`` is absent unless the objective needs a reference; where ``anchored_BT`` is False its KL weight is
-    zero, and nobody asked for the reference's log-prob. ``step_entropy_N`` holds the
-    entropies of the whole optimizer step, so that a batch-level quantile does not depend on the split.
+    - ``logp_BT``: log-probs of the current policy; carries the gradient
+    - ``old_logp_BT``: log-probs at rollout
+    - ``entropy_BT``: entropy at rollout or of the current policy, by the objective's ``entropy``; without gradient
+    - ``advantage_BT``: group-relative advantages, times importance weights if any
+    - ``mask_BT``: False at padding and at responses excluded from the loss
+    - ``ref_logp_BT``: reference log-probs, None unless the objective needs them
+    - ``anchored_BT``: KL mask; where False the KL weight is 0 and ``ref_logp_BT`` is not computed
+    - ``step_entropy_N``: entropies of the whole optimizer step, for quantiles that do not depend on micro-batches
     """
 
     logp_BT: Tensor

@@ -1,4 +1,4 @@
 """The run folder: manifest, metrics, rollouts, checkpoints, samples, results; trackers and progress on a terminal.
 
-In: what a step made. Out: files that a killed run goes on from. May use: rollouts and below.
+In: a step's rollouts, metrics and weights. Out: files from which a killed run resumes. May use: rollouts and below.
 """

@@ -1,8 +1,8 @@
-"""Checkpoints: Hugging Face folders with the trainer's state beside the weights, written aside and renamed.
+"""Checkpoints: Hugging Face folders with the trainer's state, written to a temporary folder and renamed.
 
-The rename is the moment a step is done: killed before it, a run redoes the step; killed after, it goes on
-with the next. Weights, optimizer and stream position are all there is to a run's state, so what follows is
-bitwise the same on the same machine with as many ranks, and the same but for rounding with another number.
+The rename completes a step: a run killed before it redoes the step, one killed after it resumes with the next. A run's
+state is weights, optimizer and stream cursor, so a resumed run is bitwise the same on the same machine with the same
+number of ranks, and the same up to rounding with another number.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def save_checkpoint(
 ) -> None:
     """Write the checkpoint after ``step`` steps and delete all but the newest ``keep``. A call of all ranks.
 
-    ``state`` is what the trainer needs to go on. Raises RunFolderError on every rank when the disk is full; the
-    checkpoints before it stay.
+    ``state`` is the run's state apart from the trainer's. Raises RunFolderError on every rank if the disk is full;
+    earlier checkpoints stay.
     """
     aside = folder / f".step-{step:06d}.tmp"
 
@@ -51,7 +51,7 @@ def save_checkpoint(
             tokenizer.save_pretrained(aside)
             finish(aside, folder / f"step-{step:06d}", state)
 
-    # Each part ends on every rank before the next begins: in `policy.write` all contribute, or none does.
+    # Each part ends on every rank before the next begins, so in `trainer.write` all ranks contribute or none.
     fault = attempt(prepare, ranks) or attempt(write, ranks)
     if fault:
         if ranks.main:
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def attempt(part: Callable[[], None], ranks: Ranks) -> str:
-    """Run a part of a save; return on every rank what went wrong on rank 0, "" where nothing did."""
+    """Run a part of a save; return rank 0's error message, "" without one, on every rank."""
     fault = ""
     try:
         part()
@@ -76,26 +76,26 @@ def attempt(part: Callable[[], None], ranks: Ranks) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Delete what runs that were killed while they wrote a checkpoint left."""
-    for left in folder.glob(".step-*.tmp"):
-        shutil.rmtree(left)
+    """Delete checkpoints that killed runs left unfinished."""
+    for leftover in folder.glob(".step-*.tmp"):
+        shutil.rmtree(leftover)
 
 
 def finish(aside: Path, final: Path, state: Mapping[str, Json]) -> None:
-    """Add the trainer's state, flush everything to the disk, and rename."""
+    """Add ``state`` and the files' sizes, flush everything to disk, and rename the folder."""
     sizes = {str(path.relative_to(aside)): path.stat().st_size for path in contents(aside)}
     (aside / TRAINER).write_text(json.dumps({"state": state, "bytes": sizes}))
     for path in aside.rglob("*"):
         sync(path)
     sync(aside)
-    if final.exists():  # of a run that went on from an older checkpoint, or had fewer ranks
+    if final.exists():  # left by a run that later resumed from an older checkpoint
         shutil.rmtree(final)
     aside.replace(final)
     sync(final.parent)
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return the files of a checkpoint but :data:`TRAINER`."""
+    """Return the files of a checkpoint except :data:`TRAINER`."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != TRAINER)
 
 
@@ -105,9 +105,9 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Json]:
-    """Put a checkpoint into ``trainer`` and return the trainer's state. A call of all ranks, all of which read.
+    """Load a checkpoint into ``trainer`` and return its ``state``. A call of all ranks.
 
-    Raises RunFolderError when a file is missing or cut short, or holds another model.
+    Raises RunFolderError if a file is missing or truncated, or holds another model.
     """
     state = verify_checkpoint(path)
     try:
@@ -118,24 +118,24 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Json]:
 
 
 def verify_checkpoint(path: Path) -> dict[str, Json]:
-    """Return the trainer's state, once every file has the size that it was written with. Raises RunFolderError."""
+    """Check that every file has the size it was written with; return the ``state``. Raises RunFolderError."""
     try:
-        told = json.loads((path / TRAINER).read_text(encoding="utf-8"))
-        state, sizes = told["state"], told["bytes"]
+        record = json.loads((path / TRAINER).read_text(encoding="utf-8"))
+        state, sizes = record["state"], record["bytes"]
     except FileNotFoundError as error:
         raise damaged(path, f"no {TRAINER}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"{TRAINER}: {error}") from error
     for name, size in sizes.items():
-        there = (path / name).stat().st_size if (path / name).is_file() else None
-        if there != size:
-            what = "is missing" if there is None else f"has {there} bytes"
+        size_now = (path / name).stat().st_size if (path / name).is_file() else None
+        if size_now != size:
+            what = "is missing" if size_now is None else f"has {size_now} bytes"
             raise damaged(path, f"{name} {what}, {size} were written")
     return dict(state)
 
 
 def damaged(path: Path, why: str) -> RunFolderError:
-    """Return the error that says what is wrong with a checkpoint."""
+    """Return the error for a damaged checkpoint."""
     return RunFolderError(f"{path}: damaged checkpoint ({why}); delete it to go on from an older one")
 
 

@@ -1,12 +1,12 @@
-"""The run folder's record: manifest, metrics, timings, every rollout and verdict. Append-only but for a rewind.
+"""The files of a run folder: manifest, metrics, timings, every rollout and verdict. Append-only except to rewind.
 
 manifest.json            recipe, algorithm, seed, commit, versions, machine
-metrics.jsonl            one line a step, the same on every rerun
-timings.jsonl            one line a step, wall-clock seconds
+metrics.jsonl            one line per step, the same on every rerun
+timings.jsonl            one line per step, wall-clock seconds
 rollouts/000012.jsonl.gz every rollout and verdict of step 12
 results/<benchmark>.json the final evaluation; results/step-000010/ those along the way
-samples/<benchmark>.jsonl every sample of the final evaluation, see store.py
-checkpoints/             see checkpoint.py
+samples/<benchmark>.jsonl every sample of the final evaluation, see samples.py
+checkpoints/             see checkpoints.py
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from archer.runs.results import write_result
 from archer.system import write_aside
 from archer.types import Json, Result, Rollout, Verdict
 
-IDENTITY = ("recipe_digest", "algorithm", "seed", "threads", "weights")  # what must agree for a run to go on
+IDENTITY = ("recipe_digest", "algorithm", "seed", "threads", "weights")  # must agree for a run to resume
 
 
 class RunWriter:
     """Writes one run's folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json]) -> None:
-        """Open ``folder`` for the run ``manifest`` describes, new or to go on.
+        """Open ``folder`` for the run that ``manifest`` describes, to start or to resume it.
 
-        Raises RunFolderError when it holds another run or cannot be written.
+        Raises RunFolderError if it holds another run or cannot be written.
         """
         self.folder = folder
         try:
@@ -49,11 +49,11 @@ class RunWriter:
             raise RunFolderError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the lock on the folder."""
         self._lock.close()
 
     def rewind(self, step: int) -> None:
-        """Forget everything from ``step`` on: it was written after the last checkpoint."""
+        """Delete the records of ``step`` and later steps, written after the last checkpoint."""
         for name in ("metrics.jsonl", "timings.jsonl"):
             path = self.folder / name
             if path.exists():
@@ -69,7 +69,7 @@ class RunWriter:
         metrics: Mapping[str, float],
         sampled: Sequence[tuple[Rollout, Verdict]],
     ) -> None:
-        """Record one step. Raises RunFolderError when the disk is full."""
+        """Record the metrics and rollouts of a step. Raises RunFolderError if the disk is full."""
         try:
             self._write_rollouts(step, sampled)
             append(self.folder / "metrics.jsonl", {"step": step, **metrics})
@@ -80,24 +80,24 @@ class RunWriter:
             ) from error
 
     def time(self, step: int, seconds: Mapping[str, float]) -> None:
-        """Record where a step's time went: apart from the metrics, which are the same on every rerun."""
+        """Record the seconds of a step's parts, apart from the metrics, which are the same on every rerun."""
         append(self.folder / "timings.jsonl", {"step": step, **seconds})
 
     def update(self, manifest: Mapping[str, Json]) -> None:
-        """Replace the manifest of the same run, asked for again with other algorithms or seeds."""
+        """Replace the manifest, when the same comparison resumes with other algorithms or seeds."""
         write_aside(self.folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
     def result(self, result: Result, *, final: bool) -> None:
-        """Record an evaluation."""
+        """Write the result of an evaluation: the ``final`` one, or one during training."""
         along = self.folder / "results" / f"step-{result.step:06d}" / f"{result.benchmark}.json"
         write_result(result, self.final(result.benchmark) if final else along)
 
     def final(self, benchmark: str) -> Path:
-        """Return the file of a final evaluation."""
+        """Return the path of a benchmark's final result."""
         return self.folder / "results" / f"{benchmark}.json"
 
     def has(self, benchmark: str) -> bool:
-        """Say whether a final evaluation is done."""
+        """Whether a benchmark's final result exists."""
         return self.final(benchmark).exists()
 
     def _write_rollouts(self, step: int, sampled: Sequence[tuple[Rollout, Verdict]]) -> None:
@@ -111,12 +111,12 @@ class RunWriter:
             }  # fmt: skip
             lines.append(json.dumps(row) + "\n")
         path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"
-        # No time stamp inside, so that a rerun writes the same bytes.
+        # Without a time stamp, so that a rerun writes the same bytes.
         write_aside(path, gzip.compress("".join(lines).encode(), compresslevel=3, mtime=0))
 
 
 def take_lock(lock: TextIO, folder: Path) -> None:
-    """Lock the folder: two processes writing one run would ruin it. Raises RunFolderError."""
+    """Lock the folder for this process. Raises RunFolderError if another process has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -124,7 +124,7 @@ def take_lock(lock: TextIO, folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Json] | None:
-    """Return the manifest of a run folder, None where there is none. Raises RunFolderError if damaged."""
+    """Return the manifest of a run folder, None if there is none. Raises RunFolderError if it is damaged."""
     path = folder / "manifest.json"
     if not path.exists():
         return None
@@ -138,7 +138,7 @@ def read_manifest(folder: Path) -> dict[str, Json] | None:
 
 
 def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
-    """Raise RunFolderError when a folder belongs to another run."""
+    """Raise RunFolderError if a folder belongs to another run."""
     before = {**existing, "recipe_digest": recorded_digest(existing)}
     for key in IDENTITY:
         if key in manifest and before.get(key) != manifest[key]:
@@ -149,22 +149,22 @@ def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[s
 
 
 def recorded_digest(manifest: Mapping[str, Json]) -> Json:
-    """Return the fingerprint of a manifest's recipe as it is taken today, also where keys had other names then."""
+    """Return the current digest of a manifest's recipe, also if its keys have old names."""
     try:
         return recorded_recipe(manifest, "manifest.json").digest(manifest.get("algorithm"))
-    except (KeyError, RecipeError):  # an evaluation records no recipe
+    except (KeyError, RecipeError):  # an evaluation's manifest holds no recipe
         return manifest.get("recipe_digest")
 
 
 def read_lines(path: Path) -> list[dict[str, Json]]:
-    """Return the complete lines of a JSON-lines file; a last line cut short by a kill is left out."""
+    """Return the lines of a JSON-lines file, without a last line truncated by a kill."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line_step(line) >= 0]
 
 
 def last_line(path: Path) -> tuple[int, dict[str, Json]]:
-    """Return how many complete lines a JSON-lines file has, and the last of them ({} where there is none)."""
+    """Return the number of complete lines of a JSON-lines file, and the last one ({} if there is none)."""
     if not path.exists():
         return 0, {}
     *complete, _cut = path.read_bytes().split(b"\n")
@@ -172,7 +172,7 @@ def last_line(path: Path) -> tuple[int, dict[str, Json]]:
 
 
 def line_step(line: str) -> int:
-    """Return the step of a journal line, -1 for one cut short by a kill."""
+    """Return the step of a line of metrics or timings, -1 for one truncated by a kill."""
     try:
         return int(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError):

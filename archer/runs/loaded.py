@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """The folder of `archer train`, `archer eval`, or of one run of `archer compare`; read when a part is asked for."""
+    """The folder of `archer train`, `archer eval`, or of one run of `archer compare`; each part is read on access."""
 
     folder: Path
 
@@ -32,31 +32,31 @@ class LoadedRun:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row a training step, indexed by ``step``: reward, loss, lengths, entropies (nats), KL (nats) ..."""
+        """One row per training step, indexed by ``step``: reward, loss, lengths, entropies (nats), KL (nats) ..."""
         return self._steps("metrics.jsonl")
 
     @property
     def timings(self) -> pd.DataFrame:
-        """One row a training step: seconds by part of the step."""
+        """One row per training step: seconds by part of the step."""
         return self._steps("timings.jsonl")
 
     @property
     def rollouts(self) -> pd.DataFrame:
-        """One row a response that was sampled in training, with its verdict, token ids and log-probs (nats)."""
+        """One row per response sampled in training, with its verdict, token ids and log-probs (nats)."""
         import pandas as pd
 
         return pd.DataFrame(list(self._rollouts()))
 
     @property
     def results(self) -> pd.DataFrame:
-        """One row a sample of the final evaluation: problem, correct, reason, stop, tokens , answer."""
+        """One row per sample of the final evaluation: problem, correct, reason, stop, tokens, answer."""
         import pandas as pd
 
         return pd.DataFrame([row for result in self.outcomes for row in rows_of_result(result)])
 
     @cached_property
     def outcomes(self) -> tuple[Result, ...]:
-        """The final evaluation, a :class:`~archer.types.Result` a benchmark."""
+        """The final evaluation: one :class:`~archer.types.Result` per benchmark."""
         return tuple(read_result(path) for path in sorted((self.folder / "results").glob("*.json")))
 
     def _steps(self, name: str) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def rows_of_result(result: Result) -> Iterator[dict[str, Json]]:
 
 
 def load_run(folder: str | Path) -> LoadedRun:
-    """Return the tables of a run folder. Raises RunFolderError where there is none."""
+    """Return the tables of a run folder. Raises RunFolderError if it has no manifest."""
     path = Path(folder)
     if not (path / "manifest.json").is_file():
         raise RunFolderError(f"{path}: no manifest.json there; give the folder of an `archer train` or `archer eval`")

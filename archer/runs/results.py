@@ -1,4 +1,4 @@
-"""Results as files: one JSON of one model on one benchmark, from which every number of every table is computed."""
+"""Results as JSON files, one per model and benchmark; all tables are computed from them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from archer.types import Result
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Write a result as JSON, its folder too where there is none."""
+    """Write a result as JSON, and create its folder."""
     write_aside(path, json.dumps(asdict(result)) + "\n")
 
 
 def read_result(path: Path) -> Result:
-    """Read one result. Raises DataError naming the file when it is damaged, with the first of what is wrong."""
+    """Read a result. Raises DataError with the file and the first fault if it is damaged."""
     try:
         return TypeAdapter(Result).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -27,5 +27,5 @@ def read_result(path: Path) -> Result:
         where = ".".join(map(str, first["loc"]))
         why = f"{where}: {first['msg']}, found {first['input']!r:.60}" if where else first["msg"]
         raise DataError(f"{path}: not a result of `archer`: {why}") from error
-    except (ValueError, DataError) as error:  # no JSON, no text; a wrong shape
+    except (ValueError, DataError) as error:  # not JSON, not text, or a wrong shape
         raise DataError(f"{path}: not a result of `archer`: {error}") from error

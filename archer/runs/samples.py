@@ -1,7 +1,7 @@
-"""Samples kept as they are drawn: a JSON-lines file a benchmark, so that a kill costs the samples under way alone.
+"""The sample store: a JSON-lines file per benchmark, written sample by sample, so a kill loses only unfinished samples.
 
-A sample's line holds its :func:`sample_key`, and what grading it again needs. Before the first sample of each session
-goes a line that says which machine, versions and engine drew what follows.
+A sample's line holds its :func:`sample_key`, and all that grading it again needs. Each session starts with a line that
+names the machine, versions and engine of the samples after it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from archer.errors import DataError, EngineError, RunFolderError
 from archer.types import Json, Sampling, Stop
 
 SYNC_SECONDS = 5.0
-FIRST = b'{"drawn_by"'  # how the line that begins a session, and so a store, begins
+FIRST = b'{"drawn_by"'  # the first bytes of a session's first line, and so of a store
 
 
 @dataclass(frozen=True)
 class StoredSample:
-    """A sample as stored: with its own seed, drawn ``at`` seconds after its session, counted from 1, began."""
+    """A sample in a store; ``at`` is in seconds since the start of its ``session``, counted from 1."""
 
     key: str
     problem: str
@@ -47,60 +47,59 @@ READER = TypeAdapter(StoredSample)
 def sample_key(
     weights: str, engine: Mapping[str, Json], prompt: Json, sampling: Sampling, seed: int, sample: int
 ) -> str:
-    """Return the name of a sample: a sha256 of all that decides what is drawn."""
+    """Return a sample's key: a sha256 of everything that determines the sample."""
     parts = [weights, engine, prompt, asdict(sampling), seed, sample]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class Samples(Protocol):
-    """Where an evaluation finds samples, and leaves them."""
+    """A store of an evaluation's samples, by key."""
 
     def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
-        """Return what is there of ``keys``."""
+        """Return the stored samples of ``keys``, by key."""
         ...
 
-    def put(self, name: str, answer: Completion) -> StoredSample:
-        """Keep an answer under its key."""
+    def put(self, name: str, completion: Completion) -> StoredSample:
+        """Store a completion under its key ``name``; return the stored sample."""
         ...
 
     def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
-        """Return what drew these samples, each once, the present session left out if it is like them."""
+        """Return the distinct origins of these samples, except the present session's own."""
         ...
 
 
 class UnstoredSamples:
-    """Keeps nothing: for points of a curve, which no file of weights stands behind."""
+    """Stores nothing: for evaluations during training, whose weights are on no disk."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
 
     def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
-        """Return nothing."""
+        """Return {}: nothing is stored."""
         return {}
 
-    def put(self, name: str, answer: Completion) -> StoredSample:
-        """Return the answer as it would be kept."""
-        return to_stored(name, answer, time.perf_counter() - self._start, 1)
+    def put(self, name: str, completion: Completion) -> StoredSample:
+        """Return the completion as a stored sample."""
+        return to_stored(name, completion, time.perf_counter() - self._start, 1)
 
     def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
-        """Return nothing: all is drawn here."""
+        """Return []: all samples are of this session."""
         return []
 
 
 class SampleStore:
-    """One file of samples, this process's alone while it is open; a context manager.
+    """One file of samples, locked for this process while it is open; a context manager.
 
-    A line is handed to the kernel at once, so that killing this process loses none, and flushed to the disk every
-    five seconds: after a power cut the last few are drawn again. Raises RunFolderError when the file is another
-    process's, cannot be written or is no store (then nothing of it is touched), DataError naming the line that is
-    damaged.
+    A line is written at once, so that killing the process loses none, and flushed to disk every five seconds, so that a
+    power cut loses the last few. Raises RunFolderError if the file is locked, cannot be written or is not a store
+    (which stays unchanged), and DataError with the number of a damaged line.
     """
 
     def __init__(self, path: Path, made: Mapping[str, Json]) -> None:
         self.path, self._made = path, dict(made)
         self._start = self._synced = time.perf_counter()
-        self._sessions: list[Json] | None = None  # what the file's lines say of each, once they are read
-        self._opened = False  # this session has its line
+        self._sessions: list[Json] | None = None  # origin of each session in the file, once it is read
+        self._opened = False  # whether this session's line is written
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("a+b", buffering=0)
@@ -126,19 +125,19 @@ class SampleStore:
         self._file.close()
 
     def get(self, keys: Collection[str]) -> dict[str, StoredSample]:
-        """Return what the file holds of ``keys``; of a key twice the first, which was graded before."""
-        found: dict[str, StoredSample] = {}
+        """Return the file's samples of ``keys``; of two with one key the first, which was graded before."""
+        samples: dict[str, StoredSample] = {}
         sessions = self._sessions = list[Json]()
         self._file.seek(0)
         with open(self._file.fileno(), "rb", closefd=False) as lines:
             for number, line in enumerate(lines, 1):
                 row = self._read(number, line, sessions)
                 if row is not None and row.key in keys:
-                    found.setdefault(row.key, row)
-        return found
+                    samples.setdefault(row.key, row)
+        return samples
 
-    def put(self, name: str, answer: Completion) -> StoredSample:
-        """Append one answer. Raises EngineError for one that could not be read again."""
+    def put(self, name: str, completion: Completion) -> StoredSample:
+        """Append a completion. Raises EngineError for one that could not be read back."""
         if self._sessions is None:
             self.get(())
         sessions = self._sessions or []
@@ -147,7 +146,7 @@ class SampleStore:
             sessions.append(self._made)
             self._sessions, self._opened = sessions, True
         now = time.perf_counter()
-        kept = to_stored(name, answer, round(now - self._start, 3), len(sessions))
+        kept = to_stored(name, completion, round(now - self._start, 3), len(sessions))
         row = {field: value for field, value in asdict(kept).items() if field != "session"}
         try:
             READER.validate_json(json.dumps(row), strict=True)
@@ -160,18 +159,18 @@ class SampleStore:
         return kept
 
     def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
-        """Return what drew these samples, each once, the present session left out if it is like them."""
-        found: list[Json] = []
-        for session in sorted({one.session for one in kept}):
+        """Return the distinct origins of these samples, except the present session's own."""
+        origins: list[Json] = []
+        for session in sorted({sample.session for sample in kept}):
             made = (self._sessions or [])[session - 1]
-            if made not in found and made != self._made:
-                found.append(made)
-        return found
+            if made not in origins and made != self._made:
+                origins.append(made)
+        return origins
 
     def _append(self, row: Mapping[str, Json]) -> None:
         data = json.dumps(row).encode() + b"\n"
         try:
-            while data:  # a disk that fills up takes a part
+            while data:  # a disk that fills up accepts only a part
                 data = data[self._file.write(data) :]
         except OSError as error:
             raise RunFolderError(
@@ -179,7 +178,7 @@ class SampleStore:
             ) from error
 
     def _read(self, number: int, line: bytes, sessions: list[Json]) -> StoredSample | None:
-        """Return a line's sample, None for a session's line. Raises DataError."""
+        """Return a line's sample, or None for a session's line. Raises DataError."""
         try:
             if line.startswith(FIRST):
                 sessions.append(json.loads(line)["drawn_by"])
@@ -191,35 +190,36 @@ class SampleStore:
             ) from error
 
 
-def to_stored(name: str, answer: Completion, at: float, session: int) -> StoredSample:
-    """Return an answer as it is kept."""
+def to_stored(name: str, completion: Completion, at: float, session: int) -> StoredSample:
+    """Return a completion as a stored sample."""
     return StoredSample(
-        name, answer.problem.id, answer.sample, answer.seed, answer.text, answer.tokens, answer.stop, at, session
+        name, completion.problem.id, completion.sample, completion.seed, completion.text, completion.tokens,
+        completion.stop, at, session,
     )  # fmt: skip
 
 
 def seconds(kept: Iterable[StoredSample]) -> float:
-    """Return how long these samples took to draw, over all sessions: of each, until the last of them."""
+    """Return the seconds it took to sample these: of each session until its last sample, summed."""
     last: dict[int, float] = {}
-    for one in kept:
-        last[one.session] = max(one.at, last.get(one.session, 0.0))
+    for sample in kept:
+        last[sample.session] = max(sample.at, last.get(sample.session, 0.0))
     return sum(last.values())
 
 
 def why(error: ValueError) -> str:
-    """Return the first of what json or pydantic say."""
+    """Return the first lines of json's or pydantic's message."""
     return " ".join(str(error).splitlines()[:3])
 
 
 def is_store(file: BinaryIO) -> bool:
-    """Say whether a file may be added to, and its cut tail dropped: a store, the beginning of one, or empty."""
+    """Whether a file is a store, the beginning of one, or empty, so that lines may be added."""
     file.seek(0)
     start = file.read(len(FIRST))
     return FIRST.startswith(start)
 
 
 def cut_tail(file: BinaryIO) -> None:
-    """Drop a last line that a kill cut short."""
+    """Remove a last line truncated by a kill."""
     end = file.seek(0, os.SEEK_END)
     whole, step = end, 1 << 16
     while whole > 0:

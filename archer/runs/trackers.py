@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard and Weights & Biases, by their own packages; ``metrics.jsonl`` is written always."""
+"""Metrics for TensorBoard and Weights & Biases, in addition to ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tracker(Protocol):
 
 
 class TensorBoardTracker:
-    """Event files under ``tensorboard/`` of the run folder."""
+    """Writes event files to ``tensorboard/`` in the run folder."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -31,24 +31,24 @@ class TensorBoardTracker:
         stack.callback(self.writer.close)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write one scalar a metric; a step redone after a kill writes the same point again."""
+        """Write one scalar per metric; a step redone after a kill writes the same point again."""
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
 
 
 class WandbTracker:
-    """A Weights & Biases run, offline where WANDB_MODE says so; its id is the folder's, so that it goes on there."""
+    """A Weights & Biases run, offline if WANDB_MODE says so; its id depends on the folder, so it resumes."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> None:
         import wandb
 
         name = f"{manifest['algorithm']}-{manifest['seed']}-{manifest['recipe_digest']}"
-        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+        folder_id = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
         try:
             self.run = wandb.init(
                 project="archer",
                 name=name,
-                id=f"{name}-{place}",
+                id=f"{name}-{folder_id}",
                 resume="allow",
                 dir=str(folder),
                 config=dict(manifest),
@@ -69,12 +69,12 @@ TRACKERS: dict[str, Callable[[Path, Mapping[str, Json], ExitStack], Tracker]] = 
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise MissingError for a sink whose package is not installed."""
+    """Raise MissingError for a tracker whose package is not installed."""
     for name in names:
         if find_spec(name) is None:
             raise MissingError(f"log: {name} needs `pip install 'archer-rlvr[{name}]'`")
 
 
 def open_trackers(names: Sequence[str], folder: Path, manifest: Mapping[str, Json], stack: ExitStack) -> list[Tracker]:
-    """Open the sinks a recipe names; they close with ``stack``."""
+    """Open the trackers that a recipe names; they close with ``stack``."""
     return [TRACKERS[name](folder, manifest, stack) for name in names]

@@ -1,8 +1,7 @@
-"""The processes of one run: started by torchrun, joined over gloo, each call with a deadline.
+"""The ranks of a run: processes started by torchrun and joined over gloo, with a deadline on each call.
 
-What travels here is small and made of Python objects: graded groups, positions, agreement. Tensors of the update
-travel by DeepSpeed. A call that another rank does not come to ends the run and says where each rank stands; nothing
-waits in silence.
+These calls exchange small Python objects: graded groups, positions, values that must agree. DeepSpeed exchanges the
+tensors of updates. If a rank misses a call, the run ends with an error that says where each rank is.
 """
 
 from __future__ import annotations
@@ -27,13 +26,21 @@ from torch.distributed.rendezvous import rendezvous
 from archer.errors import RankError, UserError, first_line
 
 T = TypeVar("T")
-STORE_SECONDS = 5.0  # for the store that holds where each rank stands: it may be gone too
-GRACE_SECONDS = 15.0  # for a call that ought to have ended by its own deadline, before the process is ended
+STORE_SECONDS = 5.0  # for the store of the ranks' positions, which may be gone too
+GRACE_SECONDS = 15.0  # past its deadline, before a call that does not return ends the process
 
 
 @dataclass
 class Ranks:
-    """``rank`` of ``world`` processes, the ``local``-th of ``beside`` on its machine. Not for several threads."""
+    """This process among the ranks of a run. Collective calls must come from one thread.
+
+    - ``rank``, ``world``: its number, and the number of ranks
+    - ``local``, ``local_world_size``: the same on its machine
+    - ``seconds``: deadline of a collective call
+    - ``where``: part of the run, for errors
+    - ``store``: the ranks' positions; None: not shared
+    - ``group``: the gloo group of :meth:`gather` and :meth:`broadcast`
+    """
 
     rank: int = 0
     world: int = 1
@@ -47,34 +54,34 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is the rank that writes."""
+        """Whether this is rank 0, the one that writes files."""
         return self.rank == 0
 
     def gather(self, what: str, item: T) -> list[T]:
         """Return every rank's ``item``, in the order of ranks. Raises RankError."""
         if self.world == 1:
             return [item]
-        found: list[Any] = [None] * self.world
+        items: list[Any] = [None] * self.world
         with self.deadline(what):
-            dist.all_gather_object(found, item, group=self.group)
-        return found
+            dist.all_gather_object(items, item, group=self.group)
+        return items
 
     def broadcast(self, what: str, item: T) -> T:
         """Return rank 0's ``item``. Raises RankError."""
         if self.world == 1:
             return item
-        found: list[Any] = [item]
+        items: list[Any] = [item]
         with self.deadline(what):
-            dist.broadcast_object_list(found, src=0, group=self.group)
-        answer: T = found[0]
-        return answer
+            dist.broadcast_object_list(items, src=0, group=self.group)
+        item_of_main: T = items[0]
+        return item_of_main
 
     def barrier(self, what: str) -> None:
-        """Wait until every rank has come here. Raises RankError."""
+        """Wait until every rank has made this call. Raises RankError."""
         self.gather(what, None)
 
     def agree(self, what: str, value: object, next_step: str) -> None:
-        """Raise UserError where a rank has another ``value`` than rank 0."""
+        """Raise UserError with ``next_step`` if a rank has another ``value`` than rank 0."""
         values = self.gather(what, value)
         for rank, other in enumerate(values):
             if other != values[0]:
@@ -82,12 +89,12 @@ class Ranks:
 
     @contextmanager
     def deadline(self, what: str) -> Iterator[None]:
-        """Bound collective calls made inside, ours or a library's, by ``seconds``. Raises RankError.
+        """Give the collective calls within the context a deadline of ``seconds``. Raises RankError.
 
-        A call that neither returns nor raises by then (a lost GPU) cannot be raised from: the process says where it
-        stands and ends with code 1.
+        A call that neither returns nor raises by then (a lost GPU) cannot be interrupted: the process prints the error
+        and exits with code 1.
         """
-        if self.world == 1 or self._depth:  # the outer one counts
+        if self.world == 1 or self._depth:  # the outer deadline applies
             yield
             return
         self.report_position(what)
@@ -98,42 +105,42 @@ class Ranks:
         self._depth += 1
         try:
             yield
-        except torch.OutOfMemoryError:  # a RuntimeError too, and no other rank's fault
+        except torch.OutOfMemoryError:  # a RuntimeError too, but this rank's own
             raise
-        except RuntimeError as error:  # what torch.distributed raises for a lost peer and for its own timeout
+        except RuntimeError as error:  # torch.distributed's error for a lost peer or a timeout
             raise self._missed(what, started, reason(error)) from error
         finally:
             self._depth -= 1
             timer.cancel()
-            timer.join()  # it holds the group, and must not be the one that lets go of it while the process ends
+            timer.join()  # it refers to the group, and must not release it last while the process ends
             self.report_position(f"after {what}")
 
     def report_position(self, what: str) -> None:
-        """Tell the other ranks where this one stands."""
+        """Store this rank's position for the other ranks' errors."""
         if self.store is not None:
             try:
                 self.store.set(f"at/{self.rank}", json.dumps([f"{self.where}: {what}", time.time()]))
-            except RuntimeError:  # the store died with rank 0: the call itself will say so
+            except RuntimeError:  # the store died with rank 0, which the next call reports
                 self.store = None
 
     def positions(self) -> str:
-        """Return where each rank said it stands, for an error; the store is asked once, and then left alone."""
+        """Return each rank's position, for an error; the store is read once and not used again."""
         store, self.store = self.store, None
         if store is None:
             return "rank 0, which knows where each stands, does not answer"
-        told = ["unknown"] * self.world
+        positions = ["unknown"] * self.world
 
-        def ask() -> None:
+        def read() -> None:
             with suppress(RuntimeError, ValueError):
                 for rank in range(self.world):
                     what, since = json.loads(store.get(f"at/{rank}"))
-                    told[rank] = f"{what}, for {time.time() - since:.0f} s"
+                    positions[rank] = f"{what}, for {time.time() - since:.0f} s"
 
-        # Over a dead link the store does not come back, not even past its own timeout.
-        asking = threading.Thread(target=ask, daemon=True)
-        asking.start()
-        asking.join(STORE_SECONDS)
-        return "; ".join(f"rank {rank}: {stands}" for rank, stands in enumerate(told))
+        # Over a dead link the store's call does not return, not even after its own timeout.
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(STORE_SECONDS)
+        return "; ".join(f"rank {rank}: {stands}" for rank, stands in enumerate(positions))
 
     def _missed(self, what: str, started: float, why: str) -> RankError:
         return RankError(
@@ -149,17 +156,17 @@ class Ranks:
 
 
 def join_ranks(seconds: float, stack: ExitStack, environment: Mapping[str, str] = os.environ) -> Ranks:
-    """Join the processes that torchrun started; without its environment a run of one process.
+    """Join the processes that torchrun started, or return a single rank without torchrun's environment.
 
-    Raises RankError when the others do not come within ``seconds``.
+    Raises RankError if the others do not join within ``seconds``.
     """
     world = int(environment.get("WORLD_SIZE", "1"))
     if world == 1:
         return Ranks()
     rank, local = int(environment["RANK"]), int(environment.get("LOCAL_RANK", "0"))
-    beside = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    local_world_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
     limit = timedelta(seconds=seconds)
-    alone = Ranks(rank, world, local, beside, seconds)
+    alone = Ranks(rank, world, local, local_world_size, seconds)
     started = time.monotonic()
     try:
         if torch.cuda.is_available():
@@ -173,18 +180,18 @@ def join_ranks(seconds: float, stack: ExitStack, environment: Mapping[str, str] 
         raise alone._missed("joining the other ranks", started, reason(error)) from error
     notes = PrefixStore("archer", store)
     notes.set_timeout(timedelta(seconds=STORE_SECONDS))
-    ranks = Ranks(rank, world, local, beside, seconds, store=notes, group=group)
+    ranks = Ranks(rank, world, local, local_world_size, seconds, store=notes, group=group)
     ranks.barrier("joining the other ranks")
     return ranks
 
 
 def reason(error: RuntimeError) -> str:
-    """Return what gloo or NCCL says, less the place in its source and its advice."""
+    """Return gloo's or NCCL's message without its source location and advice."""
     return re.sub(r"^\[\S+\] ", "", first_line(error)).split(". This is typically")[0]
 
 
 def leave() -> None:
-    """Leave the group; a group that broke is left as it is."""
+    """Destroy the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -192,9 +199,9 @@ def leave() -> None:
 def launch(ranks: int, arguments: Sequence[str]) -> int:
     """Run ``python -m archer ARGUMENTS`` on ``ranks`` processes of this machine, by torchrun's own launcher.
 
-    They die with this process, however it ends. Several machines: ``torchrun`` itself, on each.
+    They end with this process. For several machines, run ``torchrun`` on each.
 
-    Return 0, the exit code of the first that failed, or 130 when stopped. Each says itself what went wrong.
+    Returns 0, the exit code of the first process that failed, or 130 if interrupted. Each prints its own error.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

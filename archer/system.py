@@ -1,4 +1,4 @@
-"""What every room may need of this machine: files, folders, provenance, profiling regions, counters of work."""
+"""Helpers for every room: files and folders, provenance, profiling regions, counters of work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def suite(name: str) -> Path:
-    """Return ``benchmarks``, ``sandbox`` or ``leaderboards``: inside the installed wheel, else beside the package.
+    """Return the folder ``benchmarks``, ``sandbox`` or ``leaderboards``: in the installed wheel, else in the checkout.
 
     A wheel carries them as ``archer/_suite/<name>``, so that no generic name lands in site-packages.
     """
@@ -47,14 +47,14 @@ def suite(name: str) -> Path:
 
 
 def in_checkout(path: Path, what: str) -> Path:
-    """Return the path as it is. Raises DataError for one in an installed package, which is not to be written."""
+    """Return the path unchanged. Raises DataError if it lies in an installed package, which is not to be written."""
     if path.resolve().is_relative_to(PACKAGE):
         raise DataError(f"{path}: part of an installed package; {what} a checkout")
     return path
 
 
 def write_aside(path: Path, content: str | bytes) -> None:
-    """Write a file, its folder too where there is none; text as UTF-8."""
+    """Write a file atomically, text as UTF-8, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".tmp")
     with aside.open("wb") as file:
@@ -65,19 +65,19 @@ def write_aside(path: Path, content: str | bytes) -> None:
 
 
 def provenance() -> dict[str, Json]:
-    """Return commit, library versions and machine, as they go into manifests and results."""
+    """Return the commit, library versions and machine, for manifests and results."""
     return {
         "archer": archer.__version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "versions": {name: release for name in PACKAGES if (release := installed(name))},
         "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
     }
 
 
 def installed(name: str) -> str | None:
-    """Return the version of an installed package."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `archer --help` needs no version
+    """Return the version of a package, None if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `archer --help` does not need it
 
     try:
         return version(name)
@@ -98,13 +98,13 @@ def gpu_count() -> int:
 
 
 def under_torchrun() -> bool:
-    """Say whether this process is one of several that torchrun or its like started."""
+    """Whether this process is one of several that a launcher such as torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-@cache  # asks git, and every evaluation of a run names the same commit
+@cache  # runs git, and every evaluation of a run needs the same commit
 def commit() -> str | None:
-    """Return the commit, with ``+changes`` where the tree differs: the wheel's, or the checkout's by git."""
+    """Return the wheel's or the checkout's commit, with ``+changes`` if files differ; None if unknown."""
     package = Path(archer.__file__).parent
     built = package / "_commit.txt"
     if built.exists():
@@ -120,17 +120,17 @@ def commit() -> str | None:
 
 
 def die_with_parent() -> None:
-    """End with the ``archer compare`` that started this run, even if it is killed: its successor starts it anew."""
+    """Make this process die with the ``archer compare`` that started it, even if that is killed."""
     parent = os.environ.get("ARCHER_PARENT")
     if parent is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it died before the line above
+    if os.getppid() != int(parent):  # the parent died before the line above
         sys.exit(1)
 
 
 def processor() -> str:
-    """Return the processor's name as the system gives it."""
+    """Return the processor's name."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -140,30 +140,33 @@ def processor() -> str:
 
 
 Listener = Callable[[str], AbstractContextManager[object]]
-_NOBODY: AbstractContextManager[object] = nullcontext()
+_NO_LISTENER: AbstractContextManager[object] = nullcontext()
 
 
 class RegionListener:
-    """Who is told of the stretches of this process; all threads tell the same."""
+    """The process's listener to profiling regions, shared by all threads."""
 
     to: Listener | None = None
 
 
 def region(name: str) -> AbstractContextManager[object]:
-    """Return the context of a stretch of that name: the listener's, if there is one."""
-    return _NOBODY if RegionListener.to is None else RegionListener.to(name)
+    """Return the context manager of a profiling region; it does nothing unless a profiler is registered by `listen`."""
+    return _NO_LISTENER if RegionListener.to is None else RegionListener.to(name)
 
 
 def listen(listener: Listener | None) -> None:
-    """Tell ``listener`` of every stretch from now on; None: nobody."""
+    """Register the profiler of all regions from now on; None: unregister it."""
     RegionListener.to = listener
 
 
 @dataclass
 class PassWork:
-    """One pass's work so far: forward ``calls``, ``tokens`` through the layers, ``rows`` through the output head.
+    """The work of one kind of forward pass so far.
 
-    ``pairs`` counts what attention compares, queries x keys that they may see, of one head in one layer.
+    - ``calls``: forward passes
+    - ``tokens``: tokens through the layers
+    - ``pairs``: visible (query, key) pairs of one attention head in one layer
+    - ``rows``: rows through the LM head
     """
 
     calls: int = 0
@@ -180,7 +183,7 @@ class PassWork:
 
 
 class WorkCounter(defaultdict[str, PassWork]):
-    """Work by pass: an engine's "prefill" and "decode", a policy's "score", "reference" and "update"."""
+    """Work by kind of pass: an engine's "prefill" and "decode", a trainer's "score", "reference" and "update"."""
 
     def __init__(self) -> None:
         super().__init__(PassWork)

@@ -1,4 +1,4 @@
-"""``archer compare``: several algorithms x several seeds from one base model, and the table that compares them."""
+"""``archer compare``: train several algorithms with several seeds from one base model, and compare them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CompareJob:
 
     @property
     def title(self) -> str:
-        """What the progress display calls it."""
+        """The name in the progress display."""
         return BASE if self.algorithm == BASE else f"{self.algorithm} seed {self.seed}"
 
     def done_steps(self) -> int:
@@ -53,7 +53,7 @@ class CompareJob:
 
 @dataclass(frozen=True)
 class ComparePlan:
-    """What to compare, where, and with how many processes of how many threads."""
+    """What to compare, in which folder, and how many processes of how many threads run at a time."""
 
     recipe: Recipe
     algorithms: tuple[str, ...]
@@ -64,7 +64,7 @@ class ComparePlan:
     unisolated: bool = False
 
     def jobs(self) -> list[CompareJob]:
-        """Return every job, trainings first: the short evaluation of the base fills the last gap."""
+        """Return every job; the base model's evaluation is the shortest, so it comes last."""
         steps = self.recipe.steps
         trainings = [
             CompareJob(name, seed, self.out / name / f"seed-{seed}", steps)
@@ -74,19 +74,19 @@ class ComparePlan:
         return [*trainings, CompareJob(BASE, 0, self.out / BASE, 0)]
 
     def check_folder(self, job: CompareJob) -> None:
-        """Raise RunFolderError when a job's folder holds a run of other values than this plan's."""
+        """Raise RunFolderError if a job's folder holds a run of another recipe or number of threads."""
         existing = read_manifest(job.folder)
         if existing is not None:
             digest = eval_digest(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
             refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
 
     def finished(self, job: CompareJob) -> bool:
-        """Say whether the job's final results are all there."""
+        """Whether all of the job's final results exist."""
         names = self.recipe.evaluate.benchmarks
         return all((job.folder / "results" / f"{name}.json").exists() for name in names)
 
     def command(self, job: CompareJob) -> list[str]:
-        """Return the command line of a job: the one a user would type."""
+        """Return the command line of a job."""
         own = [sys.executable, "-m", "archer"]
         shared = ["--out", str(job.folder), "--threads", str(self.threads)]
         shared += ["--allow-unisolated"] if self.unisolated else []
@@ -97,25 +97,25 @@ class ComparePlan:
 
 
 def schedule(jobs: int, asked: int, cores: int, gpu: bool) -> tuple[int, int]:
-    """Return (processes side by side, threads each).
+    """Return (processes at a time, threads each).
 
-    ``asked`` processes, or if 0: one on a GPU, else one a core; small models gain more from a core each than
-    from two threads on one run.
+    ``asked`` processes; 0: one on a GPU, else one per core, as small models gain more from parallel runs than from
+    threads.
     """
     parallel = asked or (1 if gpu else max(1, min(jobs, cores)))
     return parallel, max(1, cores // parallel)
 
 
 def without_programs(recipe: Recipe) -> tuple[Recipe, str]:
-    """Return the recipe less what needs a sandbox where there is none, and one line that says so."""
+    """Return the recipe, without program problems if there is no sandbox, and a message if any were removed."""
     try:
         open_executor(Sandbox(recipe.reward.sandbox, 1, recipe.reward.docker_hosts)).close()
         return recipe, ""
     except MissingError as error:
         data = tuple(source for source in recipe.data if not judges_programs(source))
         names = recipe.evaluate.benchmarks
-        kept = tuple(name for name in names if not judges_programs(read_benchmark(name).data))
-        evaluate = replace(recipe.evaluate, benchmarks=kept)
+        benchmarks = tuple(name for name in names if not judges_programs(read_benchmark(name).data))
+        evaluate = replace(recipe.evaluate, benchmarks=benchmarks)
         return replace(recipe, data=data, evaluate=evaluate), f"programs are left out: {error}"
 
 
@@ -126,24 +126,24 @@ def compare(
     """Train algorithms from one base model, each with several seeds, evaluate all, and return their standings.
 
     ``recipe`` is a shipped recipe's name, a YAML file or a :class:`~archer.recipe.sections.Recipe`; ``changes`` are
-    ``key.key=value`` strings as of ``--set``. ``algorithms`` are names in the recipe (none: all of them). ``out`` is
-    the folder (None: ``runs/RECIPE``): called again on the same folder, go on where it stopped. ``parallel`` runs go
-    side by side (0: one a core, one on a GPU) with ``threads`` each (0: an equal share of the cores).
+    ``key.key=value`` strings as of ``--set``. ``algorithms`` are names in the recipe (empty: all of them). ``out`` is
+    the folder (None: ``runs/RECIPE``); a second call on the same folder resumes. ``parallel`` runs go at a time (0: one
+    per core, or one on a GPU) with ``threads`` each (0: an equal share of the cores).
 
-    Raises UserError or OurError with the first failing run's own message, once the others have finished.
+    Raises UserError or OurError with the first failing run's message, after the other runs have finished.
     """
     chosen = as_recipe(recipe, changes)
     names = tuple(dict.fromkeys(algorithms)) or tuple(chosen.algorithms)
-    side, each = schedule(len(names) * seeds, parallel, cores(), gpu_count() > 0)
+    at_a_time, each = schedule(len(names) * seeds, parallel, cores(), gpu_count() > 0)
     folder = Path(out) if out else Path("runs") / chosen.name
-    run_plan(ComparePlan(chosen, names, seeds, folder, side, threads or each, allow_unisolated))
+    run_plan(ComparePlan(chosen, names, seeds, folder, at_a_time, threads or each, allow_unisolated))
     return read_standings(folder)
 
 
 def run_plan(plan: ComparePlan) -> None:
-    """Run every job that is not finished yet; called again, go on where it stopped.
+    """Run every job that is not finished yet.
 
-    Raises UserError or OurError with the first failing job's own message, once the others have finished.
+    Raises UserError or OurError with the first failing job's message, after the other jobs have finished.
     """
     for name in plan.algorithms:
         build_algorithm(plan.recipe, name)
@@ -156,36 +156,36 @@ def run_plan(plan: ComparePlan) -> None:
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
-    with contextlib.closing(RunWriter(plan.out, manifest)) as journal:
-        journal.update(manifest)
+    with contextlib.closing(RunWriter(plan.out, manifest)) as writer:
+        writer.update(manifest)
         run_jobs(plan)
 
 
 def run_jobs(plan: ComparePlan) -> None:
-    """Keep ``plan.parallel`` jobs running until all are finished."""
+    """Run all unfinished jobs, ``plan.parallel`` at a time. Raises the first failing job's error at the end."""
     (plan.out / "recipe.yaml").write_text(recipe_yaml(plan.recipe))
     jobs = [job for job in plan.jobs() if not plan.finished(job)]
     done = {job.title for job in plan.jobs() if plan.finished(job)}
     failed: list[tuple[CompareJob, int]] = []
-    with CompareProgress(plan.jobs(), done) as board, children() as running:
+    with CompareProgress(plan.jobs(), done) as progress, children() as running:
         while jobs or running:
             while jobs and len(running) < plan.parallel:
                 job = jobs.pop(0)
                 running[job] = start(plan.command(job), job.folder)
-            board.refresh(running)
+            progress.refresh(running)
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     del running[job]
-                    board.finish(job, "done" if process.returncode == 0 else "failed")
+                    progress.finish(job, "done" if process.returncode == 0 else "failed")
                     failed += [(job, process.returncode)] if process.returncode else []
             time.sleep(POLL_SECONDS)
-    if failed:  # the others went on to their end: their hours are not lost
+    if failed:  # raised last, so that the other jobs finish
         raise failure(*failed[0])
 
 
 @contextlib.contextmanager
 def children() -> Iterator[dict[CompareJob, subprocess.Popen[bytes]]]:
-    """Hold running jobs; whatever ends the block, interrupt those left and wait until they have stopped."""
+    """Yield a dict of running jobs; on exit, interrupt those left and wait for them, at most 20 seconds."""
     running: dict[CompareJob, subprocess.Popen[bytes]] = {}
     try:
         yield running
@@ -202,10 +202,10 @@ def children() -> Iterator[dict[CompareJob, subprocess.Popen[bytes]]]:
 
 
 def start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    """Start a job in a session of its own (Ctrl-C reaches it through us), its output into ``log.txt``."""
+    """Start a job with its output in ``log.txt``, in its own session: `children` passes Ctrl-C on."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("wb") as log:
-        # The children run the code that runs here, whatever lies in the current folder.
+        # The children must run this process's code, not that of the current folder.
         home = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
         own = {"ARCHER_PARENT": str(os.getpid()), "PYTHONSAFEPATH": "1", "PYTHONPATH": home}
         environment = {**os.environ, **own}
@@ -215,10 +215,12 @@ def start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
 
 
 def failure(job: CompareJob, code: int) -> ArcherError:
-    """Return the error of a job that failed: its own message, from ``archer:`` on, or how it ended."""
+    """Return the error of a failed job: its own message after ``archer:``, or its signal or exit code."""
     log = job.folder / "log.txt"
-    said = log.read_text(errors="replace")
+    output = log.read_text(errors="replace")
     if code < 0:
         return OurError(f"{job.title}: ended by signal {-code} (see {log}); the same command goes on")
-    message = said[said.rindex("archer: ") + len("archer: ") :].strip() if "archer: " in said else said.strip()[-500:]
+    message = (
+        output[output.rindex("archer: ") + len("archer: ") :].strip() if "archer: " in output else output.strip()[-500:]
+    )
     return (UserError if code == 2 else OurError)(f"{job.title}: {message or f'ended with code {code}'} (see {log})")

@@ -1,4 +1,4 @@
-"""Evaluation: engine x benchmark -> result. Training curves and tables come from here, never from the reward."""
+"""Evaluation of a model on a benchmark; training curves and tables come from its results, not from rewards."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from archer.runs.samples import Samples, StoredSample, sample_key, seconds
 from archer.types import Json, Problem, Request, Result
 
 T = TypeVar("T")
-LONGEST_ANSWER = 100  # characters of an answer that a result keeps: enough to vote with, and to look at
+LONGEST_ANSWER = 100  # characters of an answer kept in a result: enough for voting and for reading
 
 
 @dataclass(frozen=True)
 class ModelUnderTest:
-    """Who is examined: a table's row, the training seed, the steps behind the weights, their sha256 and origin.
+    """The model that an evaluation is about.
 
-    ``doubt`` is what to say where stored samples are taken that may be another's.
+    - ``label``: its row in tables
+    - ``seed``: the training seed, which also seeds the samples
+    - ``step``: training steps behind the weights
+    - ``provenance``: origin, recorded in the result
+    - ``weights``: sha256 of the weights
+    - ``doubt``: warning to print if stored samples are used that may be another model's
     """
 
     label: str
@@ -36,7 +41,7 @@ class ModelUnderTest:
 
 @dataclass(frozen=True)
 class SampleSlot:
-    """One sample to be had: of which problem, which of its samples, and the store's name for it."""
+    """One sample that an evaluation needs: its problem, its index, and its key in the store."""
 
     problem: Problem
     sample: int
@@ -44,23 +49,23 @@ class SampleSlot:
 
 
 class EvalWatcher(Protocol):
-    """Who watches an evaluation."""
+    """Receives the progress of an evaluation."""
 
     def begin(self, benchmark: str, stored: int, total: int) -> None:
-        """Hear how many samples there are to be, and how many are there already."""
+        """Start a benchmark of ``total`` samples, ``stored`` of which exist already."""
         ...
 
     def see(self, kept: StoredSample) -> None:
-        """Hear of a sample that was drawn."""
+        """Report a newly sampled response."""
         ...
 
     def say(self, text: str) -> None:
-        """Hear what the user should know; nothing to know is empty."""
+        """Show a message to the user; "" is no message."""
         ...
 
 
 class SilentWatcher:
-    """The :class:`EvalWatcher` of an evaluation within a training run."""
+    """An :class:`EvalWatcher` that shows nothing, for evaluations during training."""
 
     def begin(self, benchmark: str, stored: int, total: int) -> None: ...
     def see(self, kept: StoredSample) -> None: ...
@@ -69,7 +74,7 @@ class SilentWatcher:
 
 @dataclass(frozen=True)
 class SampleListeners:
-    """What is told of a fresh sample: the grader, which may run its program at once, and who watches."""
+    """The receivers of a new sample: the grader, which may run its program at once, and the watcher."""
 
     started: RunsUnderWay
     watch: EvalWatcher
@@ -78,83 +83,87 @@ class SampleListeners:
 def evaluate(
     engine: Generator,
     grader: Grader,
-    exam: LoadedBenchmark,
-    who: ModelUnderTest,
+    loaded: LoadedBenchmark,
+    model: ModelUnderTest,
     store: Samples,
     watch: EvalWatcher | None = None,
 ) -> Result:
-    """Have K samples of every problem, drawing what ``store`` lacks, grade them, return all outcomes.
+    """Get K samples of every problem, sampling those missing in ``store``; grade them and return all outcomes.
 
-    The samples' random streams depend on the training seed, so seeds differ in their draws too, and two
-    algorithms with one seed share them. Raises EngineError, SandboxError and GraderError: never a score.
+    Random streams depend on the training seed: different seeds sample differently, and two algorithms with one seed
+    use the same streams. Raises EngineError, SandboxError or GraderError instead of scoring a failure.
     """
     started = grader.begin()
-    slots = slots_of(engine, exam, who)
-    kept = draw(engine, exam, who, slots, store, SampleListeners(started, watch or SilentWatcher()))
-    answers = [
-        Completion(slot.problem, slot.sample, one.seed, one.text, one.tokens, one.stop)
-        for slot, one in zip(slots, kept, strict=True)
+    slots = slots_of(engine, loaded, model)
+    stored_samples = draw(engine, loaded, model, slots, store, SampleListeners(started, watch or SilentWatcher()))
+    completions = [
+        Completion(slot.problem, slot.sample, stored.seed, stored.text, stored.tokens, stored.stop)
+        for slot, stored in zip(slots, stored_samples, strict=True)
     ]
     start = time.perf_counter()
-    verdicts = grader.grade(answers, started)
+    verdicts = grader.grade(completions, started)
     graded = time.perf_counter() - start
-    benchmark, samples = exam.benchmark, exam.benchmark.samples
+    benchmark, samples = loaded.benchmark, loaded.benchmark.samples
     return Result(
-        label=who.label, seed=who.seed, step=who.step, benchmark=benchmark.name, sha256=benchmark.sha256,
-        sampling=benchmark.sampling, problems=tuple(problem.id for problem in exam.problems),
+        label=model.label, seed=model.seed, step=model.step, benchmark=benchmark.name, sha256=benchmark.sha256,
+        sampling=benchmark.sampling, problems=tuple(problem.id for problem in loaded.problems),
         outcomes=by_problem([verdict.correct for verdict in verdicts], samples),
         reasons=by_problem([verdict.reason for verdict in verdicts], samples),
-        stops=by_problem([one.stop for one in kept], samples),
-        tokens=by_problem([one.tokens for one in kept], samples),
+        stops=by_problem([stored.stop for stored in stored_samples], samples),
+        tokens=by_problem([stored.tokens for stored in stored_samples], samples),
         answers=by_problem([verdict.answer[:LONGEST_ANSWER] for verdict in verdicts], samples),
-        clusters=noted(exam.problems, "cluster"), dates=noted(exam.problems, "date"),
-        weights=who.weights, prompts=prompts_digest(engine, exam),
-        verifier=grader.versions(problem.reward for problem in exam.problems),
-        seconds=seconds(kept) + graded,
-        provenance={**who.provenance, "engine": engine.describe(), "drawn_by": store.origins(kept)},
+        clusters=noted(loaded.problems, "cluster"), dates=noted(loaded.problems, "date"),
+        weights=model.weights, prompts=prompts_digest(engine, loaded),
+        verifier=grader.versions(problem.reward for problem in loaded.problems),
+        seconds=seconds(stored_samples) + graded,
+        provenance={**model.provenance, "engine": engine.describe(), "drawn_by": store.origins(stored_samples)},
     )  # fmt: skip
 
 
-def slots_of(engine: Generator, exam: LoadedBenchmark, who: ModelUnderTest) -> list[SampleSlot]:
-    """Return every sample of an exam, problem by problem, each under the name that a store knows it by."""
-    sampling, description = exam.benchmark.sampling, engine.describe()
-    found = []
-    for problem in exam.problems:
+def slots_of(engine: Generator, loaded: LoadedBenchmark, model: ModelUnderTest) -> list[SampleSlot]:
+    """Return every sample of a benchmark, problem by problem, with its key in the store."""
+    sampling, description = loaded.benchmark.sampling, engine.describe()
+    slots = []
+    for problem in loaded.problems:
         prompt = engine.prompt(problem)
-        for sample in range(exam.benchmark.samples):
-            seed = sample_seed(who.seed, problem.id, sample)
-            found.append(
-                SampleSlot(problem, sample, sample_key(who.weights, description, prompt, sampling, seed, sample))
+        for sample in range(loaded.benchmark.samples):
+            seed = sample_seed(model.seed, problem.id, sample)
+            slots.append(
+                SampleSlot(problem, sample, sample_key(model.weights, description, prompt, sampling, seed, sample))
             )
-    return found
+    return slots
 
 
 def draw(
     engine: Generator,
-    exam: LoadedBenchmark,
-    who: ModelUnderTest,
+    loaded: LoadedBenchmark,
+    model: ModelUnderTest,
     slots: Sequence[SampleSlot],
     store: Samples,
-    hear: SampleListeners,
+    listeners: SampleListeners,
 ) -> list[StoredSample]:
-    """Return the samples of ``slots`` in order: those of ``store`` as they are, the rest drawn and put there."""
-    kept = store.get({slot.key for slot in slots})
-    hear.watch.begin(exam.benchmark.name, len(kept), len(slots))
-    hear.watch.say(who.doubt if kept else "")
-    names = {(slot.problem.id, slot.sample): slot.key for slot in slots}
+    """Return the samples of ``slots`` in order, from ``store`` or newly sampled and added to it."""
+    stored_samples = store.get({slot.key for slot in slots})
+    listeners.watch.begin(loaded.benchmark.name, len(stored_samples), len(slots))
+    listeners.watch.say(model.doubt if stored_samples else "")
+    keys = {(slot.problem.id, slot.sample): slot.key for slot in slots}
 
-    def keep(answer: Completion) -> None:
-        name = names[answer.problem.id, answer.sample]
-        kept[name] = store.put(name, answer)
-        hear.started.put(answer)
-        hear.watch.see(kept[name])
+    def keep(completion: Completion) -> None:
+        key = keys[completion.problem.id, completion.sample]
+        stored_samples[key] = store.put(key, completion)
+        listeners.started.put(completion)
+        listeners.watch.see(stored_samples[key])
 
-    engine.complete(asks([slot for slot in slots if slot.key not in kept], who.seed), exam.benchmark.sampling, keep)
-    return [kept[slot.key] for slot in slots]
+    engine.complete(
+        requests_of([slot for slot in slots if slot.key not in stored_samples], model.seed),
+        loaded.benchmark.sampling,
+        keep,
+    )
+    return [stored_samples[slot.key] for slot in slots]
 
 
-def asks(slots: Sequence[SampleSlot], seed: int) -> list[Request]:
-    """Gather slots into one request a problem."""
+def requests_of(slots: Sequence[SampleSlot], seed: int) -> list[Request]:
+    """Group slots into one request per problem."""
     samples: dict[str, list[int]] = {}
     problems = {slot.problem.id: slot.problem for slot in slots}
     for slot in slots:
@@ -162,18 +171,18 @@ def asks(slots: Sequence[SampleSlot], seed: int) -> list[Request]:
     return [Request(problems[name], tuple(numbers), seed) for name, numbers in samples.items()]
 
 
-def prompts_digest(engine: Generator, exam: LoadedBenchmark) -> str:
-    """Return the sha256 of all that the model is given, problem by problem."""
-    prompts = [engine.prompt(problem) for problem in exam.problems]
+def prompts_digest(engine: Generator, loaded: LoadedBenchmark) -> str:
+    """Return the sha256 of the model's inputs for all problems."""
+    prompts = [engine.prompt(problem) for problem in loaded.problems]
     return hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest()
 
 
 def noted(problems: Sequence[Problem], name: str) -> tuple[str, ...]:
-    """Return a note of every problem, empty strings where it has none; nothing at all where none has."""
+    """Return ``meta[name]`` of every problem, "" where it is missing; () if no problem has it."""
     notes = tuple(str(problem.meta.get(name) or "") for problem in problems)
     return notes if any(notes) else ()
 
 
 def by_problem(flat: Sequence[T], samples: int) -> tuple[tuple[T, ...], ...]:
-    """Cut a flat list of samples into one tuple a problem."""
+    """Split a flat list of values into one tuple per problem, of ``samples`` values each."""
     return tuple(tuple(flat[start : start + samples]) for start in range(0, len(flat), samples))

@@ -18,7 +18,7 @@ from archer.types import Problem
 class LoadedBenchmark:
     """A benchmark with its problems, checked against the count and checksum it pins.
 
-    ``notes`` say what could not be checked; they belong beside every number that comes of it.
+    ``notes`` say what could not be checked, for display beside every number computed from it.
     """
 
     benchmark: Benchmark
@@ -26,15 +26,15 @@ class LoadedBenchmark:
     notes: tuple[str, ...] = ()
 
     def part(self, problems: int, samples: int) -> LoadedBenchmark:
-        """Return the exam cut to its first ``problems`` with ``samples`` each: for curves, not for tables."""
+        """Return the first ``problems`` with ``samples`` each: for curves, not for tables."""
         return replace(self, benchmark=replace(self.benchmark, samples=samples), problems=self.problems[:problems])
 
 
 def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> LoadedBenchmark:
     """Load a benchmark's problems, from the file or folder that ``data`` gives for its name or from the hub.
 
-    ``samples`` overrides its K. Raises DataError when they are not as pinned, and for rows from the hub
-    while any pin of theirs is unconfirmed.
+    ``samples`` overrides its K. Raises DataError if the problems differ from the pins, or come from the hub while a pin
+    is unconfirmed.
     """
     benchmark = located(name, data)
     if benchmark.confirm and name not in (data or {}):
@@ -54,7 +54,7 @@ def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Pat
 
 
 def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:
-    """Return a benchmark whose rows lie where ``data`` says, if it says so, else on the hub at a revision."""
+    """Return a benchmark with its rows at the path in ``data``, if it is there, else on the hub at a revision."""
     benchmark = read_benchmark(name)
     if data is not None and name in data:
         return replace(benchmark, data=replace(benchmark.data, path=str(data[name].absolute())))
@@ -63,11 +63,11 @@ def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:
 
 
 def read_data(options: Sequence[str]) -> dict[str, Path]:
-    """Read ``NAME=PATH`` options: a .json or .jsonl file, or a folder of them, for a benchmark.
+    """Parse ``NAME=PATH`` options: a benchmark's .json or .jsonl file, or a folder of them.
 
-    Raises DataError for an unknown name, one given twice, one whose problems are generated, and a missing file.
+    Raises DataError for an unknown name, a name given twice, generated problems, and a missing file.
     """
-    found = dict[str, Path]()
+    paths = dict[str, Path]()
     for option in options:
         name, equals, text = option.partition("=")
         path = Path(text).expanduser()
@@ -75,7 +75,7 @@ def read_data(options: Sequence[str]) -> dict[str, Path]:
             raise DataError(f"--data {option}: expected NAME=PATH, as in --data aime24=aime24.jsonl")
         if name not in benchmark_names():
             raise DataError(f"--data {option}: no benchmark {name!r}{did_you_mean(name, benchmark_names())}")
-        if name in found:
+        if name in paths:
             raise DataError(f"--data {option}: {name} is given twice; put its files into one folder and give that")
         source = read_benchmark(name).data
         if source.path is None:
@@ -84,5 +84,5 @@ def read_data(options: Sequence[str]) -> dict[str, Path]:
             local_files(path, source.files)
         elif path.suffix not in SUFFIXES or not path.is_file():
             raise DataError(f"--data {option}: no such file or folder; expected {' or '.join(SUFFIXES)}, or a folder")
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths

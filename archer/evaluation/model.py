@@ -1,4 +1,4 @@
-"""``archer eval``: a model as it is, on the benchmarks of a recipe."""
+"""``archer eval``: evaluating a model on the benchmarks of a recipe."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from archer.types import Json, Result
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What ``archer eval`` asks for: a recipe's model as it is, on the recipe's benchmarks."""
+    """The options of ``archer eval``, which evaluates a recipe's model on the recipe's benchmarks."""
 
     recipe: Recipe
     label: str
-    """The row of tables that the results belong to."""
+    """The model's row in tables."""
     seed: int
-    """Of the samples' random streams."""
+    """Seed of the samples' random streams."""
     out: Path
     threads: int = 0
     """CPU threads; 0: torch's own choice."""
@@ -49,43 +49,43 @@ class EvalRequest:
     store: Path | None = None
     """The folder of samples; None: ``out/samples``."""
     problems: int | None = None
-    """Takes the first problems of each benchmark alone, under a name of its own."""
+    """Only the first problems of each benchmark, under a different name; None: all."""
     regrade: bool = False
-    """Grades the stored samples again."""
+    """Whether to grade the stored samples again."""
 
 
 def eval_folder(model: str, label: str, seed: int) -> Path:
-    """Return where an evaluation goes unless told otherwise."""
+    """Return the default folder of an evaluation."""
     return Path("runs") / "eval" / f"{Path(model).name}-{label}-{seed}"
 
 
-def evaluate_model(asked: EvalRequest, watch: EvalWatcher) -> list[Result]:
+def evaluate_model(request: EvalRequest, watch: EvalWatcher) -> list[Result]:
     """Evaluate and write ``out/results/``; benchmarks that this very evaluation finished before are not redone.
 
     A result of fewer samples than are asked for now is replaced by one of all, its own samples the first of them.
     Raises RunFolderError when ``out`` holds the evaluation of another model, label or seed, and for ``regrade`` when
     there are no samples.
     """
-    recipe, spec, server = asked.recipe, EngineSpec.of(asked.recipe), asked.recipe.evaluate.server
+    recipe, spec, server = request.recipe, EngineSpec.of(request.recipe), request.recipe.evaluate.server
     with ExitStack() as stack:
-        if asked.threads:
-            torch.set_num_threads(asked.threads)
-        benchmarks = load_benchmarks(recipe.evaluate, asked.data)
-        if asked.regrade:
-            refuse_without_samples(asked, benchmarks)
+        if request.threads:
+            torch.set_num_threads(request.threads)
+        benchmarks = load_benchmarks(recipe.evaluate, request.data)
+        if request.regrade:
+            refuse_without_samples(request, benchmarks)
         rewards = {reward_of(loaded.benchmark.data) for loaded in benchmarks}
-        grader = open_grader(recipe.reward, rewards, asked.unisolated, stack)
-        target = stored_target(spec, server, asked.out) if asked.regrade else open_target(spec, server)
+        grader = open_grader(recipe.reward, rewards, request.unisolated, stack)
+        target = stored_target(spec, server, request.out) if request.regrade else open_target(spec, server)
         stack.callback(target.close)
         origin = {**result_origin(recipe, grader), "server": target.server}
-        writer = RunWriter(asked.out, eval_manifest(asked, target, origin))
+        writer = RunWriter(request.out, eval_manifest(request, target, origin))
         stack.callback(writer.close)
-        doubt = "" if asked.regrade else target.doubt
-        model = ModelUnderTest(asked.label, asked.seed, 0, origin, target.weights, doubt)
+        doubt = "" if request.regrade else target.doubt
+        model = ModelUnderTest(request.label, request.seed, 0, origin, target.weights, doubt)
         context = EvalContext(target.engine, grader, writer, watch)
         return [
             evaluate_benchmark(
-                asked, loaded, replace(model, provenance={**origin, "notes": list(loaded.notes)}), context
+                request, loaded, replace(model, provenance={**origin, "notes": list(loaded.notes)}), context
             )
             for loaded in benchmarks
         ]
@@ -93,7 +93,7 @@ def evaluate_model(asked: EvalRequest, watch: EvalWatcher) -> list[Result]:
 
 @dataclass(frozen=True)
 class EvalContext:
-    """What all benchmarks of an evaluation share."""
+    """The objects that all benchmarks of an evaluation share."""
 
     engine: Generator
     grader: Grader
@@ -102,20 +102,20 @@ class EvalContext:
 
 
 def evaluate_benchmark(
-    asked: EvalRequest, loaded: LoadedBenchmark, model: ModelUnderTest, context: EvalContext
+    request: EvalRequest, loaded: LoadedBenchmark, model: ModelUnderTest, context: EvalContext
 ) -> Result:
-    """Evaluate one benchmark, or return the result that this very evaluation left before."""
-    name = loaded.benchmark.name  # also of its first problems: the samples are the same
-    loaded = loaded if asked.problems is None else first_problems(loaded, asked.problems)
+    """Evaluate one benchmark, or return the result if this evaluation already wrote it."""
+    name = loaded.benchmark.name  # the name of the store, shared with evaluations of the first problems
+    loaded = loaded if request.problems is None else first_problems(loaded, request.problems)
     path = context.writer.final(loaded.benchmark.name)
     before = read_result(path) if path.exists() else None
     if before is not None:
         refuse_other(path, before, loaded, model, context.engine)
-        if not asked.regrade and before.samples == loaded.benchmark.samples:
+        if not request.regrade and before.samples == loaded.benchmark.samples:
             context.watch.say(other_versions(before, context.grader, loaded))
             return before
     made = {**provenance(), "engine": context.engine.describe(), "server": model.provenance["server"]}
-    with SampleStore(store_of(asked, name), made) as store:
+    with SampleStore(store_of(request, name), made) as store:
         result = evaluate(context.engine, context.grader, loaded, model, store, context.watch)
     context.writer.result(result, final=True)
     if before is not None:
@@ -124,7 +124,7 @@ def evaluate_benchmark(
 
 
 def first_problems(loaded: LoadedBenchmark, problems: int) -> LoadedBenchmark:
-    """Return a benchmark's first problems under another name and checksum: no table takes it for the whole."""
+    """Return a benchmark's first problems under another name and checksum, so that no table mixes them."""
     part = loaded.part(problems, loaded.benchmark.samples)
     if len(part.problems) == len(loaded.problems):
         return loaded
@@ -132,25 +132,25 @@ def first_problems(loaded: LoadedBenchmark, problems: int) -> LoadedBenchmark:
     return replace(part, benchmark=replace(part.benchmark, name=name, problems=problems, sha256=sha256))
 
 
-def store_of(asked: EvalRequest, name: str) -> Path:
+def store_of(request: EvalRequest, name: str) -> Path:
     """Return the file of a benchmark's samples."""
-    return (asked.store or asked.out / "samples") / f"{name}.jsonl"
+    return (request.store or request.out / "samples") / f"{name}.jsonl"
 
 
-def refuse_without_samples(asked: EvalRequest, benchmarks: Sequence[LoadedBenchmark]) -> None:
-    """Raise RunFolderError, before anything is written, where there is nothing to grade again."""
+def refuse_without_samples(request: EvalRequest, benchmarks: Sequence[LoadedBenchmark]) -> None:
+    """Raise RunFolderError if a benchmark has no file of samples to grade again."""
     for loaded in benchmarks:
-        path = store_of(asked, loaded.benchmark.name)
+        path = store_of(request, loaded.benchmark.name)
         if not path.is_file():
             raise RunFolderError(f"--regrade: {path}: no such file of samples; give the --out (or --store) they are in")
 
 
 def refuse_other(path: Path, before: Result, loaded: LoadedBenchmark, model: ModelUnderTest, engine: Generator) -> None:
-    """Raise RunFolderError when a result is of another evaluation than the one asked for, or of more samples."""
+    """Raise RunFolderError if a result is of another evaluation, or of more samples."""
     benchmark = loaded.benchmark
     pairs = {
         "sha256": (before.sha256, benchmark.sha256),
-        "samples": (max(before.samples, benchmark.samples), benchmark.samples),  # more are added to fewer
+        "samples": (max(before.samples, benchmark.samples), benchmark.samples),  # a result may grow to more samples
         "sampling": (before.sampling, benchmark.sampling), "weights": (before.weights, model.weights),
         "prompts": (before.prompts, prompts_digest(engine, loaded)),
         "engine": (before.provenance.get("engine"), engine.describe()),
@@ -164,7 +164,7 @@ def refuse_other(path: Path, before: Result, loaded: LoadedBenchmark, model: Mod
 
 
 def other_versions(before: Result, grader: Grader, loaded: LoadedBenchmark) -> str:
-    """Return what to say where a finished result was graded by other versions than are here now."""
+    """Return a message if other versions graded a result than are installed now, else ""."""
     now = grader.versions(problem.reward for problem in loaded.problems)
     if before.verifier == now:
         return ""
@@ -172,36 +172,41 @@ def other_versions(before: Result, grader: Grader, loaded: LoadedBenchmark) -> s
 
 
 def verdict_changes(before: Result, after: Result) -> str:
-    """Return how many verdicts grading again has changed, of the samples that were graded before."""
+    """Return a message that counts the verdicts that grading again changed."""
     flat = [[right for row in result.outcomes for right in row[: before.samples]] for result in (before, after)]
     pairs = list(zip(*flat, strict=True))
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
     return f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
 
 
-def eval_manifest(asked: EvalRequest, target: EvalTarget, origin: Mapping[str, Json]) -> dict[str, Json]:
-    """Return an evaluation's identity and origin."""
+def eval_manifest(request: EvalRequest, target: EvalTarget, origin: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the manifest of an evaluation: its identity and origin."""
     threads = torch.get_num_threads()
-    if asked.regrade:  # draws nothing, so it may run on any machine
-        threads = (read_manifest(asked.out) or {}).get("threads", threads)
-    own = {"recipe_digest": eval_digest(asked.recipe), "algorithm": asked.label, "seed": asked.seed, "threads": threads}
+    if request.regrade:  # samples nothing, so threads do not matter
+        threads = (read_manifest(request.out) or {}).get("threads", threads)
+    own = {
+        "recipe_digest": eval_digest(request.recipe),
+        "algorithm": request.label,
+        "seed": request.seed,
+        "threads": threads,
+    }
     return {**origin, **own, "weights": target.weights, "engine": dict(target.engine.describe())}
 
 
 def eval_digest(recipe: Recipe) -> str:
-    """Return a fingerprint of what all samples of a recipe's model depend on.
+    """Return a digest of the settings that affect the samples of every benchmark.
 
-    What belongs to one benchmark is compared result by result, and each result names the versions that graded it.
+    Settings of one benchmark are compared result by result, and each result records the versions that graded it.
     """
     model = recipe.model
-    # The names in here are fixed: they are part of the fingerprint that folders of before hold.
+    # These names are part of the digest in existing folders, so they must not change.
     named = {"path": model.path, "revision": model.revision, "template": dict(model.chat_template_kwargs)}
     parts = [named, recipe.rollout.engine, recipe.update.bf16, recipe.evaluate.server]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_benchmarks(section: EvaluateSection, data: Mapping[str, Path] | None = None) -> list[LoadedBenchmark]:
-    """Load a recipe's benchmarks, checked against what they pin, sampled as the recipe says."""
+    """Load a recipe's benchmarks with the recipe's sampling, and check them against their pins."""
     benchmarks = []
     for name in section.benchmarks:
         loaded = load_benchmark(name, section.samples, data)
@@ -211,6 +216,6 @@ def load_benchmarks(section: EvaluateSection, data: Mapping[str, Path] | None = 
 
 
 def result_origin(recipe: Recipe, grader: Grader) -> dict[str, Json]:
-    """Return what goes into every result: the model, the recipe's fingerprint, commit, versions, machine, sandbox."""
+    """Return the provenance of every result: model, recipe digest, sandbox, commit, versions, machine."""
     own = {"model": asdict(recipe.model), "recipe_digest": recipe.digest()}
     return {**own, "sandbox": grader.sandbox, **provenance()}

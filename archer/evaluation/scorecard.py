@@ -1,4 +1,4 @@
-"""Results of one evaluation as a table: each score with what tells whether to trust it. Computed from outcomes."""
+"""Results of one evaluation as a table: scores, intervals, and the counts that show how reliable they are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from archer.types import Json, Result
 
 T = TypeVar("T")
 HEADER = ("benchmark", "avg@K", "95% interval", "pass@K", "maj@K", "cut off", "no answer", "tokens", "seconds")
-WIDTH = 110  # characters the table may take where it is not on a terminal
+WIDTH = 110  # characters of the table's width without a terminal
 
 
 def scorecard(results: Sequence[Result]) -> RenderableType:
-    """Return the table, and under it every benchmark's verdict reasons, versions and notes."""
+    """Return the table, followed by every benchmark's verdict reasons, versions and notes."""
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(HEADER):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index)
@@ -49,14 +49,14 @@ def cells(result: Result) -> list[str]:
 
 
 def majority(result: Result) -> str:
-    """Return maj@K; a dash for one sample a problem, and where right answers have no text to vote with: programs."""
+    """Return maj@K, or a dash if samples cannot vote: one per problem, or programs, which have no answer text."""
     if not votable(result.outcomes, result.answers):
         return "-"
     return f"{maj_at_k(result.outcomes, result.answers).mean():.3f}"
 
 
 def under(result: Result) -> str:
-    """Return the lines under the table: why samples were right or wrong, and by whose judgement."""
+    """Return the lines below the table: verdict reasons, the verifier's versions, notes."""
     counts = Counter(flat(result.reasons)).most_common()
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
     versions = "; ".join(f"{name} {words(one)}" for name, one in result.verifier.items())
@@ -66,15 +66,15 @@ def under(result: Result) -> str:
 
 
 def words(values: Json) -> str:
-    """Return nested values in a line."""
+    """Return nested values on one line."""
     if not isinstance(values, Mapping):
         return str(values)
     return "(" + ", ".join(f"{name} {words(value)}" for name, value in values.items()) + ")"
 
 
 def share(rows: Sequence[Sequence[str]], word: str) -> float:
-    """Return the share of samples that have this word."""
-    return float(np.mean([one == word for one in flat(rows)]))
+    """Return the share of samples with this value."""
+    return float(np.mean([value == word for value in flat(rows)]))
 
 
 def flat(rows: Sequence[Sequence[T]]) -> list[T]:

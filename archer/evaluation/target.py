@@ -1,4 +1,4 @@
-"""What is evaluated: a model loaded here, a server, or only the samples that one of them left."""
+"""The target of an evaluation: a local model, a server, or only the stored samples of one of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from archer.types import Json
 
 @dataclass(frozen=True)
 class EvalTarget:
-    """What generates the samples, the name of its weights, and what a server said of itself."""
+    """The generator of the samples, the sha256 or name of its weights, and a server's description of itself."""
 
     engine: Generator
     weights: str
@@ -26,7 +26,7 @@ class EvalTarget:
 
     @property
     def doubt(self) -> str:
-        """What to say where stored samples are taken for this one's; nothing where they surely are."""
+        """The warning to print if stored samples are used; "" if they certainly belong to these weights."""
         if self.server is None or self.server["root"]:
             return ""
         return (
@@ -36,19 +36,19 @@ class EvalTarget:
 
 
 def open_target(spec: EngineSpec, server: str = "") -> EvalTarget:
-    """Return the model, loaded here, or the ``server`` that answers in its place.
+    """Return the model, loaded in this process, or the ``server`` that has it.
 
-    Raises ModelError where there is no such model, MissingError without a server's client.
+    Raises ModelError if the model does not exist, MissingError if the server's client is not installed.
     """
     if server:
         return open_server(spec, server)
     engine = open_engine(spec)
-    digest = spec.model.weights_digest  # last: what comes from the hub is on disk only then
+    digest = spec.model.weights_digest  # after loading, when a hub model is on disk
     return EvalTarget(engine, digest, close=engine.close)
 
 
 def open_server(spec: EngineSpec, server: str) -> EvalTarget:
-    """Return what an OpenAI-compatible server serves under the model's name."""
+    """Return the model of that name on an OpenAI-compatible server. Raises MissingError without its client."""
     try:
         from archer.engines.openai import OpenAIGenerator, find_served
     except ImportError as error:
@@ -60,22 +60,24 @@ def open_server(spec: EngineSpec, server: str) -> EvalTarget:
 
 
 def stored_target(spec: EngineSpec, server: str, out: Path) -> EvalTarget:
-    """Rebuild from disk what generated the samples of an evaluation, so that they can be graded again.
+    """Rebuild the model identity from disk, so stored samples can be regraded without loading the model.
 
-    Asks no server and loads no weights. Raises ModelError where the weights, whose digest names the samples, are not on
-    disk.
+    Raises ModelError if the weights, whose digest is part of the samples' keys, are not on disk, and DataError if a
+    server's evaluation is not in ``out``.
     """
     if server:
         return stored_server_target(spec, out)
     try:
         weights, description, prompts = spec.model.weights_digest, spec.describe(), spec.model.prompts
     except ModelError as error:
-        raise ModelError(f"--regrade: {error}; it needs the model's files on disk, which name the samples") from error
+        raise ModelError(
+            f"--regrade: {error}; it needs the model's files on disk, whose digests are in the samples' keys"
+        ) from error
     return EvalTarget(StoredGenerator(lambda problem: list(prompts.encode(problem)), description), weights)
 
 
 def stored_server_target(spec: EngineSpec, out: Path) -> EvalTarget:
-    """Rebuild from its evaluation's manifest what a server was: it need not be there any more."""
+    """Rebuild a server's identity from the manifest of its evaluation. Raises DataError without one."""
     from archer.engines.openai import said
 
     section, before = spec.model.section, read_manifest(out) or {}

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import openai
 
 from archer.engines.base import Completion, OnCompletion, sample_seed
-from archer.engines.replies import CARDS, COMPLETION, ChatCompletion, shaped
+from archer.engines.replies import CARDS, COMPLETION, ChatCompletion, parse_reply
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.models.prompts import messages
 from archer.types import Json, Problem, Request, Sampling, Stop
@@ -75,7 +75,7 @@ class OpenAIGenerator:
 
     def prompt(self, problem: Problem) -> Json:
         """Return the messages and the chat template switches that the server applies."""
-        return said(problem, self.switches)
+        return prompt_record(problem, self.switches)
 
     def describe(self) -> Mapping[str, Json]:
         """Return the name, the server's URL, and which parameters beyond OpenAI's own are sent."""
@@ -110,7 +110,7 @@ class OpenAIGenerator:
             )  # fmt: skip
         except openai.APIError as error:
             raise failure(where, error) from error
-        done = shaped(where, reply.text, COMPLETION, "a chat completion")
+        done = parse_reply(where, reply.text, COMPLETION, "a chat completion")
         return read(where, done, Completion(problem, sample, seed, "", 0, "error"))
 
     def _more(self, sampling: Sampling) -> dict[str, Json]:
@@ -119,7 +119,7 @@ class OpenAIGenerator:
         return {"top_k": sampling.top_k} if sampling.top_k else {}
 
 
-def said(problem: Problem, switches: Mapping[str, Json]) -> Json:
+def prompt_record(problem: Problem, switches: Mapping[str, Json]) -> Json:
     """Return the value of :meth:`OpenAIGenerator.prompt` without a server, to look up stored samples."""
     return {"messages": messages(problem), "switches": dict(switches)}
 
@@ -142,16 +142,16 @@ def read(where: str, reply: ChatCompletion, blank: Completion) -> Completion:
 
 def failure(where: str, error: openai.APIError) -> ArcherError:
     """Return the Archer error for one of the client's."""
-    told = error.message[:300]  # it may be a whole page
+    message = error.message[:300]  # it may be a whole page
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return UserError(f"{where}: refused: {told}; set OPENAI_API_KEY")
+        return UserError(f"{where}: refused: {message}; set OPENAI_API_KEY")
     if isinstance(error, openai.NotFoundError):
-        return ModelError(f"{where}: not found: {told}; check model name and URL (it ends in /v1)")
+        return ModelError(f"{where}: not found: {message}; check model name and URL (it ends in /v1)")
     if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
         return DataError(
-            f"{where}: the server refuses the request: {told}; see --max-tokens, model.chat_template_kwargs"
+            f"{where}: the server refuses the request: {message}; see --max-tokens, model.chat_template_kwargs"
         )
-    return EngineError(f"{where}: no answer: {told}; the same command goes on with what is missing")
+    return EngineError(f"{where}: no answer: {message}; the same command goes on with what is missing")
 
 
 def first(group: BaseExceptionGroup) -> BaseException:
@@ -178,7 +178,7 @@ def find_served(url: str, model: str) -> ServedModel:
             reply = client.models.with_raw_response.list()
         except openai.APIError as error:
             raise failure(url, error) from error
-        cards = {card.id: card for card in shaped(f"{url}/models", reply.text, CARDS, "a list of models").data}
+        cards = {card.id: card for card in parse_reply(f"{url}/models", reply.text, CARDS, "a list of models").data}
         if not cards:  # some servers list no models
             return ServedModel(url, model, "")
         if model not in cards:
@@ -191,7 +191,7 @@ def find_served(url: str, model: str) -> ServedModel:
 def ask_version(client: openai.OpenAI, url: str) -> str:
     """Return the version from vLLM's /version, "" if the server has none."""
     try:
-        told: Any = client.get(url.rstrip("/").removesuffix("/v1") + "/version", cast_to=object)
-        return str(told.get("version", "")) if isinstance(told, dict) else ""
+        reply: Any = client.get(url.rstrip("/").removesuffix("/v1") + "/version", cast_to=object)
+        return str(reply.get("version", "")) if isinstance(reply, dict) else ""
     except (openai.APIError, ValueError):  # no such page, or no JSON
         return ""

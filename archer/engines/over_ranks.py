@@ -40,7 +40,7 @@ class GeneratorOverRanks:
         rows = [(request, sample) for request in requests for sample in request.samples]
         size = ROUND * self.ranks.world
         for start in range(0, len(rows), size):
-            part = together(rows[start : start + size])
+            part = merge_samples(rows[start : start + size])
             self._broadcast((part, sampling))
             self._share(part, sampling, on_completion)
 
@@ -59,14 +59,16 @@ class GeneratorOverRanks:
         """Sample this rank's share; pass the other ranks' completions to ``on_completion`` after a gather."""
         rows = [(request, sample) for request in requests for sample in request.samples]
         own: list[Completion] = []
-        self.engine.complete(together(rows[self.ranks.rank :: self.ranks.world]), sampling, on_completion or own.append)
+        self.engine.complete(
+            merge_samples(rows[self.ranks.rank :: self.ranks.world]), sampling, on_completion or own.append
+        )
         for completions in self.ranks.gather("the answers of an evaluation", own):
             for completion in completions:
                 if on_completion:
                     on_completion(completion)
 
 
-def together(rows: Sequence[tuple[Request, int]]) -> list[Request]:
+def merge_samples(rows: Sequence[tuple[Request, int]]) -> list[Request]:
     """Put (request, sample) pairs back together, one request for each distinct one."""
     samples: dict[int, list[int]] = {}
     requests: dict[int, Request] = {}

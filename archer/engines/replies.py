@@ -65,7 +65,7 @@ class ChatCompletion:
 CARDS, COMPLETION = TypeAdapter(ModelCards), TypeAdapter(ChatCompletion)
 
 
-def shaped(where: str, text: str, reader: TypeAdapter[T], what: str) -> T:
+def parse_reply(where: str, text: str, reader: TypeAdapter[T], what: str) -> T:
     """Parse a reply of kind ``what``. Raises EngineError if it is something else, such as a login page."""
     try:
         return reader.validate_python(json.loads(text))

@@ -78,10 +78,10 @@ def stored_target(spec: EngineSpec, server: str, out: Path) -> EvalTarget:
 
 def stored_server_target(spec: EngineSpec, out: Path) -> EvalTarget:
     """Rebuild a server's identity from the manifest of its evaluation. Raises DataError without one."""
-    from archer.engines.openai import said
+    from archer.engines.openai import prompt_record
 
     section, before = spec.model.section, read_manifest(out) or {}
     if not {"weights", "engine", "server"} <= set(before):
         raise DataError(f"--regrade: {out} holds no evaluation of {section.path}; give its --out")
-    engine = StoredGenerator(lambda problem: said(problem, section.chat_template_kwargs), before["engine"])
+    engine = StoredGenerator(lambda problem: prompt_record(problem, section.chat_template_kwargs), before["engine"])
     return EvalTarget(engine, before["weights"], before["server"])

@@ -97,7 +97,7 @@ class Trainer:
             for number, mini in enumerate(mini_batches(groups, self.section.mini_batch)):
                 self._step(mini, algorithm, averages, first=epoch == number == 0)
         self.version += 1
-        return summed(averages, self.ranks).result()
+        return sum_over_ranks(averages, self.ranks).result()
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield every weight by its Hugging Face name, whole and merged. Every rank iterates to the end.
@@ -227,7 +227,7 @@ def compare(tokens: Tokens, averages: Averages) -> None:
             averages.add(name, value * len(gap_N), len(gap_N))
 
 
-def summed(averages: Averages, ranks: Ranks) -> Averages:
+def sum_over_ranks(averages: Averages, ranks: Ranks) -> Averages:
     """Return the sums and counts of all ranks together, the same on every rank."""
     if ranks.world == 1:
         return averages

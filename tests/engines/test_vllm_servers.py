@@ -23,7 +23,7 @@ from archer.engines.vllm.checks import SHAPE, numbers, vocabulary_digest
 from archer.engines.vllm.command import on_cpu, serve_command
 from archer.engines.vllm.control import ServerControl, drawn_tokens
 from archer.engines.vllm.engine import VllmEngine
-from archer.engines.vllm.servers import choose
+from archer.engines.vllm.servers import choose_sync
 from archer.errors import ArcherError, DataError, EngineError, ModelError, RecipeError, UserError
 from archer.models.loading import load_config, load_tokenizer, weights_digest
 from archer.problems.lab import TASKS
@@ -333,16 +333,16 @@ def test_how_weights_travel_is_chosen_by_what_there_is() -> None:
     def on(*gpus: str) -> list[ServerControl]:
         return [ServerControl("http://n", 1.0, {"gpu": gpu}) for gpu in gpus]
 
-    assert choose("auto", on("", ""), []) == "reload"
-    assert choose("auto", on("G1", ""), ["G0"]) == "reload"
-    assert choose("auto", on("G1", "G2"), ["G0"]) == "nccl"
-    assert choose("auto", on("G0", "G1"), ["G0", "G1"]) == "ipc"
-    assert choose("nccl", on("G1"), ["G0"]) == "nccl"
-    assert choose("reload", on("G1"), ["G0"]) == "reload"
+    assert choose_sync("auto", on("", ""), []) == "reload"
+    assert choose_sync("auto", on("G1", ""), ["G0"]) == "reload"
+    assert choose_sync("auto", on("G1", "G2"), ["G0"]) == "nccl"
+    assert choose_sync("auto", on("G0", "G1"), ["G0", "G1"]) == "ipc"
+    assert choose_sync("nccl", on("G1"), ["G0"]) == "nccl"
+    assert choose_sync("reload", on("G1"), ["G0"]) == "reload"
     with pytest.raises(UserError, match=r"nccl: needs a GPU here and at every server \(here: none; theirs: G1\)"):
-        choose("nccl", on("G1"), [])
+        choose_sync("nccl", on("G1"), [])
     with pytest.raises(UserError, match="ipc needs every server on a GPU of the trainer; use nccl"):
-        choose("ipc", on("G1"), ["G0"])
+        choose_sync("ipc", on("G1"), ["G0"])
 
 
 def test_the_command_line_of_a_server(tiny: Path) -> None:

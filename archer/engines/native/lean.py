@@ -15,7 +15,7 @@ from torch.nn.functional import linear as product
 from transformers import PreTrainedModel
 
 from archer.engines.native.slots import Slots
-from archer.engines.native.weights import Layer, Linear, Norm, read, turns
+from archer.engines.native.weights import Layer, Linear, Norm, read, rotary_factors
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries (N, A, D), keys, values (N, K, D) -> (N, AD)
 
@@ -31,7 +31,7 @@ class Lean:
 
     def reach(self, width: int) -> None:
         """Compute the rotary factors of ``width`` positions."""
-        self.turn_WD = turns(self.model, width, self.weights.embedding_VH.device)
+        self.turn_WD = rotary_factors(self.model, width, self.weights.embedding_VH.device)
 
     def prefill(self, token_PT: Tensor, write: Callable[[int, Tensor, Tensor], None]) -> Tensor:
         """Return hidden states (P, T, H), and call ``write`` with every layer's keys and values."""

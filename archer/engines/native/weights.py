@@ -148,7 +148,7 @@ def paired(rows: Tensor, size: int) -> Tensor:
     return rows.view(-1, 2, size // 2, *rows.shape[1:]).transpose(1, 2).flatten(0, 2)
 
 
-def turns(model: PreTrainedModel, width: int, device: torch.device) -> Tensor:
+def rotary_factors(model: PreTrainedModel, width: int, device: torch.device) -> Tensor:
     """Return the rotary factor of each pair at each position, (W, D / 2) complex, by the model's own angles."""
     position_1W = torch.arange(width, device=device)[None]
     cos_1WD, sin_1WD = model.base_model.rotary_emb(torch.zeros((), device=device), position_1W)

@@ -16,10 +16,10 @@ from archer.engines.vllm.backend import VllmBackend
 from archer.engines.vllm.checks import SHAPE, installed_vllm, vocabulary_digest
 from archer.engines.vllm.child import ChildBackend, clean
 from archer.engines.vllm.command import environment, on_cpu, options, serve_command
-from archer.engines.vllm.control import ExpectedServer, ServerControl, greet
+from archer.engines.vllm.control import ExpectedServer, ServerControl, check_server
 from archer.engines.vllm.engine import VllmEngine
 from archer.engines.vllm.fleet import ServerFleet
-from archer.engines.vllm.servers import ServersBackend, choose, refuse_unable
+from archer.engines.vllm.servers import ServersBackend, choose_sync, refuse_unable
 from archer.errors import RecipeError
 
 
@@ -63,8 +63,8 @@ def open_servers(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
         spec.dtype, model.context, str(likely),
     )  # fmt: skip
     fleet = ServerFleet([ServerControl(address(url), section.seconds) for url in section.servers])
-    fleet.each(lambda server: greet(server, expected))
-    sync = choose(section.sync, fleet.servers, gpus)
+    fleet.each(lambda server: check_server(server, expected))
+    sync = choose_sync(section.sync, fleet.servers, gpus)
     refuse_unable(sync, fleet.servers, str(serve_command(spec, sync)))
     room = max(1, spec.rollout.max_concurrency // ranks.world)
     return ServersBackend(fleet, ranks, room, section.seconds, sync, lambda: model.weights_digest)

@@ -22,7 +22,7 @@ import torch
 
 from archer.engines.base import Weights
 from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, say, seed_of
-from archer.engines.vllm.weights import label_of, written
+from archer.engines.vllm.weights import label_of, weight_files
 from archer.errors import EngineError
 from archer.types import Json
 
@@ -104,7 +104,7 @@ class ChildBackend:
         if self.transfer is not None:
             self.transfer.send(weights)
         else:
-            with written(weights) as folder:
+            with weight_files(weights) as folder:
                 self.call("rpc", method="archer_reload", arguments={"folder": str(folder)})
         self.call("commit", label=label_of(version))
 

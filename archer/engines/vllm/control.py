@@ -92,7 +92,7 @@ class ExpectedServer:
     command: str
 
 
-def greet(server: ServerControl, expected: ExpectedServer) -> None:
+def check_server(server: ServerControl, expected: ExpectedServer) -> None:
     """Read a server's properties and compare them with ``expected``.
 
     Raises EngineError if it does not answer, UserError for another version or other options, ModelError for
@@ -115,16 +115,16 @@ def greet(server: ServerControl, expected: ExpectedServer) -> None:
         raise UserError(
             f"rollout.vllm.servers: {server.url}: was not started for training ({error}); start it: {expected.command}"
         ) from error
-    compare(server, expected)
+    check_properties(server, expected)
 
 
-def compare(server: ServerControl, expected: ExpectedServer) -> None:
+def check_properties(server: ServerControl, expected: ExpectedServer) -> None:
     """Raise ModelError or UserError if a server's properties are not the expected ones."""
     about = server.about
     own = {name: value for name, value in about["shape"].items() if expected.shape.get(name) != value}
     if own:
-        theirs = {name: expected.shape.get(name) for name in own}
-        raise ModelError(f"rollout.vllm.servers: {server.url}: serves a model with {own}, model.path has {theirs}")
+        wanted = {name: expected.shape.get(name) for name in own}
+        raise ModelError(f"rollout.vllm.servers: {server.url}: serves a model with {own}, model.path has {wanted}")
     if about["vocabulary"] != expected.vocabulary:
         raise ModelError(
             f"rollout.vllm.servers: {server.url}: serves {about['model']} with another vocabulary "

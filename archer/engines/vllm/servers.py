@@ -14,7 +14,7 @@ from archer.engines.vllm.checks import installed_vllm
 from archer.engines.vllm.command import Sync
 from archer.engines.vllm.control import ServerControl
 from archer.engines.vllm.fleet import ServerFleet
-from archer.engines.vllm.weights import label_of, written
+from archer.engines.vllm.weights import label_of, weight_files
 from archer.errors import ModelError, UserError
 from archer.types import Json
 
@@ -54,7 +54,7 @@ class ServersBackend:
         if self.transfer is not None:
             self.transfer.send(weights)
         elif self.ranks.main:
-            with written(weights) as folder:
+            with weight_files(weights) as folder:
                 self.fleet.each(lambda server: server.worker("archer_reload", folder=str(folder)))
                 self.fleet.each(lambda server: server.post("/update_weight_version", {"new_version": label}))
         else:
@@ -94,7 +94,7 @@ class ServersBackend:
         return by_nccl(self.fleet, dtype, self.ranks.rank, self.seconds, self.fleet.meeting)
 
 
-def choose(asked: str, servers: Sequence[ServerControl], gpus: Sequence[str]) -> Sync:
+def choose_sync(asked: str, servers: Sequence[ServerControl], gpus: Sequence[str]) -> Sync:
     """Return how servers get weights: ``asked``, or for "auto" the fastest way. ``gpus`` are the trainer's UUIDs.
 
     Raises UserError if ``asked`` is impossible: without GPUs on both sides only "reload" works.

@@ -23,14 +23,14 @@ def label_of(version: int) -> str:
 
 
 @contextmanager
-def written(weights: Weights) -> Iterator[Path]:
+def weight_files(weights: Weights) -> Iterator[Path]:
     """Write weights into a temporary folder of safetensors files; yield the folder."""
     with tempfile.TemporaryDirectory(prefix="archer-weights-") as folder:
         part: dict[str, Tensor] = {}
         files = 0
         for name, tensor in weights():
             part[name] = tensor.detach().cpu().contiguous()
-            if sum(one.nbytes for one in part.values()) >= FILE_BYTES:
+            if sum(weight.nbytes for weight in part.values()) >= FILE_BYTES:
                 save_file(part, Path(folder) / f"{files:05d}.safetensors")
                 part, files = {}, files + 1
         if part:

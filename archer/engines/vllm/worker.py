@@ -35,7 +35,7 @@ class VllmWorker:
         self.parameters: Mapping[str, Json] = {}
         self.asleep: set[str] = set()
         self.sleeps = False
-        self.told, self.tokens = 0.0, 0
+        self.noted_at, self.tokens = 0.0, 0
 
     def open(self, options: dict[str, Json], cpu: dict[str, Json], sleep: bool, reload: bool) -> dict[str, Json]:
         """Start the engine, sample once so that everything is compiled; return the engine's properties."""
@@ -101,9 +101,9 @@ class VllmWorker:
     def tell(self) -> None:
         """Send the parent the number of tokens, if it changed and the last note is a second old."""
         now = time.monotonic()
-        if now - self.told < HEARTBEAT:
+        if now - self.noted_at < HEARTBEAT:
             return
-        self.told = now
+        self.noted_at = now
         states = self.engine.output_processor.request_states.values()
         tokens = sum(state.detokenizer.num_output_tokens() for state in states)
         if tokens != self.tokens:

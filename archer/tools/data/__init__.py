@@ -1,1 +1,1 @@
-"""Training data from public problems: ``archer data build`` runs the steps of a pipeline of ``pipelines/``."""
+"""Training data from public problems: ``archer data build`` runs the steps of a pipeline in ``pipelines/``."""

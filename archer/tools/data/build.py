@@ -1,7 +1,7 @@
-"""``archer data build``: the table of contents of a training set.
+"""``archer data build``: build a training set.
 
-Read every source -> the pipeline's steps, each of which only drops -> write rows that a recipe can train on. Killed
-at any moment, the same command goes on, and ends with the same bytes.
+Read every source -> run the pipeline's steps, each of which only drops -> write rows that a recipe can train on. If it
+is killed at any moment, the same command continues, and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from archer.types import Json
 
 @dataclass(frozen=True)
 class DataBuild:
-    """What is asked for. ``filters`` and ``servers`` are models and URLs by step, ``skip`` names sources and steps."""
+    """What to build. ``filters`` and ``servers`` are models and URLs by step, ``skip`` names sources and steps."""
 
     pipeline: Pipeline
     out: Path
@@ -39,7 +39,7 @@ class DataBuild:
     unisolated: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse names that the pipeline does not have. Raises DataError."""
+        """Raise DataError for names that the pipeline does not have, and if every source is skipped."""
         known = [*(origin.name for origin in self.pipeline.sources), *self.pipeline.steps]
         for name in self.skip:
             if name not in known:
@@ -48,7 +48,7 @@ class DataBuild:
             if name not in self.filters:
                 raise DataError(f"--server {name}=...: name the model it serves with --filter {name}=MODEL")
         if all(origin.name in self.skip for origin in self.pipeline.sources):
-            raise DataError("--skip: every source is skipped; there is nothing to build of")
+            raise DataError("--skip: every source is skipped; keep at least one")
 
     @property
     def rows(self) -> Path:
@@ -57,9 +57,9 @@ class DataBuild:
 
 
 def build(asked: DataBuild, work: BuildFolder, watch: EvalWatcher) -> dict[str, Json]:
-    """Build the training set and its manifest, which is returned. Finished stages are not done again.
+    """Build the training set and its manifest; return the manifest. Finished stages are not repeated.
 
-    Raises DataError for sources and benchmarks that are not to be had, and what models, sandbox and graders raise.
+    Raises DataError for sources and benchmarks that cannot be read, and what models, sandbox and graders raise.
     """
     read = read_sources(asked, work)
     files = tuple(work.folder / f"{name}.jsonl" for name in read)
@@ -75,15 +75,15 @@ def build(asked: DataBuild, work: BuildFolder, watch: EvalWatcher) -> dict[str, 
 
 def read_sources(asked: DataBuild, work: BuildFolder) -> dict[str, Report]:
     """Read the sources that are not skipped; return their reports by name."""
-    found = {}
+    reports = {}
     for origin in asked.pipeline.sources:
         if origin.name not in asked.skip:
-            found[origin.name] = read_source(asked.pipeline, pinned(origin), work)
-    return found
+            reports[origin.name] = read_source(asked.pipeline, pinned(origin), work)
+    return reports
 
 
 def read_source(pipeline: Pipeline, origin: Origin, work: BuildFolder) -> Report:
-    """Read one source, or return what it gave before."""
+    """Read one source, unless its stage is finished; return its report."""
     known = rows_of(origin.rows)
     drops = work.folder / f"{origin.name}.dropped.jsonl"
     work.say(f"{origin.name}: reading {origin.path}")
@@ -112,7 +112,7 @@ def run_steps(
 
 
 def not_done(asked: DataBuild, name: str) -> str:
-    """Return why a step is not done; empty where it is."""
+    """Return why a step is not run; empty if it is."""
     if name in asked.skip:
         return "skipped"
     if asked.pipeline.asks(name) and name not in asked.filters:
@@ -129,7 +129,7 @@ def run_step(
     digests: Sequence[Json],
     ask: Ask,
 ) -> Report:
-    """Run one step on what is left, or return what it dropped before."""
+    """Run one step on the candidates that are left, unless its stage is finished; return its report."""
     name = stage.partition("-")[2]
     step, who = asked.pipeline.step(name), None
     if asked.pipeline.asks(name):
@@ -150,7 +150,7 @@ def run_step(
 
 
 def sampler(asked: DataBuild, name: str, watch: EvalWatcher) -> FilterModel:
-    """Return who answers in a sampling step."""
+    """Return the model of a step that needs one."""
     pipeline, values = asked.pipeline, asked.pipeline.steps[name]
     model = ModelSection(
         asked.filters[name], chat_template_kwargs=values.get("template") or {}, context=values.get("context")
@@ -164,12 +164,12 @@ def sampler(asked: DataBuild, name: str, watch: EvalWatcher) -> FilterModel:
 
 
 def writer(left: Candidates, ask: Ask) -> Callable[[LineWriter], Report]:
-    """Return what writes the rows, which a recipe reads as they are: ``id``, ``source``, ``prompt``, ``answer``."""
+    """Return the function that writes the rows of a recipe's source: ``id``, ``source``, ``prompt``, ``answer``."""
 
     def write(lines: LineWriter) -> Report:
-        for one in left:
-            problem = ask(one)
-            row = {"id": one.id, "source": one.source, "prompt": problem.prompt, "answer": problem.gold}
+        for candidate in left:
+            problem = ask(candidate)
+            row = {"id": candidate.id, "source": candidate.source, "prompt": problem.prompt, "answer": problem.gold}
             lines.write(json.dumps(row) + "\n")
         return {}
 
@@ -179,7 +179,7 @@ def writer(left: Candidates, ask: Ask) -> Callable[[LineWriter], Report]:
 def described(
     asked: DataBuild, read: Mapping[str, Report], steps: Mapping[str, Report], written: Report
 ) -> dict[str, Json]:
-    """Return the manifest: all that the rows were made of, all counts, and what was not done."""
+    """Return the manifest: what the rows were made from, all counts, and what was not done."""
     pipeline = asked.pipeline
     skipped = [origin.name for origin in pipeline.sources if origin.name in asked.skip]
     return {

@@ -1,4 +1,4 @@
-"""A problem on its way into a training set, and what is said of one that does not get there. Pure."""
+"""A problem that may become part of a training set, and the record of one that does not. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from archer.types import Json, Problem
 
 @dataclass(frozen=True)
 class Candidate:
-    """One problem. ``statement`` says nothing of how to answer; ``starter`` is code to complete, where there is some.
+    """One problem. ``statement`` does not tell how to answer; ``starter`` is code to complete, if there is some.
 
-    A ``prompt`` is taken as it is, for rows that are published as whole prompts.
+    A ``prompt`` is used unchanged, for rows that are published as whole prompts.
     """
 
     id: str
@@ -27,13 +27,13 @@ class Candidate:
     prompt: str = ""
 
     def line(self) -> str:
-        """Return the candidate as a line of JSON, in ASCII: texts may hold what is no Unicode."""
+        """Return the candidate as a line of JSON in ASCII, because texts may hold invalid Unicode."""
         return json.dumps(asdict(self)) + "\n"
 
 
 @dataclass(frozen=True)
 class Drop:
-    """A candidate that goes no further: ``reason`` in a few words, counted; ``detail`` names what was found."""
+    """A dropped candidate: ``reason`` in a few words, which is counted; ``detail`` names what was found."""
 
     id: str
     reason: str
@@ -46,7 +46,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of some files that nothing has dropped so far; read anew, a line at a time, by each iteration."""
+    """The candidates of some files that are not ``dropped``; each iteration reads the files again, line by line."""
 
     files: tuple[Path, ...]
     dropped: frozenset[str] = frozenset()
@@ -55,38 +55,40 @@ class Candidates:
         for file in self.files:
             with file.open(encoding="ascii") as lines:
                 for line in lines:
-                    one = Candidate(**json.loads(line))
-                    if one.id not in self.dropped:
-                        yield one
+                    candidate = Candidate(**json.loads(line))
+                    if candidate.id not in self.dropped:
+                        yield candidate
 
 
 Ask = Callable[[Candidate], Problem]
 
 
 def problems(reward: str, instruction: str) -> Ask:
-    """Return what makes a candidate the problem that a model is given.
+    """Return the function that makes a candidate the problem that a model is given.
 
-    Programs are asked for in the words of the benchmarks, as functions where there is code to complete; other
-    answers by ``instruction``, which holds ``{prompt}``.
+    Programs are asked for in the benchmarks' words, as functions if there is code to complete; other answers with
+    ``instruction``, which contains ``{prompt}``.
     """
 
-    def ask(one: Candidate) -> Problem:
-        own = asked_program(one) if reward == "code" else instruction.replace("{prompt}", one.statement)
-        prompt = one.prompt or own
-        return Problem(one.id, one.source, prompt, reward, one.gold)
+    def ask(candidate: Candidate) -> Problem:
+        own = asked_program(candidate) if reward == "code" else instruction.replace("{prompt}", candidate.statement)
+        prompt = candidate.prompt or own
+        return Problem(candidate.id, candidate.source, prompt, reward, candidate.gold)
 
     return ask
 
 
-def asked_program(one: Candidate) -> str:
-    """Return a prompt for a function, where the tests call one, else for a program with standard input and output."""
-    function = one.gold.get("function")
-    if one.starter.strip():
-        return ask_for_function(one.statement, one.starter)
+def asked_program(candidate: Candidate) -> str:
+    """Return a prompt for a function if the tests call one, else for a program with standard input and output."""
+    function = candidate.gold.get("function")
+    if candidate.starter.strip():
+        return ask_for_function(candidate.statement, candidate.starter)
     if not function:
-        return ask_for_program(one.statement)
-    first = one.gold["tests"][0].get("arguments", ())
-    return ask_for_function(one.statement, f"def {function}({', '.join(f'arg{n}' for n in range(1, len(first) + 1))}):")
+        return ask_for_program(candidate.statement)
+    first = candidate.gold["tests"][0].get("arguments", ())
+    return ask_for_function(
+        candidate.statement, f"def {function}({', '.join(f'arg{n}' for n in range(1, len(first) + 1))}):"
+    )
 
 
 def read_drops(file: Path) -> Iterator[Drop]:

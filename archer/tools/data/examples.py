@@ -1,8 +1,8 @@
-"""Which of a problem's tests its statement shows: a program may answer those by looking them up. Pure.
+"""Find the tests that a problem's statement shows, because a program can pass those by looking them up. Pure.
 
-Statements show examples as ``Input`` and ``Output`` on lines of their own (Codeforces, AtCoder, CodeContests), or
-with the value behind a colon (LeetCode). A test is shown where such an input is word for word its own; for calls of
-functions the arguments may be named (``nums = [1,2], k = 2``).
+Statements show examples as ``Input`` and ``Output`` on lines of their own (Codeforces, AtCoder, CodeContests), or with
+the value after a colon (LeetCode). A test is shown if its input equals an example's word for word; in function calls
+the arguments may be named (``nums = [1,2], k = 2``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NAME = re.compile(r"(?:^|(?<=,))[A-Za-z_]\w*=(?!=)")
 
 @dataclass(frozen=True)
 class Example:
-    """A pair that a statement shows, as its words stand there."""
+    """An input and its output as a statement shows them."""
 
     given: str
     expected: str
 
 
 def examples(statement: str) -> list[Example]:
-    """Return every text under ``Input`` that is followed by one under ``Output``; also those that describe formats."""
+    """Return every text under ``Input`` with the one under ``Output`` after it, descriptions of formats included."""
     parts = list[tuple[str, list[str]]]()
     for line in statement.splitlines():
         label = LABEL.match(line)
@@ -48,26 +48,28 @@ def examples(statement: str) -> list[Example]:
 
 
 def shown(gold: Mapping[str, Json], known: Sequence[Example]) -> list[int]:
-    """Return the places of the tests whose input an example has."""
-    return [place for place, test in enumerate(gold["tests"]) if any(_same_input(test, one) for one in known)]
+    """Return the indices of the tests whose input is that of an example."""
+    return [index for index, test in enumerate(gold["tests"]) if any(_same_input(test, example) for example in known)]
 
 
 def contradicted(gold: Mapping[str, Json], known: Sequence[Example]) -> bool:
-    """Say whether a test expects other output than an example of its input: then several outputs may be right."""
-    pairs = [(test, one) for test in gold["tests"] if "stdin" in test for one in known if _same_input(test, one)]
-    for test, one in pairs:
+    """Return whether a test's output differs from that of the example with its input: several may be right then."""
+    pairs = [
+        (test, example) for test in gold["tests"] if "stdin" in test for example in known if _same_input(test, example)
+    ]
+    for test, example in pairs:
         words = str(test["expected"]).split()
-        told = one.expected.split()[: len(words)]  # words of explanation may follow
-        if not same_output(" ".join(told), " ".join(words)):
+        shown_words = example.expected.split()[: len(words)]  # words of explanation may follow
+        if not same_output(" ".join(shown_words), " ".join(words)):
             return True
     return False
 
 
-def _same_input(test: Mapping[str, Json], one: Example) -> bool:
+def _same_input(test: Mapping[str, Json], example: Example) -> bool:
     if "stdin" in test:
-        return str(test["stdin"]).split() == one.given.split()
+        return str(test["stdin"]).split() == example.given.split()
     if "arguments" in test:
-        given = NAME.sub("", "".join(one.given.split()))
+        given = NAME.sub("", "".join(example.given.split()))
         return given == ",".join(map(_written, test["arguments"]))
     return False
 
@@ -76,7 +78,7 @@ def _written(value: Json) -> str:
     return "".join(json.dumps(value, ensure_ascii=False).split())
 
 
-def without(gold: Mapping[str, Json], places: Sequence[int]) -> dict[str, Json]:
-    """Return a gold without these tests; it may have none left."""
-    gone = set(places)
-    return {**gold, "tests": [test for place, test in enumerate(gold["tests"]) if place not in gone]}
+def without(gold: Mapping[str, Json], indices: Sequence[int]) -> dict[str, Json]:
+    """Return a gold without the tests of these indices; no test may be left."""
+    gone = set(indices)
+    return {**gold, "tests": [test for index, test in enumerate(gold["tests"]) if index not in gone]}

@@ -1,4 +1,4 @@
-"""Dropping prompts that are too long for training, by a model's own tokens."""
+"""Drop prompts that are too long for training, counted in a model's tokens."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Longest:
-    """Prompts may have ``tokens`` at most, the chat template's included."""
+    """``tokens`` is the longest allowed prompt, the chat template included."""
 
     tokens: int = 2048
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant. Raises RecipeError."""
+        """Raise RecipeError for a length below 1."""
         if self.tokens < 1:
             raise RecipeError(f"length: expected 1 token or more, found {self.tokens}")
 

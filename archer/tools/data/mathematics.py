@@ -1,4 +1,4 @@
-"""Mathematical problems as the paper's sources publish them: a row in, its parts out. All pure."""
+"""Mathematics problems as the paper's sources publish them: each function turns a row into its parts. All pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archer.problems.formats.shaped import value
 from archer.problems.formats.statements import answer, column, statement, tidy
 from archer.tools.data.parts import ParsedRow, Row, UnfitRow, text
 
-# What DAPO's rows put around every problem, and what others end with: our own instruction takes its place.
+# The instruction around DAPO's problems, and the one at the end of others'; the pipeline's own replaces them.
 DAPO = re.compile(
     r"\ASolve the following math problem step by step\.[^\n]*\n+(?P<problem>.*?)\n+Remember to put[^\n]*\Z", re.DOTALL
 )
@@ -28,21 +28,21 @@ def skywork(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/Skywork/Skywork-OR1-RL-Data: the answer is a JSON list of one text."""
     gold = _gold(row)
     try:
-        found = json.loads(gold)
+        answers = json.loads(gold)
     except ValueError:
-        found = gold
-    if isinstance(found, list) and len(found) != 1:
-        return UnfitRow("several answers", str(found)[:80])
-    return _parts(tidy(BOXED.sub("", asked(row)[1])), found[0] if isinstance(found, list) else gold)
+        answers = gold
+    if isinstance(answers, list) and len(answers) != 1:
+        return UnfitRow("several answers", str(answers)[:80])
+    return _parts(tidy(BOXED.sub("", asked(row)[1])), answers[0] if isinstance(answers, list) else gold)
 
 
 def dapo(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/BytedTsinghua-SIA/DAPO-Math-17k: the prompt is wrapped, the answer a number."""
     prompt = asked(row)[1].strip()
-    found = DAPO.match(prompt)
-    if found is None:
+    match = DAPO.match(prompt)
+    if match is None:
         raise DataError(f"prompt: expected the instruction of DAPO around the problem, found {prompt[:80]!r}")
-    return _parts(tidy(found["problem"]), _gold(row))
+    return _parts(tidy(match["problem"]), _gold(row))
 
 
 def _gold(row: Row) -> str:
@@ -52,9 +52,9 @@ def _gold(row: Row) -> str:
         raise DataError(f"reward_model: {error}") from error
 
 
-def _parts(problem: str, found: object) -> ParsedRow | UnfitRow:
+def _parts(problem: str, gold: object) -> ParsedRow | UnfitRow:
     if not problem:
         raise DataError("problem: it is empty")
-    if isinstance(found, list | dict | bool):
-        raise DataError(f"answer: expected a text or a number, found {str(found)[:80]!r}")
-    return ParsedRow(problem, answer(found))
+    if isinstance(gold, list | dict | bool):
+        raise DataError(f"answer: expected a text or a number, found {str(gold)[:80]!r}")
+    return ParsedRow(problem, answer(gold))

@@ -1,4 +1,4 @@
-"""Where the rows of a training set come from, and what decides which rows those are."""
+"""The sources of a training set, and what identifies their rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from archer.types import Json
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Origin:
-    """Where problems come from: a hub data set, or by ``--data`` a local file; ``shape`` reads its rows."""
+    """A source of problems: a hub data set or, by ``--data``, a local file; ``shape`` reads its rows."""
 
     name: str
     path: str
@@ -32,24 +32,24 @@ class Origin:
 
     @property
     def rows(self) -> DataSource:
-        """The same for the readers of rows."""
+        """The source as the readers of rows expect it."""
         return DataSource(self.name, self.path, self.revision, self.config, self.files, self.split)
 
 
 def placed(origin: Origin, path: str | None) -> Origin:
-    """Return a source whose rows lie at ``path`` if that is given. Raises DataError where nothing lies there."""
+    """Return the source with its rows at ``path``, if given. Raises DataError if there is no such file or folder."""
     if path is None:
         return origin
-    found = Path(path).expanduser()
-    if not found.is_dir() and (found.suffix not in SUFFIXES or not found.is_file()):
+    local = Path(path).expanduser()
+    if not local.is_dir() and (local.suffix not in SUFFIXES or not local.is_file()):
         raise DataError(
             f"--data {origin.name}={path}: no such file or folder; expected {' or '.join(SUFFIXES)}, or a folder"
         )
-    return replace(origin, path=str(found.absolute()), revision=None, config="", files=())
+    return replace(origin, path=str(local.absolute()), revision=None, config="", files=())
 
 
 def rows_of(source: DataSource) -> dict[str, Json]:
-    """Return what decides a source's rows: its files' sha256, or repository and commit. Raises DataError."""
+    """Return what identifies a source's rows: sha256 of files, or repository and revision. Raises DataError."""
     if is_local(source):
         path = Path(str(source.path))
         files = {file.name: sha256_of(file) for file in local_files(path, source.files)}
@@ -61,14 +61,14 @@ def rows_of(source: DataSource) -> dict[str, Json]:
 
 
 def pinned(origin: Origin) -> Origin:
-    """Return a hub source at a commit: where none is known, the newest now, which the manifest then names."""
+    """Return a hub source at a commit: its revision, or the newest one if it has none."""
     if is_local(origin.rows) or origin.revision:
         return origin
     return replace(origin, revision=commit_of(origin.path, None))
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's sha256. Raises DataError where there is none."""
+    """Return a file's sha256. Raises DataError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

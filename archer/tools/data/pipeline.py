@@ -1,4 +1,4 @@
-"""A pipeline: one YAML in ``pipelines/`` with the sources, the steps in their order, and every number in them."""
+"""A pipeline: one YAML in ``pipelines/`` with the sources, the steps in order, and their numbers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FOLDER = PACKAGE / "tools" / "data" / "pipelines"
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything a training set is made by. Of copies that of the earlier source stays.
+    """All that makes a training set. Of duplicate problems, that of the earlier source is kept.
 
-    ``drop_examples`` takes the tests that a statement shows out of its tests, ``instruction`` wraps a problem whose
-    answer is text. ``rollout`` and ``reward`` say how the models of the sampling steps are run and graded.
+    ``drop_examples`` removes the tests that a statement shows, ``instruction`` wraps a problem whose answer is text.
+    ``rollout`` and ``grading`` configure how the models of sampling steps are run and graded.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Pipeline:
         return typed(STEPS[kind], values, where)
 
     def asks(self, name: str) -> bool:
-        """Say whether a step needs a model."""
+        """Return whether a step needs a model."""
         return needs_model(self.step(name))
 
 
@@ -60,7 +60,7 @@ def pipeline_names() -> list[str]:
 
 
 def read_pipeline(name: str, changes: Sequence[str] = ()) -> Pipeline:
-    """Read a pipeline by name, or a .yaml file; ``changes`` are ``steps.tests.least=4``. Raises RecipeError."""
+    """Read a pipeline by name or .yaml file, with ``changes`` such as ``steps.tests.least=4``. Raises RecipeError."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
     elif name in pipeline_names():
@@ -70,42 +70,44 @@ def read_pipeline(name: str, changes: Sequence[str] = ()) -> Pipeline:
     values = read_yaml(path)
     for change in changes:
         assign(values, change)
-    found = typed(Pipeline, values, path.name)
-    check(found, path.name)
-    return found
+    pipeline = typed(Pipeline, values, path.name)
+    check(pipeline, path.name)
+    return pipeline
 
 
-def check(found: Pipeline, where: str) -> None:
-    """Refuse what contradicts itself. Raises RecipeError."""
-    for origin in found.sources:
+def check(pipeline: Pipeline, where: str) -> None:
+    """Raise RecipeError for a pipeline that contradicts itself."""
+    for origin in pipeline.sources:
         if origin.shape not in SHAPES:
             raise RecipeError(
                 f"{where}: sources: {origin.name}: shape: unknown {origin.shape!r}{did_you_mean(origin.shape, SHAPES)}"
             )
-        if JUDGED_BY[origin.shape] != found.reward:
-            raise RecipeError(f"{where}: sources: {origin.name}: shape {origin.shape} is not for reward {found.reward}")
-    names = [*(origin.name for origin in found.sources), *found.steps]
+        if JUDGED_BY[origin.shape] != pipeline.reward:
+            raise RecipeError(
+                f"{where}: sources: {origin.name}: shape {origin.shape} is not for reward {pipeline.reward}"
+            )
+    names = [*(origin.name for origin in pipeline.sources), *pipeline.steps]
     twice = sorted({name for name in names if names.count(name) > 1 or "/" in name})
-    if twice or not found.sources:
+    if twice or not pipeline.sources:
         raise RecipeError(
             f"{where}: sources and steps need names of their own, without a slash, found {twice or 'none'}"
         )
-    if found.reward != "code" and "{prompt}" not in found.instruction:
+    if pipeline.reward != "code" and "{prompt}" not in pipeline.instruction:
         raise RecipeError(f"{where}: instruction: {{prompt}} is missing, where the problem goes")
-    for name in found.steps:
-        found.step(name)
+    for name in pipeline.steps:
+        pipeline.step(name)
 
 
 def named(option: str, options: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """Read ``NAME=VALUE`` options. Raises DataError for an unknown name, and for one given twice."""
-    found = dict[str, str]()
+    """Read ``NAME=VALUE`` options. Raises DataError for an unknown name, a missing value, and a repeated name."""
+    values = dict[str, str]()
     for text in options:
-        name, equals, value = text.partition("=")
-        if not equals or not value:
+        name, equals, given = text.partition("=")
+        if not equals or not given:
             raise DataError(f"{option} {text}: expected NAME=VALUE, as in {option} {known[0] if known else 'name'}=...")
         if name not in known:
             raise DataError(f"{option} {text}: no {name!r} in this pipeline{did_you_mean(name, known)}")
-        if name in found:
+        if name in values:
             raise DataError(f"{option} {text}: {name} is given twice")
-        found[name] = value
-    return found
+        values[name] = given
+    return values

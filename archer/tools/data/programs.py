@@ -1,4 +1,4 @@
-"""Programming problems as the paper's sources publish them: a row in, its parts out. All pure."""
+"""Programming problems as the paper's sources publish them: each function turns a row into its parts. All pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def deepcoder(row: Row) -> ParsedRow | UnfitRow:
     tests = decoded(tests) if isinstance(tests, str) else tests
     metadata = row.get("metadata")
     if metadata and isinstance(tests, list):  # one function for the whole row
-        tests = [{"metadata": metadata, **one} if isinstance(one, dict) else one for one in tests]
+        tests = [{"metadata": metadata, **test} if isinstance(test, dict) else test for test in tests]
     return ParsedRow(text(row, "problem"), read_tests(tests, starter), starter)
 
 
@@ -39,21 +39,21 @@ def codecontests(row: Row) -> ParsedRow | UnfitRow:
 
 
 def _column(tests: object, key: str) -> list[str]:
-    """Readers of the hub disagree whether a list of tests is a list of pairs or a pair of lists."""
-    if isinstance(tests, list) and all(isinstance(one, dict) for one in tests):
-        return [value(one, key, str) for one in tests]
+    """Return a column of tests, which may be a list of pairs or a pair of lists, depending on the reader of the hub."""
+    if isinstance(tests, list) and all(isinstance(test, dict) for test in tests):
+        return [value(test, key, str) for test in tests]
     if not isinstance(tests, dict):
         raise DataError(f"tests: expected inputs and outputs, found {str(tests)[:80]!r}")
-    found = value(tests, key, list)
-    if not all(isinstance(one, str) for one in found):
-        raise DataError(f"tests: {key}: expected texts, found {str(found)[:80]!r}")
-    return found
+    texts = value(tests, key, list)
+    if not all(isinstance(item, str) for item in texts):
+        raise DataError(f"tests: {key}: expected texts, found {str(texts)[:80]!r}")
+    return texts
 
 
 def codeforces(row: Row) -> ParsedRow | UnfitRow:
     """https://huggingface.co/datasets/open-r1/codeforces: statements in parts, official tests, checkers.
 
-    Where several outputs are right, only the data set's checker could tell, which is not run here.
+    Problems with several right outputs need the data set's checker, which is not run here.
     """
     if row.get("interaction_format"):
         return UnfitRow("interactive")
@@ -65,13 +65,17 @@ def codeforces(row: Row) -> ParsedRow | UnfitRow:
     if not tests:
         return UnfitRow("no tests")
     gold = read_tests([{"type": "stdin", **test} for test in tests])
-    shown = tuple(Example(value(one, "input", str), value(one, "output", str)) for one in row.get("examples") or ())
+    shown = tuple(
+        Example(value(example, "input", str), value(example, "output", str)) for example in row.get("examples") or ()
+    )
     return ParsedRow(_statement(row, shown), gold, examples=shown)
 
 
 def _statement(row: Row, shown: tuple[Example, ...]) -> str:
-    """Put a statement together in the order in which Codeforces prints it."""
-    pairs = "\n\n".join(f"Input\n\n{one.given.strip()}\n\nOutput\n\n{one.expected.strip()}" for one in shown)
+    """Return the statement put together in Codeforces' order."""
+    pairs = "\n\n".join(
+        f"Input\n\n{example.given.strip()}\n\nOutput\n\n{example.expected.strip()}" for example in shown
+    )
     parts = {
         "": row.get("title"), None: text(row, "description"), "Input": row.get("input_format"),
         "Output": row.get("output_format"), "Examples": pairs, "Note": row.get("note"),
@@ -82,7 +86,7 @@ def _statement(row: Row, shown: tuple[Example, ...]) -> str:
 
 
 def archer(row: Row) -> ParsedRow | UnfitRow:
-    """The training set that the paper's authors released, whose prompts are taken as they are."""
+    """The training set released by the paper's authors, with its prompts unchanged."""
     shaped = released.shape(row)
     if shaped.system:
         return UnfitRow("has a system's message", shaped.system[:80])

@@ -1,4 +1,4 @@
-"""Sources to candidates: every row becomes one, or is counted with the reason why not."""
+"""Read sources: every row becomes a candidate, or is counted with the reason why not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MALFORMED = "malformed row"
 
 @dataclass(frozen=True)
 class TakenRow:
-    """A row that became a candidate; ``tests`` it came with, and whether one of them contradicts an example."""
+    """A row that became a candidate, its number of ``tests``, and whether one contradicts an example."""
 
     candidate: Candidate
     tests: int = 0
@@ -32,7 +32,7 @@ class TakenRow:
 
 @dataclass
 class RowCount:
-    """What came of a source's rows. ``tests`` are those there were, those left."""
+    """What became of a source's rows. ``tests`` counts those in the rows and those left."""
 
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -41,27 +41,27 @@ class RowCount:
     contradicted: int = 0
 
     def drop(self, drop: Drop) -> None:
-        """Count a row that is no candidate."""
+        """Count a row that is not a candidate."""
         self.first = self.first or drop.detail
         self.dropped[drop.reason] += 1
 
     def take(self, taken: TakenRow) -> None:
-        """Count a row that is one."""
+        """Count a row that became a candidate."""
         self.tests[0] += taken.tests
         self.tests[1] += len(taken.candidate.gold["tests"]) if taken.tests else 0
         self.contradicted += taken.contradicted
 
     def report(self) -> Report:
         """Return the counts."""
-        found: Report = {"rows": self.rows, "dropped": dict(sorted(self.dropped.items()))}
+        counts: Report = {"rows": self.rows, "dropped": dict(sorted(self.dropped.items()))}
         programs: Report = {"tests": self.tests, "contradicted": self.contradicted}
-        return {**found, **programs} if self.tests[0] else found
+        return {**counts, **programs} if self.tests[0] else counts
 
 
 def reader(pipeline: Pipeline, origin: Origin, drops: Path) -> Callable[[LineWriter], Report]:
-    """Return what reads a source into candidates, its drops into a file of their own, and reports both.
+    """Return the function that reads a source into candidates, writes its drops to a file, and reports both.
 
-    Raises DataError for a file that is not JSON, and where no row at all can be read: that is another shape.
+    Raises DataError for a file that is not JSON, and if no row at all can be read, which means another shape.
     """
 
     def read(lines: LineWriter) -> Report:
@@ -69,23 +69,25 @@ def reader(pipeline: Pipeline, origin: Origin, drops: Path) -> Callable[[LineWri
         with drops.open("w", encoding="ascii") as refused:
             for where, row in located_rows(origin):
                 count.rows += 1
-                found = taken(pipeline, origin, count.rows, where, row)
-                if isinstance(found, Drop):
-                    count.drop(found)
-                    refused.write(found.line())
+                result = taken(pipeline, origin, count.rows, where, row)
+                if isinstance(result, Drop):
+                    count.drop(result)
+                    refused.write(result.line())
                 else:
-                    count.take(found)
-                    lines.write(found.candidate.line())
+                    count.take(result)
+                    lines.write(result.candidate.line())
         if not lines.count:
-            told = f"no row can be read as shape {origin.shape}; the first: {count.first}" if count.first else "no rows"
-            raise DataError(f"{origin.name}: {origin.path}: {told}")
+            problem = (
+                f"no row can be read as shape {origin.shape}; the first: {count.first}" if count.first else "no rows"
+            )
+            raise DataError(f"{origin.name}: {origin.path}: {problem}")
         return count.report()
 
     return read
 
 
 def located_rows(origin: Origin) -> Iterator[tuple[str, Row]]:
-    """Yield every row with where it lies."""
+    """Yield every row with its location."""
     source = origin.rows
     if is_local(source):
         for file in local_files(Path(str(source.path)), source.files):
@@ -97,7 +99,7 @@ def located_rows(origin: Origin) -> Iterator[tuple[str, Row]]:
 
 
 def taken(pipeline: Pipeline, origin: Origin, number: int, where: str, row: Row) -> TakenRow | Drop:
-    """Return a row's candidate, or why it is none."""
+    """Return a row's candidate, or why it is not one."""
     name = f"{origin.name}/{number}"
     try:
         if not isinstance(row, dict):
@@ -116,5 +118,5 @@ def taken(pipeline: Pipeline, origin: Origin, number: int, where: str, row: Row)
 def _program(pipeline: Pipeline, origin: Origin, name: str, parts: ParsedRow) -> TakenRow:
     known = [*examples(parts.statement), *parts.examples]
     gold = without(parts.gold, shown(parts.gold, known)) if pipeline.drop_examples else parts.gold
-    one = Candidate(name, origin.name, parts.statement, gold, parts.starter, parts.prompt)
-    return TakenRow(one, len(parts.gold["tests"]), contradicted(parts.gold, known))
+    candidate = Candidate(name, origin.name, parts.statement, gold, parts.starter, parts.prompt)
+    return TakenRow(candidate, len(parts.gold["tests"]), contradicted(parts.gold, known))

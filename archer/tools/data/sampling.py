@@ -1,7 +1,7 @@
-"""Asking a model for samples of candidates, some hundred at a time, through the door that evaluations use.
+"""Ask a model for samples of candidates, a few hundred candidates at a time, with the same code as evaluations.
 
-Samples go into a store a chunk, so a killed step loses those under way alone; a chunk's verdicts, once all are in,
-into a file of their own, so that it is not graded again.
+Every chunk has a sample store, so that an interrupted step loses only the samples under way, and a file of its verdicts
+once all are in, so that it is not graded again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from archer.types import Json, Problem, Sampling
 
 @dataclass(frozen=True)
 class FilterModel:
-    """A model (or the server that serves it) with all that runs and grades it. ``label`` names it in errors."""
+    """A model, or the server that serves it, and what runs and grades it. ``label`` names it in errors."""
 
     label: str
     recipe: Recipe
@@ -81,7 +81,7 @@ class FilterModel:
 
 @dataclass(frozen=True)
 class OpenFilterModel:
-    """An open model. ``room`` is how many tokens prompt and response may have; None where only its server knows."""
+    """An open model. ``room``: tokens that prompt and response may have; None if only its server knows."""
 
     sampler: FilterModel
     subject: EvalTarget
@@ -92,16 +92,16 @@ class OpenFilterModel:
     room: int | None
 
     def fits(self, problem: Problem) -> bool:
-        """Say whether a problem's prompt leaves room for the longest response."""
+        """Return whether a problem's prompt leaves room for the longest response."""
         if self.room is None:
             return True
         prompt = self.subject.engine.prompt(problem)
         return len(prompt) + self.sampling.max_tokens <= self.room
 
     def __call__(self, number: int, problems: Sequence[Problem]) -> dict[str, int]:
-        """Return by id how many samples are right, of chunk ``number``: as graded before, or drawn and graded now.
+        """Return the number of right samples by id, of chunk ``number``: from its file, or drawn and graded now.
 
-        Raises EngineError, SandboxError, GraderError, which say nothing of the problems, and RunFolderError.
+        Raises EngineError, SandboxError and GraderError, which are no verdicts on problems, and RunFolderError.
         """
         if not problems:
             return {}
@@ -118,14 +118,14 @@ class OpenFilterModel:
         subject = self.subject
         who = ModelUnderTest(self.sampler.label, self.sampler.seed, 0, from_where, subject.weights, subject.doubt)
         with SampleStore(path.with_suffix(".jsonl"), made) as store:
-            exam = LoadedBenchmark(benchmark, tuple(problems))
-            result = evaluate(self.subject.engine, self.grader, exam, who, store, self.sampler.watch)
+            loaded = LoadedBenchmark(benchmark, tuple(problems))
+            result = evaluate(self.subject.engine, self.grader, loaded, who, store, self.sampler.watch)
         right = dict(zip(result.problems, map(sum, result.outcomes), strict=True))
         write_aside(path, json.dumps(right, indent=0) + "\n")
         return right
 
     def facts(self) -> dict[str, Json]:
-        """Return who answered, how, and who graded."""
+        """Return which model answered, with what settings, and which verifier graded."""
         return {
             "model": self.sampler.model, "weights": self.subject.weights, "server": self.subject.server,
             "engine": dict(self.subject.engine.describe()), "seed": self.sampler.seed, "samples": self.samples,

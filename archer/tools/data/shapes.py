@@ -1,4 +1,4 @@
-"""How each source publishes its problems, by name."""
+"""The forms in which sources publish their problems, by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The steps between reading and writing, by name: each yields the candidates that go no further.
+"""The steps between reading and writing, by name: each yields the candidates that it drops.
 
-A step is a frozen dataclass of its numbers that one calls; ``identity`` tells what its drops depend on beside them
-and the candidates, so that a finished step is done again only where something changed.
+A step is a frozen dataclass of its numbers that one calls; ``identity`` returns what its drops depend on beside these
+numbers and the candidates, so that a finished step is repeated only if something changed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from archer.tools.data.sampling import FilterModel  # which loads torch
 
 T = TypeVar("T")
-BATCH = 2048  # candidates that are compared with the benchmarks at a time
+BATCH = 2048  # candidates compared with the benchmarks at a time
 CHUNK = 512  # candidates whose samples are in memory at a time
 
 
 @dataclass(frozen=True)
 class StepTools:
-    """What a step may use. ``facts`` is the step's own to fill: what it found goes into its report."""
+    """What a step may use. The step puts into ``facts`` what it found; they go into its report."""
 
     ask: Ask
     folder: Path
@@ -51,7 +51,7 @@ class BuildStep(Protocol):
         ...
 
     def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
-        """Yield what goes no further."""
+        """Yield the candidates that are dropped."""
         ...
 
 
@@ -63,15 +63,15 @@ class EnoughTests:
     least: int = 5
 
     def identity(self, tools: StepTools) -> Json:
-        """Nothing else."""
+        """Return None: the drops depend on nothing else."""
         return None
 
     def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
         """See :class:`BuildStep`."""
-        for one in candidates:
-            count = len(one.gold["tests"])
+        for candidate in candidates:
+            count = len(candidate.gold["tests"])
             if count < self.least:
-                yield Drop(one.id, f"fewer than {self.least} tests", str(count))
+                yield Drop(candidate.id, f"fewer than {self.least} tests", str(count))
 
 
 @with_config(STRICT)
@@ -80,7 +80,7 @@ class DropCopies(Duplicates):
     """:class:`~archer.tools.data.duplicates.Duplicates` as a step."""
 
     def identity(self, tools: StepTools) -> Json:
-        """Nothing else."""
+        """Return None: the drops depend on nothing else."""
         return None
 
     def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
@@ -91,9 +91,9 @@ class DropCopies(Duplicates):
 @with_config(STRICT)
 @dataclass(frozen=True)
 class DropBenchmarks:
-    """Drops what shares ``n`` words in a row with a problem of these benchmarks and is at least so ``alike`` to it.
+    """Drops candidates that share ``n`` consecutive words with a problem of these benchmarks and are ``alike`` enough.
 
-    ``alike`` is the share of the words of both that agree in order, see :mod:`archer.tools.overlap`; 0 drops whatever
+    ``alike`` is the least share of equal words in order, see :mod:`archer.tools.overlap`; 0 drops every candidate that
     shares the words.
     """
 
@@ -102,12 +102,12 @@ class DropBenchmarks:
     alike: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant. Raises RecipeError."""
+        """Raise RecipeError for values that make no sense."""
         if not self.names or self.n < 2 or not 0 <= self.alike <= 1:
             raise RecipeError(f"benchmarks: expected names, n >= 2 and alike within 0 and 1, found {self}")
 
     def identity(self, tools: StepTools) -> Json:
-        """The benchmarks' rows."""
+        """Return what identifies the benchmarks' rows."""
         return {name: rows_of(located(name, tools.benchmarks).data) for name in self.names}
 
     def __call__(self, candidates: Candidates, tools: StepTools) -> Iterator[Drop]:
@@ -115,27 +115,27 @@ class DropBenchmarks:
         known = self._problems(tools)
         tools.facts["problems"] = {name: len(problems) for name, problems in known.items()}
         for batch in chunks(candidates, BATCH):
-            rows = [TrainingRow(place, words_of(one.statement), "") for place, one in enumerate(batch)]
+            rows = [TrainingRow(number, words_of(candidate.statement), "") for number, candidate in enumerate(batch)]
             dropped = dict[int, Drop]()
             for name, problems in known.items():
                 for pair in compare(name, problems, rows, self.n).pairs:
                     if pair.alike >= self.alike:
-                        told = f"{pair.problem}: {pair.alike:.2f} alike, {pair.shared!r}"
-                        dropped.setdefault(pair.row, Drop(batch[pair.row].id, f"in {name}", told))
-            yield from (dropped[place] for place in sorted(dropped))
+                        detail = f"{pair.problem}: {pair.alike:.2f} alike, {pair.shared!r}"
+                        dropped.setdefault(pair.row, Drop(batch[pair.row].id, f"in {name}", detail))
+            yield from (dropped[number] for number in sorted(dropped))
 
     def _problems(self, tools: StepTools) -> dict[str, list[Problem]]:
-        """Return the problems by benchmark. Raises DataError where they are not as many as the benchmark has."""
-        found = {}
+        """Return the problems by benchmark. Raises DataError if their number is not the benchmark's."""
+        problems = {}
         for name in self.names:
             benchmark = located(name, tools.benchmarks)
-            found[name] = statements(benchmark)
-            if len(found[name]) != benchmark.problems:
+            problems[name] = statements(benchmark)
+            if len(problems[name]) != benchmark.problems:
                 raise DataError(
-                    f"{name}: {len(found[name])} problems, its YAML says {benchmark.problems}; "
+                    f"{name}: {len(problems[name])} problems, its YAML says {benchmark.problems}; "
                     f"give all of it with --data {name}=PATH"
                 )
-        return found
+        return problems
 
 
 @with_config(STRICT)
@@ -143,8 +143,8 @@ class DropBenchmarks:
 class DropBySamples:
     """Drops problems by how many of a model's ``samples`` are right: ``all_wrong``, ``all_right`` or both.
 
-    ``model`` is whom the paper asked; who is asked here is said by ``--filter``. ``template`` and ``context`` are a
-    recipe's. A problem whose prompt leaves a model that is loaded here no room for ``max_tokens`` is dropped too.
+    ``model`` is the paper's; ``--filter`` names the one that is run here. ``template`` and ``context`` are as in a
+    recipe. Problems whose prompt leaves no room for ``max_tokens`` are dropped too, if the model is loaded here.
     """
 
     drop: tuple[Literal["all_wrong", "all_right"], ...]
@@ -155,13 +155,18 @@ class DropBySamples:
     context: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant. Raises RecipeError."""
-        one = self.sampling
-        if self.samples < 1 or not self.drop or (self.samples > 1 and one.temperature <= 0) or one.max_tokens < 1:
+        """Raise RecipeError for values that make no sense."""
+        sampling = self.sampling
+        if (
+            self.samples < 1
+            or not self.drop
+            or (self.samples > 1 and sampling.temperature <= 0)
+            or sampling.max_tokens < 1
+        ):
             raise RecipeError(f"sampled: expected something to drop, samples and a temperature, found {self}")
 
     def identity(self, tools: StepTools) -> Json:
-        """Who answers, with which seed, and who grades."""
+        """Return the model, its seed and the verifier."""
         assert tools.sampler is not None, "a step without its filter is not run"
         return tools.sampler.identity()
 
@@ -171,7 +176,7 @@ class DropBySamples:
         counts = [0] * (self.samples + 1)
         with tools.sampler.open(self.samples, self.sampling, tools.folder) as draw:
             for number, batch in enumerate(chunks(candidates, CHUNK)):
-                asked = [tools.ask(one) for one in batch]
+                asked = [tools.ask(candidate) for candidate in batch]
                 fitting = [problem for problem in asked if draw.fits(problem)]
                 right = draw(number, fitting)
                 for problem in asked:
@@ -193,12 +198,12 @@ class DropBySamples:
 @with_config(STRICT)
 @dataclass(frozen=True)
 class DropLong(Longest):
-    """:class:`~archer.tools.data.length.Longest` as a step; ``--filter`` says whose tokenizer counts."""
+    """:class:`~archer.tools.data.length.Longest` as a step; ``--filter`` names the model whose tokenizer counts."""
 
     template: Mapping[str, Json] = field(default_factory=dict)
 
     def identity(self, tools: StepTools) -> Json:
-        """Whose tokenizer."""
+        """Return the tokenizer."""
         assert tools.sampler is not None, "a step without its filter is not run"
         return tools.sampler.tokenizer()
 
@@ -218,12 +223,12 @@ STEPS: dict[str, type[EnoughTests | DropCopies | DropBenchmarks | DropBySamples 
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items in lists of this size, the last perhaps shorter."""
+    """Yield the items in lists of ``size``; the last list may be shorter."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
 
 
 def needs_model(step: BuildStep) -> bool:
-    """Say whether a step needs the model that ``--filter`` names."""
+    """Return whether a step needs the model that ``--filter`` names."""
     return isinstance(step, DropBySamples | DropLong)

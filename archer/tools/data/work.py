@@ -1,7 +1,7 @@
-"""A pipeline's work folder: each stage's lines in a file of its own, begun anew when a kill cut it, kept when done.
+"""A pipeline's work folder: each stage's lines in a file of its own, rewritten if interrupted, kept when done.
 
 <stage>.jsonl   candidates read, or candidates dropped; written aside and renamed
-<stage>.json    its report: counts, the sha256 of its lines, and its key; the moment a stage is done
+<stage>.json    its report: counts, the sha256 of its lines, and its key; when it exists, the stage is done
 <stage>-<key>/  samples and verdicts of a stage that asks a model
 """
 
@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 
 
 class LineWriter:
-    """Lines on their way into a file, counted and digested."""
+    """Writes lines into a file, counting and hashing them."""
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._digest, self.count = file, hashlib.sha256(), 0
 
     def write(self, line: str) -> None:
-        """Write one line, in ASCII, with its end."""
+        """Write one line of ASCII, which includes its line end."""
         self._digest.update(line.encode("ascii"))
         self._file.write(line)
         self.count += 1
@@ -46,7 +46,7 @@ class LineWriter:
 
 
 class BuildFolder:
-    """A folder that this process alone works in; a context manager. Raises RunFolderError where another does."""
+    """A work folder locked by this process; a context manager. Raises RunFolderError if another process has it."""
 
     def __init__(self, out: Path, say: Say) -> None:
         self.out, self.folder, self.say = out, out / "work", say
@@ -66,12 +66,12 @@ class BuildFolder:
         self._lock.close()
 
     def stage(self, name: str, parts: Json, write: Callable[[LineWriter], Report], path: Path | None = None) -> Report:
-        """Return a stage's report: of before where its key is the same, else of writing its lines now.
+        """Return a stage's report: the existing one if its key is the same, else that of writing its lines now.
 
-        ``parts`` is all that the lines depend on. Raises RunFolderError where the disk does not take them.
+        ``parts`` is everything the lines depend on. Raises RunFolderError if they cannot be written.
         """
-        path, told = path or self.folder / f"{name}.jsonl", self.folder / f"{name}.json"
-        before = done(told, path)
+        path, report_path = path or self.folder / f"{name}.jsonl", self.folder / f"{name}.json"
+        before = done(report_path, path)
         if before is not None and before["key"] == key(name, parts):
             self.say(f"{name}: done before")
             return before
@@ -80,10 +80,10 @@ class BuildFolder:
         try:
             with aside.open("w", encoding="ascii") as file:
                 lines = LineWriter(file)
-                found = write(lines)
+                facts = write(lines)
                 file.flush()
                 os.fsync(file.fileno())
-            told.unlink(missing_ok=True)  # it is of other lines from the next moment on
+            report_path.unlink(missing_ok=True)  # it will not describe the new lines
             aside.replace(path)
         except OSError as error:
             raise RunFolderError(
@@ -91,31 +91,31 @@ class BuildFolder:
                 "finished stages are kept"
             ) from error
         report = {"key": key(name, parts), "lines": lines.count, "bytes": path.stat().st_size, "sha256": lines.sha256}
-        write_aside(told, json.dumps({**report, **found}, indent=1) + "\n")
+        write_aside(report_path, json.dumps({**report, **facts}, indent=1) + "\n")
         append(self.out / "timings.jsonl", {"stage": name, "seconds": round(time.perf_counter() - start, 3)})
-        return {**report, **found}
+        return {**report, **facts}
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage's last run, apart from reports, which are the same on every rerun."""
-        path, found = self.out / "timings.jsonl", dict[str, float]()
+        """Return the seconds of each stage's last run; they are not in reports, which are the same on every rerun."""
+        path, seconds = self.out / "timings.jsonl", dict[str, float]()
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
             try:
                 row = json.loads(line)
-                found[row["stage"]] = row["seconds"]
+                seconds[row["stage"]] = row["seconds"]
             except (ValueError, KeyError):  # cut by a kill
                 continue
-        return found
+        return seconds
 
 
 def key(name: str, parts: Json) -> str:
-    """Return the name of all that a stage's lines depend on."""
+    """Return a hash of everything that a stage's lines depend on."""
     return hashlib.sha256(json.dumps([RULES, name, parts], sort_keys=True).encode()).hexdigest()
 
 
-def done(told: Path, path: Path) -> Report | None:
-    """Return the report of a stage whose lines are there, None of one that is not done."""
+def done(report_path: Path, path: Path) -> Report | None:
+    """Return the report of a finished stage; None if its report or its lines are missing."""
     try:
-        report = json.loads(told.read_text(encoding="utf-8"))
+        report = json.loads(report_path.read_text(encoding="utf-8"))
         whole = path.is_file() and path.stat().st_size == report["bytes"]
         return report if whole else None
     except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""``archer train RECIPE --dry-run``: what a run holds and does, and how it starts, from the model's configuration."""
+"""``archer train RECIPE --dry-run``: what a run needs and does, and how to start it, from the model's configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archer.recipe.sections import Recipe
 
-PAPER = (2, 8)  # machines and GPUs of each, of the paper's every experiment (arXiv 2507.15778v2, 5.1)
+PAPER = (2, 8)  # machines, GPUs per machine: every experiment of the paper (arXiv 2507.15778v2, 5.1)
 
 
 def say_plan(
@@ -17,10 +17,11 @@ def say_plan(
     machines: tuple[int | None, int | None, float],
     typed: tuple[str, tuple[str, ...], int, Path | None],
 ) -> None:
-    """Print the plan of a recipe's algorithm (none: its first) on machines, GPUs of each and GiB of a GPU.
+    """Print the plan of a recipe's algorithm (empty: its first).
 
-    Without numbers, recipes for several ranks are planned for the paper's machines, others for one GPU. ``typed`` is
-    what the command line said: recipe, changes, seed and run folder. Raises UserError.
+    ``machines``: their number, GPUs per machine and GiB per GPU. Without numbers, recipes with DeepSpeed are planned
+    for the paper's machines, others for one GPU. ``typed`` holds the recipe, changes, seed and run folder of the
+    command line. Raises UserError.
     """
     from archer.tools.planning.launch import PlanRequest
     from archer.tools.planning.memory import Cluster

@@ -1,7 +1,7 @@
-"""What a pass keeps for the backward pass, and holds in it, counted by running it on tensors that hold nothing.
+"""Bytes that a pass saves for the backward pass and uses in it, counted by running it on tensors without data.
 
-The model's own code runs at one and at two layers, so the count is right for every architecture that trains here; the
-difference of the two is a layer's.
+The model's own code runs with one and with two layers, so the count is right for every architecture that trains here;
+the difference of the two is one layer's.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, Pretrai
 from archer.models.transformers_names import cache_keyword, enable_checkpointing
 from archer.tools.planning.live import LiveBytes
 
-SHORT, LONG = 16384, 32768  # tokens of the counted passes: attention keeps no T x T scores, so two lengths say all
+SHORT, LONG = 16384, 32768  # tokens of counted passes; bytes are linear in tokens: attention keeps no T x T scores
 
 
 @dataclass(frozen=True)
 class ActivationBytes:
-    """Bytes a token: ``layer`` of one layer, ``rest`` around them; ``hidden`` is a last hidden state's.
+    """Bytes per token: ``layer`` of one layer, ``rest`` outside of layers, ``hidden`` of a last hidden state.
 
-    ``casts`` are bytes whatever the tokens, of one layer: its weights in the arithmetic's dtype. With checkpointing a
-    layer keeps its input alone, of ``hidden`` bytes, and takes ``again`` when it is computed anew in the backward pass.
+    ``casts`` are bytes of one layer whatever the tokens: its weights in the dtype of the arithmetic. With checkpointing
+    a layer saves only its input, ``hidden`` bytes, and needs ``again`` while it is recomputed in the backward pass.
     """
 
     layer: float
@@ -42,16 +42,16 @@ class ActivationBytes:
 
 @dataclass(frozen=True)
 class PassDtypes:
-    """How a pass computes: weights in bfloat16, or in float32 with bfloat16 arithmetic, or float32 in all."""
+    """The dtypes of a pass: weights in bfloat16, or in float32 with bfloat16 arithmetic (autocast), or all float32."""
 
     bf16_weights: bool
     autocast: bool
 
 
 def kept(config: PretrainedConfig, how: PassDtypes) -> ActivationBytes:
-    """Return what the pass keeps a token."""
+    """Return the bytes per token that the pass saves."""
     if getattr(config, "num_experts", None) and not how.bf16_weights:
-        # Grouped experts cannot be counted in float32; every number of theirs is twice as wide there.
+        # Grouped experts cannot be counted in float32; every number takes twice the bytes there.
         half = kept(config, replace(how, bf16_weights=True, autocast=False))
         return ActivationBytes(2 * half.layer, 2 * half.rest, 2 * half.hidden, half.casts, 2 * half.again)
     return _kept(json.dumps(config.to_dict(), sort_keys=True, default=str), how)
@@ -59,7 +59,7 @@ def kept(config: PretrainedConfig, how: PassDtypes) -> ActivationBytes:
 
 @cache
 def _kept(text: str, how: PassDtypes) -> ActivationBytes:
-    # A small vocabulary, as an embedding's gradient would be the peak; and no end tokens outside of it.
+    # A small vocabulary, because an embedding's gradient would be the peak, and no special tokens outside of it.
     values = {**json.loads(text), "vocab_size": 16, **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))}
     one, two = (with_layers(values, layers) for layers in (1, 2))
     layer = {tokens: saved(two, how, tokens) - saved(one, how, tokens) for tokens in (SHORT, LONG)}
@@ -72,7 +72,7 @@ def _kept(text: str, how: PassDtypes) -> ActivationBytes:
 
 
 def with_layers(values: dict[str, object], layers: int) -> PretrainedConfig:
-    """Return a configuration of fewer layers."""
+    """Return the configuration with another number of layers."""
     changed = copy.deepcopy(values)
     changed["num_hidden_layers"] = layers
     kinds = changed.get("layer_types")
@@ -91,7 +91,7 @@ def saved(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
 
 
 def anew(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
-    """Return the bytes that the backward pass over ``tokens`` makes at most, a layer's second pass among them."""
+    """Return the peak bytes that the backward pass over ``tokens`` allocates, recomputed layers included."""
     with FakeTensorMode():
         dtype = torch.bfloat16 if how.bf16_weights else torch.float32
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
@@ -109,7 +109,7 @@ def anew(config: PretrainedConfig, how: PassDtypes, tokens: int) -> int:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let transformers not say that layers computed anew take no cache: it holds nothing here."""
+    """Silence transformers' warning that recomputed layers take no cache: the cache is empty here."""
     logger = logging.getLogger("transformers.modeling_layers")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -126,10 +126,10 @@ def unpacked(model: PreTrainedModel) -> dict[str, DynamicCache]:
 
 
 def saved_by(model: PreTrainedModel, id_BT: Tensor, autocast: bool, **more: object) -> int:
-    """Return the bytes that ``model``'s forward pass keeps for the backward pass, each memory once."""
+    """Return the bytes that ``model``'s forward pass saves for the backward pass, shared memory counted once."""
     owned = {storage(one) for one in (*model.parameters(), *model.buffers())}
     sizes: dict[int, int] = {}
-    alive: list[Tensor] = []  # a freed memory's identity may come again
+    alive: list[Tensor] = []  # keeps memory alive, because a freed one's identity may be reused
 
     def note(tensor: Tensor) -> Tensor:
         if storage(tensor) not in owned:
@@ -144,5 +144,5 @@ def saved_by(model: PreTrainedModel, id_BT: Tensor, autocast: bool, **more: obje
 
 
 def storage(tensor: Tensor) -> int:
-    """Return the identity of the memory behind a tensor; views share it."""
+    """Return the identity of a tensor's memory; views share it."""
     return int(tensor.untyped_storage()._cdata)

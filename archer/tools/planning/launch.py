@@ -1,4 +1,4 @@
-"""The exact commands that start a run: one a machine, the engine's servers, and a Slurm script that does all."""
+"""The commands that start a run: one per machine, the engine's servers, and a Slurm script for all of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from archer.engines.vllm.command import serve_command
 from archer.tools.planning.plan import TrainingPlan
 from archer.tools.planning.shape import find_model
 
-PORT = 29500  # where the ranks meet, on the first machine
-NODE, FIRST = '"$SLURM_NODEID"', '"$FIRST"'  # of the machine that a command runs on, and of the first
+PORT = 29500  # the port on the first machine at which the ranks meet
+NODE, FIRST = '"$SLURM_NODEID"', '"$FIRST"'  # number of the machine that runs a command, name of the first one
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What the user typed: the recipe's name, the ``--set`` changes, and the seed."""
+    """What the user typed: the recipe's name, the ``--set`` changes, the seed and the run folder."""
 
     recipe: str
     changes: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def train_words(plan: TrainingPlan, asked: PlanRequest) -> list[str]:
 
 
 def torchrun(plan: TrainingPlan, node: str, first: str) -> str:
-    """Return torchrun's part of a command; ``node`` and ``first`` are names, or variables of a shell."""
+    """Return torchrun's part of a command; ``node`` and ``first`` are literal values or shell variables."""
     cluster = plan.cluster
     return (
         f"torchrun --nnodes {cluster.nodes} --nproc-per-node {cluster.gpus} --node-rank {node} "
@@ -45,7 +45,7 @@ def torchrun(plan: TrainingPlan, node: str, first: str) -> str:
 
 
 def train_commands(plan: TrainingPlan, asked: PlanRequest, first: str = "node0") -> list[str]:
-    """Return the command of each machine; ``first`` is the name of the first."""
+    """Return the command of each machine; ``first`` is the name of the first machine."""
     words = shlex.join(train_words(plan, asked))
     if plan.cluster.world == 1:
         return [f"archer {words}"]
@@ -53,7 +53,7 @@ def train_commands(plan: TrainingPlan, asked: PlanRequest, first: str = "node0")
 
 
 def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
-    """Return the machine and the command of each server that the recipe names. Raises ModelError."""
+    """Return the machine and the command of each server in the recipe. Raises ModelError."""
     recipe = plan.recipe
     if recipe.rollout.engine != "vllm":
         return []
@@ -69,7 +69,7 @@ def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
 
 
 def slurm(plan: TrainingPlan, asked: PlanRequest) -> str:
-    """Return a script for `sbatch`. Servers run as jobs of their own: their machines are named in the recipe."""
+    """Return a script for `sbatch`. Servers run as separate jobs: the recipe names their machines."""
     cluster = plan.cluster
     command = f"{torchrun(plan, NODE, FIRST)} {shlex.join(train_words(plan, asked))}"
     lines = [
@@ -90,7 +90,7 @@ def slurm(plan: TrainingPlan, asked: PlanRequest) -> str:
 
 
 def fixed(plan: TrainingPlan, asked: PlanRequest, changes: Sequence[str]) -> str:
-    """Return the dry run with the changes that make it fit, as one would type it."""
+    """Return the dry-run command with the changes that make the plan fit."""
     cluster = plan.cluster
     words = train_words(plan, replace(asked, changes=(*asked.changes, *changes)))
     machines = f"--nodes {cluster.nodes} --gpus {cluster.gpus} --gpu-memory {cluster.memory:g}"

@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive, and were at most, while code runs; also on tensors that hold nothing."""
+"""Counts the bytes of live tensors and their peak while code runs, also for tensors without data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Named = Mapping[str, Any]
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside, ``bytes`` are alive of all memory that operations made since, ``peak`` were at most."""
+    """Inside the mode, ``bytes`` is the live memory allocated since it began, and ``peak`` its maximum."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -24,12 +24,12 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Named | None = None
     ) -> Any:
-        """Run the operation, and count the memory of what it returns, once, until nobody holds it."""
-        made = operation(*args, **(kwargs or {}))
-        for one in tree_leaves(made):
-            if isinstance(one, Tensor):
-                self._count(one)
-        return made
+        """Run the operation and count the memory of its results, each once, until it is freed."""
+        result = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._count(leaf)
+        return result
 
     def _count(self, tensor: Tensor) -> None:
         memory = tensor.untyped_storage()

@@ -1,7 +1,7 @@
 """The memory of one GPU by part, while a run starts, samples and updates.
 
-P parameters, N ranks. What DeepSpeed's stages hold is that of ``policies/deepspeed.py``: bfloat16 weights under float32
-masters, gradients summed in float32.
+P parameters, N ranks. DeepSpeed's stages hold what ``trainer/deepspeed_backend.py`` sets up: bfloat16 weights under
+float32 masters, gradients summed in float32.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from archer.tools.planning.activations import ActivationBytes
 from archer.tools.planning.shape import ModelShape
 
 GIB = 1 << 30
-RESERVE = 0.06  # of a GPU: CUDA's context, NCCL's buffers, fragments of the allocator
-ENGINE_WORK = 2 * GIB  # vLLM's activations and CUDA graphs, inside the share that it may take
-BUCKET = 200_000_000  # elements that DeepSpeed reduces together (``policies/deepspeed.py``)
+RESERVE = 0.06  # share of a GPU for CUDA's context, NCCL's buffers and fragmentation
+ENGINE_WORK = 2 * GIB  # vLLM's activations and CUDA graphs, part of its share of the GPU
+BUCKET = 200_000_000  # elements that DeepSpeed reduces together (``trainer/deepspeed_backend.py``)
 LIVE = 1_000_000_000  # elements that ZeRO 3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
-PROMPT = 2048  # tokens of the longest prompt, where it is not known: the bound of the released Archer script
+PROMPT = 2048  # tokens of the longest prompt if it is unknown: the limit of the released Archer script
 PHASES = ("starting", "sampling", "updating")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines of ``gpus`` GPUs of ``memory`` GiB each."""
+    """``nodes`` machines with ``gpus`` GPUs of ``memory`` GiB each."""
 
     nodes: int = 1
     gpus: int = 1
@@ -32,13 +32,13 @@ class Cluster:
 
     @property
     def world(self) -> int:
-        """The number of ranks: one a GPU."""
+        """The number of ranks: one per GPU."""
         return self.nodes * self.gpus
 
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """Bytes on one GPU while the run starts, samples and updates; ``note`` says what they are made of."""
+    """Bytes on one GPU while the run starts, samples and updates; ``note`` tells what they hold."""
 
     name: str
     starting: float
@@ -49,8 +49,11 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class RankLoad:
-    """What a rank works on: ``prompt`` tokens of the longest prompt, ``row`` with the longest response, ``micro`` of a
-    micro-batch, ``responses`` of a step, of which ``slots`` decode together."""
+    """The tokens and responses of one rank.
+
+    ``prompt``: tokens of the longest prompt; ``row``: with the longest response; ``micro``: tokens of a micro-batch;
+    ``responses``: of a step; ``slots``: responses that decode together.
+    """
 
     prompt: int
     row: int
@@ -61,7 +64,7 @@ class RankLoad:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The parts, and ``cache`` tokens that the engine's key-value cache holds; ``host`` bytes a machine needs."""
+    """The parts, the tokens of the engine's key-value ``cache``, and the ``host`` bytes a machine needs."""
 
     parts: tuple[MemoryPart, ...]
     cache: int
@@ -73,7 +76,7 @@ class MemoryPlan:
 
     @property
     def reserve(self) -> float:
-        """The bytes left to what is not counted."""
+        """The bytes reserved for what is not counted."""
         return next(part.updating for part in self.parts if part.name == "reserve")
 
     @property
@@ -83,7 +86,7 @@ class MemoryPlan:
 
 
 def load_of(recipe: Recipe, prompt: int, cluster: Cluster) -> RankLoad:
-    """Return the most that a rank works on, with prompts of ``prompt`` tokens and every response as long as may be."""
+    """Return the largest load of a rank, with prompts of ``prompt`` tokens and every response of maximal length."""
     rollout, update = recipe.rollout, recipe.update
     row = prompt + rollout.max_tokens
     share = -(-update.mini_batch * rollout.samples_per_prompt // cluster.world)
@@ -93,11 +96,11 @@ def load_of(recipe: Recipe, prompt: int, cluster: Cluster) -> RankLoad:
 
 
 def memory_of(
-    recipe: Recipe, shape: ModelShape, kept: ActivationBytes, load: RankLoad, cluster: Cluster, reference: bool
+    recipe: Recipe, shape: ModelShape, per_token: ActivationBytes, load: RankLoad, cluster: Cluster, reference: bool
 ) -> MemoryPlan:
-    """Return what one GPU holds."""
+    """Return the memory plan of one GPU; ``reference``: whether the objective needs a reference model."""
     engine, cache = engine_parts(recipe, shape, load, cluster)
-    parts = (*state_parts(recipe, shape, cluster, reference), *pass_parts(recipe, shape, kept, load), *engine)
+    parts = (*state_parts(recipe, shape, cluster, reference), *pass_parts(recipe, shape, per_token, load), *engine)
     spare = RESERVE * cluster.memory * GIB
     parts = (*parts, MemoryPart("reserve", spare, spare, spare, f"{RESERVE:.0%} of the GPU: CUDA, NCCL, fragments"))
     return MemoryPlan(tuple(part for part in parts if part.starting or part.sampling or part.updating), cache,
@@ -105,7 +108,7 @@ def memory_of(
 
 
 def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: bool) -> tuple[MemoryPart, ...]:
-    """Return weights, reference, gradients, optimizer and buffers of one rank."""
+    """Return the parts that do not depend on the batch: weights, reference, gradients, optimizer, buffers."""
     trained, frozen = trained_and_frozen(shape)
     zero, world, width = recipe.update.deepspeed, cluster.world, weight_bytes(recipe)
     stage = 0 if zero is None else stage_of(recipe)
@@ -116,13 +119,13 @@ def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: 
     moments = (masters + 8 * trained) / (world if stage else 1)
     if zero is not None and zero.offload:
         sums, moments = 0.0, 0.0
-    # One process, and most stages, free them after the step; two hold a buffer of their own.
+    # Gradients are freed after the step, but ZeRO 3, and ZeRO 1 in bfloat16, keep a buffer for them.
     flat = stage == 3 or (stage == 1 and recipe.update.bf16)
     bucket = min(BUCKET, trained) * width if stage and not (stage == 1 and flat) else 0
     copies = 0.0 if zero is None else 2 * min(BUCKET, trained) * width
     copies += 4 * trained / world if stage and zero is not None and not zero.offload else 0.0
     gathered = width * min(LIVE, shape.parameters) if stage == 3 else 0.0
-    # Every rank loads all, and keeps its share.
+    # Every rank loads all weights, and then keeps its share.
     adapter = f"{trained:,} of an adapter train, {frozen:,} do not" if shape.adapter else ""
     return (
         MemoryPart(
@@ -137,30 +140,32 @@ def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: 
     )
 
 
-def pass_parts(recipe: Recipe, shape: ModelShape, kept: ActivationBytes, load: RankLoad) -> tuple[MemoryPart, ...]:
-    """Return what a micro-batch holds: activations, and the largest of what comes and goes beside them."""
+def pass_parts(recipe: Recipe, shape: ModelShape, per_token: ActivationBytes, load: RankLoad) -> tuple[MemoryPart, ...]:
+    """Return the parts of a micro-batch: activations, and the largest of the temporary buffers beside them."""
     again = recipe.update.checkpointing
     answers = load.micro * recipe.rollout.max_tokens // load.row
-    saved = kept.hidden if again else kept.layer
-    activations = load.micro * (saved * shape.layers + kept.rest) + answers * kept.hidden
-    activations += 0 if again else kept.casts * shape.layers
+    saved = per_token.hidden if again else per_token.layer
+    activations = load.micro * (saved * shape.layers + per_token.rest) + answers * per_token.hidden
+    activations += 0 if again else per_token.casts * shape.layers
     passing = {
-        ("logits chunk", "and the gradients of the head's weight and inputs"): head_bytes(recipe, shape, kept, answers)
+        ("logits chunk", "and the gradients of the head's weight and inputs"): head_bytes(
+            recipe, shape, per_token, answers
+        )
     }
     if again:
-        layer = load.micro * kept.again + kept.casts
+        layer = load.micro * per_token.again + per_token.casts
         passing["a layer again", "computed anew in the backward pass, with its gradients"] = layer
-        passing["bfloat16 copies", "of all weights, in the forward pass"] = kept.casts * shape.layers
-    largest = max(passing, key=lambda one: passing[one])
+        passing["bfloat16 copies", "of all weights, in the forward pass"] = per_token.casts * shape.layers
+    largest = max(passing, key=lambda name: passing[name])
     note = f"of {load.micro:,} tokens" + (", a layer's input each (checkpointing)" if again else "")
     return MemoryPart("activations", 0, 0, activations, note), MemoryPart(
         largest[0], 0, 0, passing[largest], largest[1]
     )
 
 
-def head_bytes(recipe: Recipe, shape: ModelShape, kept: ActivationBytes, answers: int) -> float:
-    """Return what ``heads`` hold at most, in the backward pass: with the hidden states' gradient and the weight's."""
-    inner, width = kept.hidden // shape.hidden, weight_bytes(recipe)
+def head_bytes(recipe: Recipe, shape: ModelShape, per_token: ActivationBytes, answers: int) -> float:
+    """Return the peak bytes of the LM head's backward pass, gradients of hidden states and weight included."""
+    inner, width = per_token.hidden // shape.hidden, weight_bytes(recipe)
     return head_peak_bytes(answers, shape.vocabulary, shape.head // shape.vocabulary, inner, width, "cuda")
 
 
@@ -174,7 +179,7 @@ def engine_parts(
     weights, share = width * shape.parameters, recipe.rollout.vllm.memory * cluster.memory * GIB
     cache = max(0.0, share - weights - ENGINE_WORK)
     tokens = int(cache / (width * shape.position))
-    if recipe.rollout.vllm.servers:  # on GPUs of their own, of the same kind
+    if recipe.rollout.vllm.servers:  # they have GPUs of their own, of the same kind
         return (), tokens
     awake = recipe.rollout.prefetch  # it samples the next step while this one updates
     return (
@@ -187,7 +192,7 @@ def engine_parts(
 
 
 def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tuple[MemoryPart, ...], int]:
-    """Return the native engine's parts: a row for each slot, as long as the longest."""
+    """Return the native engine's parts: its cache has a row of maximal length for each slot."""
     tokens = load.slots * load.row
     autocast = recipe.update.bf16 and recipe.update.deepspeed is None
     width, cast = (2, 2 * shape.parameters) if autocast else (4, 0)
@@ -203,7 +208,7 @@ def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tup
 
 
 def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster) -> float:
-    """Return what one rank needs of its machine's memory beside the GPU: loading, offload, a sleeping engine."""
+    """Return the host memory of one rank: loading weights, offloaded optimizer, a sleeping engine's weights."""
     trained, _ = trained_and_frozen(shape)
     zero = recipe.update.deepspeed
     offloaded = 16 * trained / cluster.world if zero is not None and zero.offload else 0.0
@@ -216,17 +221,17 @@ def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster) -> float:
 
 
 def trained_and_frozen(shape: ModelShape) -> tuple[int, int]:
-    """Return how many parameters train and how many do not."""
+    """Return the numbers of trained and of frozen parameters."""
     return (shape.adapter, shape.parameters) if shape.adapter else (shape.parameters, 0)
 
 
 def weight_bytes(recipe: Recipe) -> int:
-    """Return the bytes of a weight that trains: DeepSpeed holds bfloat16 over masters, one process float32."""
+    """Return the bytes of a trained weight: bfloat16 (over float32 masters) with DeepSpeed, else float32."""
     return 2 if recipe.update.bf16 and recipe.update.deepspeed is not None else 4
 
 
 def stage_of(recipe: Recipe) -> int:
-    """Return the stage of ZeRO that runs: in bfloat16 at least 1."""
+    """Return the ZeRO stage that runs, which is at least 1 in bfloat16."""
     zero = recipe.update.deepspeed
     if zero is None:
         return 0

@@ -1,6 +1,6 @@
-"""Bytes that a stretch of code holds, by every allocation: torch's own report of them to its profiler.
+"""Bytes that are allocated while code runs, from every allocation that torch reports to its profiler.
 
-On a GPU the numbers are torch's allocator's.
+On a GPU the numbers are those of torch's allocator.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 import torch
 
-Levels = dict[str, tuple[float, float]]  # by mark: bytes held there, and the most held since the mark before
+Levels = dict[str, tuple[float, float]]  # by mark: bytes held there, and the peak since the previous mark
 
 
 @contextmanager
 def metered(levels: Levels, device: torch.device) -> Iterator[Callable[[str], None]]:
-    """Yield what notes a mark; at the end ``levels`` holds what was allocated at each since the beginning."""
+    """Yield a function that sets a mark; at the end ``levels`` holds each mark's bytes, allocated since the start."""
     if device.type == "cuda":
 
         def note(name: str) -> None:
@@ -26,7 +26,7 @@ def metered(levels: Levels, device: torch.device) -> Iterator[Callable[[str], No
 
         yield note
         return
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it reports its own start and end else
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # without it the profiler prints its start and end
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
 
         def mark(name: str) -> None:

@@ -1,4 +1,4 @@
-"""The plan as a page: the model, the memory of a GPU, the work, the commands, and what to change."""
+"""The plan as text: the model, the memory of a GPU, the work, the commands, and what to change."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def show(plan: TrainingPlan, asked: PlanRequest) -> None:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text as it is; commands are not to be wrapped."""
+    """Print a text unwrapped, so that commands stay on one line."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def model_lines(plan: TrainingPlan) -> str:
-    """Return what the model is."""
+    """Return the lines on the model."""
     shape, lora = plan.shape, plan.recipe.update.lora
     lines = [f"{plan.recipe.name}, {plan.algorithm}: {plan.recipe.model.path}"]
     active = f", {shape.active:,} of them at work on a token" if shape.active != shape.parameters else ""
@@ -45,7 +45,7 @@ def model_lines(plan: TrainingPlan) -> str:
 
 
 def work_lines(plan: TrainingPlan) -> str:
-    """Return what a step and the run do."""
+    """Return the lines on what a step and the run do."""
     work, load, cluster = plan.work, plan.load, plan.cluster
     rollout, update, assumed = plan.recipe.rollout, plan.recipe.update, " (assumed)" if load.prompt == PROMPT else ""
     return "\n".join([
@@ -61,7 +61,7 @@ def work_lines(plan: TrainingPlan) -> str:
 
 
 def memory_table(plan: TrainingPlan) -> Table:
-    """Return the parts of a GPU's memory by phase, small ones in MiB."""
+    """Return the parts of a GPU's memory by phase; the unit is MiB if all are small."""
     own = max(plan.memory.total(phase) for phase in PHASES) - plan.memory.reserve
     unit, name = (GIB, "GiB") if own >= GIB else (GIB / 1024, "MiB")
     table = Table(title=f"{name} of one GPU", box=None, title_justify="left", pad_edge=False)
@@ -77,12 +77,12 @@ def memory_table(plan: TrainingPlan) -> Table:
 
 
 def shown(size: float, unit: float) -> str:
-    """Return bytes in a unit, nothing as a dot."""
+    """Return bytes in a unit; 0 as a dot."""
     return f"{size / unit:,.2f}" if size else "."
 
 
 def verdict(plan: TrainingPlan, asked: PlanRequest) -> str:
-    """Return whether the plan fits, and if not, what to change."""
+    """Return whether the plan fits and, if not, what to change."""
     if not plan.faults:
         return f"It fits: {plan.memory.peak / GIB:.1f} of {plan.cluster.memory:.1f} GiB at most."
     lines = ["It does NOT fit:", *(f"  - {fault}" for fault in plan.faults)]
@@ -100,7 +100,7 @@ def verdict(plan: TrainingPlan, asked: PlanRequest) -> str:
 
 
 def commands(plan: TrainingPlan, asked: PlanRequest) -> str:
-    """Return the launch commands."""
+    """Return the launch commands, with a Slurm script for several ranks."""
     lines = []
     for host, command in server_commands(plan):
         lines += [f"\nOn {host}, first:", f"  {command}"]

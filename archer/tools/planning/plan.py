@@ -1,4 +1,4 @@
-"""The plan of a run: what it is, holds and does on given machines, and why it cannot run there, if it cannot."""
+"""The plan of a run on given machines: what it is, needs and does, and why it cannot run there, if it cannot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from archer.tools.planning.work import PlannedWork, work_of
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A recipe's ``algorithm`` on a cluster. ``faults`` are why it cannot run so; none: by this count it can."""
+    """A recipe's ``algorithm`` on a cluster. ``faults`` are the reasons why it cannot run; empty if it can."""
 
     recipe: Recipe
     algorithm: str
@@ -37,18 +37,18 @@ class TrainingPlan:
 
 
 def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> TrainingPlan:
-    """Return the plan. Raises UserError for a recipe, algorithm or model that cannot be meant."""
+    """Return the plan. Raises UserError for an invalid recipe, algorithm or model."""
     reference = build_algorithm(recipe, algorithm).objective.needs_reference
     config, shape = described(recipe.model.path, recipe.model.revision, recipe.update.lora)
     bf16, sharded = recipe.update.bf16, recipe.update.deepspeed is not None
     per_token = kept(config, PassDtypes(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))
     load = load_of(recipe, longest_prompt(recipe), cluster)
     memory = memory_of(recipe, shape, per_token, load, cluster, reference)
-    found = TrainingPlan(recipe, algorithm, cluster, shape, load, memory, work_of(recipe), ())
-    return replace(found, faults=tuple(faults(found)))
+    plan = TrainingPlan(recipe, algorithm, cluster, shape, load, memory, work_of(recipe), ())
+    return replace(plan, faults=tuple(faults(plan)))
 
 
-@cache  # plans are made by the dozen where one looks for what fits
+@cache  # the search for a plan that fits makes dozens of them
 def described(path: str, revision: str | None, lora: LoraSection | None) -> tuple[PretrainedConfig, ModelShape]:
     """Return a model's configuration and shape. Raises ModelError."""
     named, source = find_model(ModelSection(path, revision))
@@ -57,7 +57,7 @@ def described(path: str, revision: str | None, lora: LoraSection | None) -> tupl
 
 
 def longest_prompt(recipe: Recipe) -> int:
-    """Return the tokens of the longest prompt of a lab recipe's first steps; else a bound."""
+    """Return the tokens of the longest prompt in a lab recipe's first steps; for other recipes an upper bound."""
     if any(source.path for source in recipe.data):
         return PROMPT
     prompts = ModelSpec(recipe.model).prompts
@@ -66,35 +66,35 @@ def longest_prompt(recipe: Recipe) -> int:
 
 
 def context(plan: TrainingPlan) -> int | None:
-    """Return the tokens that prompt and response may have together."""
+    """Return the tokens that prompt and response may have together; None if neither recipe nor model limits them."""
     return plan.recipe.model.context or plan.shape.context
 
 
 def faults(plan: TrainingPlan) -> list[str]:
-    """Return why the plan cannot run: memory, cache, context, ranks."""
-    found, room = [], plan.cluster.memory * GIB
+    """Return the reasons why the plan cannot run: memory, cache, context, ranks."""
+    reasons, room = [], plan.cluster.memory * GIB
     for phase in PHASES:
         total = plan.memory.total(phase)
         if total > room:
-            found.append(f"{phase} takes {total / GIB:.1f} GiB of a GPU, it has {plan.cluster.memory:.1f}")
-    holds = context(plan)
-    if holds is not None and plan.load.row > holds:
-        found.append(f"a prompt and a response make {plan.load.row:,} tokens, the model's context is {holds:,}")
-    needed = holds or plan.load.row
+            reasons.append(f"{phase} takes {total / GIB:.1f} GiB of a GPU, it has {plan.cluster.memory:.1f}")
+    limit = context(plan)
+    if limit is not None and plan.load.row > limit:
+        reasons.append(f"a prompt and a response make {plan.load.row:,} tokens, the model's context is {limit:,}")
+    needed = limit or plan.load.row
     if plan.recipe.rollout.engine == "vllm" and plan.memory.cache < needed:
-        found.append(f"the engine's cache holds {plan.memory.cache:,} tokens, vLLM asks for a context of {needed:,}")
+        reasons.append(f"the engine's cache holds {plan.memory.cache:,} tokens, vLLM asks for a context of {needed:,}")
     if plan.cluster.world > 1 and plan.recipe.update.deepspeed is None:
-        found.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
-    return found
+        reasons.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
+    return reasons
 
 
 def missing_data(recipe: Recipe) -> Mapping[str, str]:
-    """Return what is said of training data that is not on this machine, by source. Hub data sets are not asked for."""
-    found = {}
+    """Return errors about training data missing on this machine, by source. Hub data sets are not checked."""
+    errors = {}
     for source in recipe.data:
         try:
             if source.path is not None and is_local(source) and not Path(source.path).exists():
                 open_stream([source], 0)
         except DataError as error:
-            found[source.name] = str(error)
-    return found
+            errors[source.name] = str(error)
+    return errors

@@ -1,4 +1,4 @@
-"""What to change so that a plan fits: concrete ``--set`` changes, each set of them verified by the same calculation."""
+"""What to change so that a plan fits: ``--set`` changes, each combination checked by making its plan."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from archer.recipe.reading import changed_recipe
 from archer.tools.planning.memory import GIB, PHASES
 from archer.tools.planning.plan import TrainingPlan, make_plan
 
-SHARES = tuple(share / 100 for share in range(90, 5, -5))  # of a GPU for vLLM, the largest that fits first
-SERVER = "http://node{}:8000"  # a name to be replaced by a machine's own
+SHARES = tuple(share / 100 for share in range(90, 5, -5))  # shares of a GPU for vLLM, the largest first
+SERVER = "http://node{}:8000"  # a placeholder for a machine's name
 
 Changes = tuple[str, ...]
 
 
 def remedy(plan: TrainingPlan) -> Changes | None:
-    """Return the changes that make the plan fit, the cheapest kinds first; () where it fits, None where none do.
+    """Return changes that make the plan fit, the cheapest kinds first; () if it fits already, None if none do.
 
-    What changes the experiment itself (LoRA, shorter responses) is tried last.
+    Changes of the experiment itself (LoRA, shorter responses) are tried last.
     """
     if not plan.faults:
         return ()
@@ -39,7 +39,7 @@ def remedy(plan: TrainingPlan) -> Changes | None:
 
 
 def candidates(plan: TrainingPlan) -> Iterator[str]:
-    """Yield single changes that save memory, those that cost least first."""
+    """Yield single changes that save memory, cheapest first."""
     recipe, world = plan.recipe, plan.cluster.world
     zero = recipe.update.deepspeed
     yield from [f"rollout.vllm.memory={recipe.rollout.vllm.memory}"] * (
@@ -62,19 +62,19 @@ def candidates(plan: TrainingPlan) -> Iterator[str]:
 
 
 def halves(number: int) -> Iterator[int]:
-    """Yield halves of a number, down to 1."""
+    """Yield repeated halves of a number, down to 1."""
     while number > 1:
         number //= 2
         yield number
 
 
 def servers(plan: TrainingPlan) -> list[str]:
-    """Return the URL of a server on each machine of a second set as large as the first."""
+    """Return the URLs of servers on a second set of machines as large as the first, one per machine."""
     return [SERVER.format(plan.cluster.nodes + node) for node in range(plan.cluster.nodes)]
 
 
 def planned(plan: TrainingPlan, changes: Changes) -> TrainingPlan | None:
-    """Return the plan with changes made; None where they contradict the recipe."""
+    """Return the plan with the changes made; None if they contradict the recipe."""
     try:
         return make_plan(changed_recipe(plan.recipe, changes), plan.algorithm, plan.cluster)
     except UserError:
@@ -82,39 +82,39 @@ def planned(plan: TrainingPlan, changes: Changes) -> TrainingPlan | None:
 
 
 def with_share(plan: TrainingPlan, changes: Changes, trial: TrainingPlan) -> Changes | None:
-    """Return the changes, with another share for vLLM where only that makes them fit; None where it does not."""
+    """Return the changes if they fit, with another share for vLLM if needed; None if none fits."""
     if not trial.faults:
         return changes
     if trial.recipe.rollout.engine != "vllm":
         return None
     for share in SHARES:
         more = (*changes, f"rollout.vllm.memory={share}")
-        found = planned(plan, more)
-        if found is not None and not found.faults:
+        candidate = planned(plan, more)
+        if candidate is not None and not candidate.faults:
             return more
     return None
 
 
 def pruned(plan: TrainingPlan, changes: Changes) -> Changes:
-    """Return the changes without those that are not needed: of several to one key the last, and none in vain."""
+    """Return the changes without those not needed, and only the last of several to one key."""
     last = {change.partition("=")[0]: change for change in changes}
-    kept = tuple(last.values())
-    for change in kept:
-        fewer = tuple(one for one in kept if one != change)
-        found = planned(plan, fewer)
-        if found is not None and not found.faults:
-            kept = fewer
-    return kept
+    needed = tuple(last.values())
+    for change in needed:
+        fewer = tuple(other for other in needed if other != change)
+        trial = planned(plan, fewer)
+        if trial is not None and not trial.faults:
+            needed = fewer
+    return needed
 
 
 def badness(plan: TrainingPlan) -> float:
-    """Return by how many bytes the phases pass the GPU, so that what helps a little is kept."""
+    """Return by how many bytes the phases exceed the GPU, plus the number of faults; it ranks plans that do not fit."""
     room = plan.cluster.memory * GIB
     return sum(max(0.0, plan.memory.total(phase) - room) for phase in PHASES) + len(plan.faults)
 
 
 def more_machines(plan: TrainingPlan, most: int = 64) -> int | None:
-    """Return the machines that the plan as it is would fit on, doubling; None where they do not help."""
+    """Return a number of machines on which the unchanged plan fits, doubling up to ``most``; None if there is none."""
     nodes = plan.cluster.nodes
     while nodes < most:
         nodes *= 2

@@ -1,4 +1,4 @@
-"""A model's counts from its configuration alone: no weights are loaded, none are made.
+"""A model's sizes from its configuration alone, without loading or creating weights.
 
 V vocabulary, H hidden size.
 """
@@ -22,11 +22,11 @@ CONFIGS = Path(__file__).parent / "configs"
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What the plan needs to know of a model. ``active`` parameters work on a token (fewer with experts).
+    """The sizes of a model. ``active`` parameters are used for a token (fewer than all with experts).
 
-    ``head`` is V x H, the elements of the output weight; ``tied`` says whether it is the embedding's too; ``position``
-    the elements that a token leaves in the key-value cache; ``attention`` is heads x head size of all layers;
-    ``adapter`` the trained ones with LoRA (0: none).
+    ``head``: V x H, elements of the output weight; ``tied``: whether it is also the embedding's; ``position``: elements
+    per token in the key-value cache; ``attention``: heads x head size, summed over layers; ``adapter``: parameters
+    trained with LoRA (0: none).
     """
 
     source: str
@@ -44,9 +44,10 @@ class ModelShape:
 
 
 def find_model(model: ModelSection) -> tuple[ModelSection, str]:
-    """Return what names a model's configuration, and where it is from. Nothing is fetched for a model of a copy.
+    """Return the section that names a model's configuration, and where the configuration is from.
 
-    One on this machine comes first, then the committed copy of a few public models, then the hub.
+    A model on this machine comes first, then the committed copy of a few public models, for which nothing is
+    downloaded, then the hub.
     """
     if model.path == EMBEDDED or Path(folder_of(model)).is_dir():
         return model, "this machine"
@@ -61,7 +62,7 @@ def find_model(model: ModelSection) -> tuple[ModelSection, str]:
 
 
 def read_shape(config: PretrainedConfig, source: str, lora: LoraSection | None = None) -> ModelShape:
-    """Count what a configuration describes. Raises ModelError for one that no causal language model can be made of."""
+    """Return the sizes that a configuration describes. Raises ModelError if no causal language model is made of it."""
     model = empty_model(config)
     head = model.get_output_embeddings().weight
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -83,7 +84,7 @@ def read_shape(config: PretrainedConfig, source: str, lora: LoraSection | None =
 
 
 def empty_model(config: PretrainedConfig) -> PreTrainedModel:
-    """Return the model on the meta device: shapes without numbers. Raises ModelError."""
+    """Return the model on the meta device, without data. Raises ModelError."""
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
@@ -95,31 +96,31 @@ def empty_model(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def count(parameters: Iterable[torch.nn.Parameter]) -> int:
-    """Return the number of elements of different parameters."""
-    return sum(one.numel() for one in parameters)
+    """Return the number of elements of the parameters."""
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def idle_experts(model: PreTrainedModel) -> int:
-    """Return the parameters of experts that a token is not sent to (0 without experts)."""
+    """Return the parameters of experts that are not used for a token (0 without experts)."""
     experts = getattr(model.config, "num_experts", None)
     if not experts:
         return 0
-    routed = count([one for name, one in model.named_parameters() if ".experts." in name])
+    routed = count([parameter for name, parameter in model.named_parameters() if ".experts." in name])
     used: int = model.config.num_experts_per_tok
     return routed - routed * used // int(experts)
 
 
 def adapter_size(model: PreTrainedModel, lora: LoraSection) -> int:
-    """Return rank x (inputs + outputs) over the linear layers that the adapter changes. Raises ModelError for none."""
+    """Return rank x (inputs + outputs) summed over the layers with an adapter. Raises ModelError for none."""
     head = model.get_output_embeddings()
     layers = [
-        one
-        for name, one in model.named_modules()
-        if isinstance(one, torch.nn.Linear)
-        and one is not head
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module is not head
         and (not lora.targets or name.rpartition(".")[2] in lora.targets)
     ]
     if not layers:
-        raise ModelError(f"update.lora.targets: {', '.join(lora.targets)}: no linear layer's name ends so")
-    ends: int = sum(one.in_features + one.out_features for one in layers)
+        raise ModelError(f"update.lora.targets: {', '.join(lora.targets)}: no linear layer has such a name")
+    ends: int = sum(module.in_features + module.out_features for module in layers)
     return lora.rank * ends

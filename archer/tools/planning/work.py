@@ -1,4 +1,4 @@
-"""How much a run does: responses, tokens and optimizer steps, from the recipe alone."""
+"""The work of a run: responses, tokens and optimizer steps, from the recipe alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from archer.recipe.sections import Recipe
 
 @dataclass(frozen=True)
 class PlannedWork:
-    """A step's ``responses``, its ``tokens`` at most (every response as long as may be), ``updates`` of the optimizer;
-    the run's ``steps`` and ``total`` updates."""
+    """The work of a run.
+
+    ``responses`` of a step, its ``tokens`` if every response has maximal length, ``updates`` (optimizer steps) per
+    step, and the ``steps`` of the run.
+    """
 
     responses: int
     tokens: int
@@ -19,12 +22,12 @@ class PlannedWork:
 
     @property
     def total(self) -> int:
-        """Optimizer steps of the whole run; fewer where groups are left out."""
+        """Optimizer steps of the whole run; filtered groups make it fewer."""
         return self.updates * self.steps
 
 
 def work_of(recipe: Recipe) -> PlannedWork:
-    """Return what the recipe asks for."""
+    """Return the work of a recipe."""
     rollout, update = recipe.rollout, recipe.update
     responses = rollout.prompts * rollout.samples_per_prompt
     updates = update.epochs * -(-rollout.prompts // update.mini_batch)

@@ -1,8 +1,8 @@
-"""``archer train RECIPE --profile STEPS``: where a step's time goes, and how far it is from what the machine could do.
+"""``archer train RECIPE --profile STEPS``: where a step's time goes, and how that compares with the machine's limits.
 
 The first step of the process warms up; the next ``STEPS`` are timed; one more is traced by torch's profiler. Then
-``profile/`` of the run folder holds ``profile.json`` and ``trace.json.gz``, and training goes on as if nobody had
-looked: what it samples, trains and writes is the same, bit by bit.
+``profile/`` in the run folder holds ``profile.json`` and ``trace.json.gz``, and training continues. Profiling changes
+nothing that the run samples, trains or writes, bit by bit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from archer.tools.profiling.watch import Path as Part
 from archer.trainer import Trainer
 from archer.types import Json
 
-KEPT = 10  # operators of a part in the record
+KEPT = 10  # operators of a part in profile.json
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ class StepProfiler:
         self.done = False
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A step has ended: begin to time, to trace, or write what was found."""
+        """Called at the end of a step: start timing or tracing, or write the profile."""
         if self.done:
             return
         if self.watch is None:
@@ -68,7 +68,7 @@ class StepProfiler:
                 listen(self.trace)
 
     def close(self) -> None:
-        """Stop; a run that ends before all was measured leaves what there is."""
+        """Stop; if the run ends early, write what was measured."""
         if self.done:
             return
         if self.trace is not None:
@@ -79,7 +79,8 @@ class StepProfiler:
         else:
             self._leave()
             logger.warning(
-                "--profile: no step was measured, as the first of a start is not; let the run go on for 2 steps or more"
+                "--profile: no step was measured, because the first one only warms up; let the run go on for 2 steps "
+                "or more"
             )
 
     def _begin(self) -> None:
@@ -106,11 +107,11 @@ class StepProfiler:
         folder.mkdir(exist_ok=True)
         if self.trace:
             self.trace.write(folder / "trace.json.gz")
-        found = record(split, self.watch.seen.seconds, operators, (self.rates, self.costs), self._where())
-        write_aside(folder / "profile.json", json.dumps(found, indent=1) + "\n")
-        seen = self.watch.seen.steps
+        profile = record(split, self.watch.seen.seconds, operators, (self.rates, self.costs), self._where())
+        write_aside(folder / "profile.json", json.dumps(profile, indent=1) + "\n")
+        steps = self.watch.seen.steps
         whose = f" of rank 0 of {self.ranks.world}" if self.ranks.world > 1 else ""
-        show(split, operators, f"Profile{whose}: {self.recipe.name}, steps timed: {seen}, one traced ({folder})")
+        show(split, operators, f"Profile{whose}: {self.recipe.name}, steps timed: {steps}, one traced ({folder})")
 
     def _where(self) -> dict[str, Json]:
         gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
@@ -144,23 +145,23 @@ def record(
 
 def as_json(row: SplitRow, split: StepSplit, operators: Mapping[Part, TracedOperators]) -> dict[str, Json]:
     """Return one part: seconds, work, needs, and how far it is from the roofline."""
-    told: dict[str, Json] = {"part": "/".join(row.path), "seconds": row.seconds, "each": row.each, "calls": row.calls}
+    values: dict[str, Json] = {"part": "/".join(row.path), "seconds": row.seconds, "each": row.each, "calls": row.calls}
     if row.work:
-        told |= {"work": asdict(row.work)}
+        values |= {"work": asdict(row.work)}
     if row.need and row.seconds:
         least = split.rates.least(row.need)
-        told |= {
+        values |= {
             **asdict(row.need), "least": least, "bound": split.rates.bound(row.need),
             "times_least": row.seconds / least, "flops_per_second": row.need.flops / row.seconds,
             "mfu": (row.need.flops - row.need.again) / row.seconds / split.rates.flops,
         }  # fmt: skip
     if row.operators is not None:
-        told |= {"operators_a_call": row.operators, "kernels_a_call": row.kernels}
+        values |= {"operators_a_call": row.operators, "kernels_a_call": row.kernels}
     if row.path in operators:
         part = operators[row.path]
         most = sorted(part.microseconds, key=lambda name: -part.microseconds[name])[:KEPT]
-        told["top"] = [
+        values["top"] = [
             {"name": name, "microseconds": round(part.microseconds[name], 1), "calls": part.counts.get(name, 0)}
             for name in most
         ]
-    return told
+    return values

@@ -1,4 +1,4 @@
-"""What a recipe's model costs a token, a pair and a row: the shape and the activations that the plan counts too."""
+"""The costs of a recipe's model per token, pair and row, from the sizes and activations that planning counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HALF = 2  # bytes of a bfloat16
 
 
 def costs_of(recipe: Recipe, ranks: int = 1) -> ModelCosts:
-    """Return the costs of training and sampling as the recipe says. Raises ModelError."""
+    """Return the costs of training and sampling by the recipe on ``ranks`` ranks. Raises ModelError."""
     config, update, zero = load_config(recipe.model), recipe.update, recipe.update.deepspeed
     shape = read_shape(config, recipe.model.path, recipe.update.lora)
     narrow = update.bf16 and zero is not None

@@ -1,4 +1,4 @@
-"""The profile as a page: where a step's time goes, beside the least its work needs, and in words what bounds it."""
+"""The profile as text: where a step's time goes, the least time its work needs, and what bounds each part."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WIDTH = 150
 COLUMNS = ("seconds", "share", "calls", "tokens", "pairs", "rows", "GFLOP", "GB", "GFLOP/s", "least s", "by", "x least",
            "MFU", "ops/call", "kernels/call")  # fmt: skip
 TOP = 12  # operators printed
-NEAR = 2.0  # times the least, up to which the roofline explains a part
-UNEVEN = 3.0  # largest over least of the steps, from which the words say so
-MOST = 0.5  # of a part's time, from which launching explains it
+NEAR = 2.0  # a part within this multiple of its least time is explained by the roofline
+UNEVEN = 3.0  # a part whose slowest step takes this multiple of its fastest is called uneven
+MOST = 0.5  # a part with this share of its time in launches is explained by launching
 
 
 def show(split: StepSplit, operators: Mapping[Path, TracedOperators], header: str) -> None:
-    """Print the page."""
+    """Print the profile below ``header``."""
     console = Console()
     console = console if console.is_terminal and console.width >= WIDTH else Console(width=WIDTH)
     for part in (f"\n{header}\n{roof(split.rates)}\n", table(split), top(operators), f"\n{words(split)}\n"):
@@ -30,7 +30,7 @@ def show(split: StepSplit, operators: Mapping[Path, TracedOperators], header: st
 
 
 def roof(rates: MachineRates) -> str:
-    """Return what the machine does, in words."""
+    """Return the sentence on the machine's rates."""
     return (
         f"The roof, measured here: {rates.flops / 1e9:,.0f} GFLOP/s in large products, {rates.bytes / 1e9:,.1f} GB/s "
         f"in copies, {1e6 * rates.operator:.1f} us for an operator that does nothing"
@@ -38,7 +38,7 @@ def roof(rates: MachineRates) -> str:
 
 
 def table(split: StepSplit) -> Table:
-    """Return the split as a table, a line a part."""
+    """Return the split as a table, one row per part."""
     made = Table(title="a step by part", box=None, title_justify="left", pad_edge=False)
     made.add_column("part")
     for name in COLUMNS:
@@ -50,7 +50,7 @@ def table(split: StepSplit) -> Table:
 
 
 def cells(row: SplitRow, split: StepSplit) -> list[str]:
-    """Return a row's cells, a dot where there is nothing."""
+    """Return a row's cells; a dot for a missing value."""
     work, need, rates = row.work, row.need, split.rates
     counted = [f"{number:,}" for number in (work.tokens, work.pairs, work.rows)] if work else [".", ".", "."]
     share = "." if row.path[0].startswith(BESIDE) else f"{row.seconds / split.seconds:.1%}"
@@ -67,19 +67,19 @@ def cells(row: SplitRow, split: StepSplit) -> list[str]:
 
 
 def top(operators: Mapping[Path, TracedOperators]) -> Table:
-    """Return the operators that took most of the traced step's own time."""
+    """Return the table of operators with most self time in the traced step."""
     made = Table(title="\noperators by self time in the trace", box=None, title_justify="left", pad_edge=False)
     for name in ("part", "operator", "ms", "calls"):
         made.add_column(name, justify="left" if name in ("part", "operator") else "right")
-    found = [(us, path, name) for path, one in operators.items() for name, us in one.microseconds.items()]
-    for us, path, name in sorted(found, reverse=True)[:TOP]:
+    spent = [(us, path, name) for path, part in operators.items() for name, us in part.microseconds.items()]
+    for us, path, name in sorted(spent, reverse=True)[:TOP]:
         count = operators[path].counts.get(name, 0)
         made.add_row("/".join(path), name, f"{us / 1000:.1f}", f"{count:,}" if count else ".")
     return made
 
 
 def words(split: StepSplit) -> str:
-    """Return where the time goes and what bounds it, in a few sentences."""
+    """Return sentences on where the time goes and what bounds the largest parts."""
     leaves = sorted(split.leaves, key=lambda row: -row.seconds)
     large = [row for row in leaves if row.seconds > 0.1 * split.seconds][:3] or leaves[:1]
     needs = [row.need for row in split.leaves if row.need]
@@ -92,7 +92,7 @@ def words(split: StepSplit) -> str:
 
 
 def sentence(row: SplitRow, split: StepSplit) -> str:
-    """Return one part's share, and what its time is spent on as far as the counts tell."""
+    """Return one part's share, and what its time is spent on as far as counts show."""
     name = "/".join(row.path)
     begin = f"{name[0].upper()}{name[1:]} takes {row.seconds / split.seconds:.0%}"
     if row.each and max(row.each) > UNEVEN * min(row.each):
@@ -104,17 +104,17 @@ def sentence(row: SplitRow, split: StepSplit) -> str:
     least, bound = rates.least(row.need), rates.bound(row.need)
     roofs = {"flops": "arithmetic", "bytes": "memory bandwidth"}
     launching = row.launching * rates.operator
-    told = f"{begin}, {row.seconds / least:.1f}x the {least:.4f} s that {roofs[bound]} allows"
+    start = f"{begin}, {row.seconds / least:.1f}x the {least:.4f} s that {roofs[bound]} allows"
     if row.seconds <= NEAR * least:
-        return f"{told}: it is bound by {roofs[bound]}."
+        return f"{start}: it is bound by {roofs[bound]}."
     if launching >= MOST * row.seconds:
         return (
-            f"{told}: launching {row.operators:,.0f} operators a call, {launching:.3f} s if they did nothing, bounds "
+            f"{start}: launching {row.operators:,.0f} operators a call, {launching:.3f} s if they did nothing, bounds "
             "it; fewer and larger ones help, a faster device does not."
         )
     if row.operators is None:
-        return f"{told}; what it launches was not traced."
+        return f"{start}; what it launches was not traced."
     return (
-        f"{told}; launching {row.operators:,.0f} operators a call explains {launching / row.seconds:.0%} of it, "
+        f"{start}; launching {row.operators:,.0f} operators a call explains {launching / row.seconds:.0%} of it, "
         "the rest is in operators far from the roof (see those with most self time)."
     )

@@ -1,4 +1,4 @@
-"""How fast this machine is, measured in about a second: the roof over every part of a step."""
+"""The machine's speed, measured in about a second: the roof for every part of a step."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from archer.tools.profiling.roofline import MachineRates
 
 SECONDS = 0.3  # of each of the three measurements
 SIZE = {"cpu": 1024, "cuda": 8192}  # rows and columns of the products
-COPY = 2**28  # bytes, more than most caches hold
+COPY = 2**28  # bytes, larger than most caches
 TINY = 200  # operators timed together
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> MachineRates:
-    """Return the rates of ``device``, on the CPU with the threads that torch has now. Moves no global random state."""
+    """Return the rates of ``device``; on the CPU with torch's current threads. Leaves the global random state alone."""
     rng = torch.Generator(device).manual_seed(0)
     size = SIZE.get(device.type, SIZE["cuda"])
-    # Real numbers: products of equal ones draw less power and come out too fast.
+    # Random numbers: products of equal ones draw less power and are too fast.
     left, right = (torch.randn(size, size, device=device, generator=rng).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
     source = torch.ones(COPY // 4, device=device)
     target = torch.empty_like(source)
-    one = torch.ones((), device=device)
+    number = torch.ones((), device=device)
 
     def tiny() -> None:
         for _ in range(TINY):
-            one.add_(0.0)
+            number.add_(0.0)
 
     with torch.no_grad():
         product = timed(lambda: torch.mm(left, right, out=out), device)
@@ -38,7 +38,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> MachineRates:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the least seconds of a call, of as many as fit the time: a roof is what nothing undercuts."""
+    """Return the seconds of the fastest call within :data:`SECONDS`: a roof is a lower bound."""
     work()
     wait(device)
     seconds: list[float] = []
@@ -51,6 +51,6 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Wait for what the device has been given."""
+    """Wait until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,15 +1,15 @@
-"""What a pass must compute and move at least, from the model's shape and the work counted: the roofline's numbers.
+"""The least that a pass must compute and move, from the model's sizes and the counted work: the roofline's numbers.
 
-FLOPs count a multiplication and an addition as two. A token costs 2 a parameter of the layers, a pair of query and key
-4 x heads x head size in every layer (scores, and values weighed by them), a row of the head 2 x H x V. The backward
-pass computes two products where the forward pass has one, as each has two inputs; with checkpointing the layers'
-forward pass comes once more in it. What an implementation makes again to hold less (logits that are too many to keep,
-a fused attention's scores) is no need and not counted, nor is the optimizer's arithmetic: memory bounds it anywhere.
+FLOPs count a multiplication and an addition as two. A token costs 2 per parameter of the layers, a pair of query and
+key 4 x heads x head size in every layer (scores, and values weighed by them), a row of the head 2 x H x V. The backward
+pass computes two products for each product of the forward pass, one per input; with checkpointing it also repeats the
+layers' forward pass. What an implementation recomputes to save memory (logits that are too many to keep, a fused
+attention's scores) is not counted, nor is the optimizer's arithmetic, which memory bounds on any machine.
 
-Bytes are those that no ordering of the work avoids once a call does not fit a cache: weights once a call, keys and
-values of every pair that decodes, the optimizer's state. Activations are a rough count: what the forward pass keeps
-is written and read once in each direction. Logits are never counted, as a fused head holds none. (Williams et al. 2009,
-"Roofline", is the model; Chowdhery et al. 2022, arXiv 2204.02311 appendix B, the MFU.)
+Bytes are those that no order of the work avoids once a call exceeds the cache: weights once per call, keys and values
+of every decoded pair, the optimizer's state. Activations are a rough count: what the forward pass saves is written and
+read once in each direction. Logits are never counted, because a fused head holds none. (The model is that of Williams
+et al. 2009, "Roofline"; the MFU that of Chowdhery et al. 2022, arXiv 2204.02311 appendix B.)
 
 H hidden size, V vocabulary.
 """
@@ -20,19 +20,19 @@ from dataclasses import dataclass
 
 from archer.system import PassWork
 
-WIDE = 4  # bytes of a float32: what weights, gradients and moments are kept in
-OPTIMIZER = 8  # read: weight, gradient twice (its norm comes first), two moments; written: weight and moments
+WIDE = 4  # bytes of a float32, the dtype of weights, gradients and moments
+OPTIMIZER = 8  # reads: weight, gradient twice (once for its norm), two moments; writes: weight and moments
 
 
 @dataclass(frozen=True)
 class ModelCosts:
-    """What the counts of a model come to. ``width`` is the bytes of a number in the layers' arithmetic.
+    """A model's costs. ``width`` is the bytes of a number in the layers' arithmetic.
 
-    ``layers`` are the layers' parameters that work on a token, ``attention`` heads x head size of all layers, ``head``
-    H x V, ``cache`` the elements that a token leaves in the key-value cache, ``trained`` the parameters that move,
-    ``adapter`` those of them that are an adapter's, beside the ``layers`` (0: the layers themselves train),
-    ``activations`` the bytes a token that the layers' forward pass keeps for the backward pass, ``share`` the ranks
-    that divide the optimizer's state.
+    ``layers``: parameters of the layers that are used for a token; ``attention``: heads x head size, summed over
+    layers; ``head``: H x V; ``cache``: elements per token in the key-value cache; ``trained``: trained parameters;
+    ``adapter``: those of an adapter, beside the ``layers`` (0: the layers themselves are trained); ``activations``:
+    bytes per token that the layers' forward pass saves for the backward pass; ``share``: ranks that divide the
+    optimizer's state.
     """
 
     layers: int
@@ -49,7 +49,7 @@ class ModelCosts:
 
 @dataclass(frozen=True)
 class WorkNeed:
-    """FLOPs, of them ``again`` for what was computed before, and bytes read and written."""
+    """FLOPs, of which ``again`` are recomputation, and bytes read and written."""
 
     flops: float = 0.0
     again: float = 0.0
@@ -65,24 +65,26 @@ class WorkNeed:
 
 @dataclass(frozen=True)
 class MachineRates:
-    """What the machine does: FLOP/s of large products in the training dtype, bytes/s of a copy (read and written),
-    seconds that a tiny operator takes whatever it computes."""
+    """What the machine does: FLOP/s of large products in the training dtype, bytes/s of a copy (read and written).
+
+    ``operator`` is the seconds that a tiny operator takes.
+    """
 
     flops: float
     bytes: float
     operator: float
 
     def least(self, need: WorkNeed) -> float:
-        """Return the seconds that nothing undercuts on this machine: the roofline."""
+        """Return the least seconds that the work takes on this machine: the roofline."""
         return max(need.flops / self.flops, need.bytes / self.bytes)
 
     def bound(self, need: WorkNeed) -> str:
-        """Return which of the two it is: "flops" or "bytes"."""
+        """Return what bounds the work: "flops" or "bytes"."""
         return "flops" if need.flops / self.flops >= need.bytes / self.bytes else "bytes"
 
 
 def forward(costs: ModelCosts, work: PassWork, *, kept: bool = False) -> WorkNeed:
-    """Return what passes over whole sequences need, sampling's prefill among them; ``kept``: for a backward pass."""
+    """Return the need of passes over whole sequences, prefill included; ``kept``: a backward pass follows."""
     flops = _layers(costs, work) + 2 * costs.head * work.rows
     weights = costs.width * work.calls * (costs.layers + costs.adapter + (costs.head if work.rows else 0))
     keys = 0 if kept else 2 * costs.width * costs.cache * work.tokens  # written, and read by the queries
@@ -90,7 +92,7 @@ def forward(costs: ModelCosts, work: PassWork, *, kept: bool = False) -> WorkNee
 
 
 def decode(costs: ModelCosts, work: PassWork) -> WorkNeed:
-    """Return what passes of one token a row need: every key and value before it is read, its own written."""
+    """Return the need of passes of one token per row: reading all earlier keys and values, writing its own."""
     flops = _layers(costs, work) + 2 * costs.head * work.rows
     weights = costs.width * work.calls * (costs.layers + costs.adapter + costs.head)
     keys = costs.width * costs.cache * (work.pairs + work.tokens)
@@ -98,11 +100,11 @@ def decode(costs: ModelCosts, work: PassWork) -> WorkNeed:
 
 
 def backward(costs: ModelCosts, work: PassWork) -> WorkNeed:
-    """Return what the backward passes of ``work``'s forward passes need, gradients added to those before."""
+    """Return the need of the backward passes of ``work``'s forward passes, adding to existing gradients."""
     attention = 4 * costs.attention * work.pairs
     products = 2 * costs.layers * work.tokens
     head = 2 * costs.head * work.rows
-    if costs.adapter:  # the weights beneath an adapter pass gradients on and get none
+    if costs.adapter:  # weights below an adapter pass gradients on but get none themselves
         flops = products + 4 * costs.adapter * work.tokens + 2 * attention + head
     else:
         flops = 2 * (products + attention + head)
@@ -115,7 +117,7 @@ def backward(costs: ModelCosts, work: PassWork) -> WorkNeed:
 
 
 def optimizer(costs: ModelCosts, steps: int) -> WorkNeed:
-    """Return what ``steps`` of AdamW with a clipped norm move."""
+    """Return the need of ``steps`` of AdamW with gradient clipping by norm."""
     return WorkNeed(0.0, 0.0, OPTIMIZER * WIDE * costs.trained * steps / costs.share)
 
 

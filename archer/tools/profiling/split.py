@@ -17,10 +17,10 @@ SAMPLING = ("prefill", "decode")
 
 @dataclass(frozen=True)
 class SplitRow:
-    """A part of a step, per step: ``seconds``, ``calls``, the work counted and what it needs (None: no model's work).
+    """A part of a step, per step: ``seconds``, ``calls``, the counted work and its need (None: no model work).
 
-    ``operators`` and ``kernels`` are those of one call, by the trace (None: not traced); ``each`` has every step's
-    seconds.
+    ``operators`` and ``kernels`` are per call, from the trace (None: not traced); ``each`` has the seconds of every
+    step.
     """
 
     path: Path
@@ -34,13 +34,13 @@ class SplitRow:
 
     @property
     def launching(self) -> float:
-        """Operators of a step."""
+        """The operators launched in a step."""
         return (self.operators or 0.0) * self.calls
 
 
 @dataclass(frozen=True)
 class StepSplit:
-    """A step's rows, parts before what is within them, and what they are measured against."""
+    """A step's rows, each part before the parts within it, its seconds, and the machine's rates."""
 
     rows: tuple[SplitRow, ...]
     seconds: float
@@ -48,7 +48,7 @@ class StepSplit:
 
     @property
     def leaves(self) -> list[SplitRow]:
-        """Return the rows of the step's own time that have none within them."""
+        """The rows of the step's own thread that have no parts within them."""
         paths = {row.path for row in self.rows}
         own = [row for row in self.rows if not row.path[0].startswith(BESIDE)]
         return [row for row in own if not any(len(other) > 1 and other[:-1] == row.path for other in paths)]
@@ -75,9 +75,9 @@ def split_of(
 
 def measured(path: Path, seen: ProfiledSteps, costs: ModelCosts, traced: Mapping[Path, TracedOperators]) -> SplitRow:
     """Return the row of one part."""
-    stretch, steps = seen.parts[path], seen.steps
+    timed, steps = seen.parts[path], seen.steps
     work, need = worked(path, seen, costs)
-    row = SplitRow(path, stretch.seconds / steps, stretch.calls / steps, work, need, each=tuple(stretch.each))
+    row = SplitRow(path, timed.seconds / steps, timed.calls / steps, work, need, each=tuple(timed.each))
     operators = traced.get(path)
     if operators is None or not operators.calls:
         return row
@@ -85,7 +85,7 @@ def measured(path: Path, seen: ProfiledSteps, costs: ModelCosts, traced: Mapping
 
 
 def worked(path: Path, seen: ProfiledSteps, costs: ModelCosts) -> tuple[PassWork | None, WorkNeed | None]:
-    """Return a part's work a step, and what it needs; None where it has no model's work or nobody counted it."""
+    """Return a part's work per step and its need; None for a part without counted model work."""
     if len(path) < 2:
         return None, None
     top, name = path
@@ -101,14 +101,14 @@ def worked(path: Path, seen: ProfiledSteps, costs: ModelCosts) -> tuple[PassWork
 
 
 def together(rows: Sequence[SplitRow], top: str) -> PassWork | None:
-    """Return the work of a part by that of its rows; a forward and a backward pass are over the same tokens."""
-    found = [row.work for row in rows if row.work and row.path[1] != "backward"]
-    if not found:
+    """Return the summed work of a part's rows; forward and backward passes over the same tokens count once."""
+    works = [row.work for row in rows if row.work and row.path[1] != "backward"]
+    if not works:
         return None
-    return PassWork(*(sum(getattr(one, name) for one in found) for name in ("calls", "tokens", "pairs", "rows")))
+    return PassWork(*(sum(getattr(work, name) for work in works) for name in ("calls", "tokens", "pairs", "rows")))
 
 
 def in_order(paths: Sequence[Path]) -> list[Path]:
-    """Return parts as they first came, each followed by what is within it, and what ran beside them last."""
+    """Return parts in order of first occurrence, each followed by the parts within it; other threads' parts last."""
     tops = list(dict.fromkeys(path[0] for path in paths))
     return sorted(paths, key=lambda path: (path[0].startswith(BESIDE), tops.index(path[0]), len(path)))

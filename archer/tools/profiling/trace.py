@@ -1,7 +1,7 @@
-"""torch.profiler's trace of one step, and what its operators took, by part of the step.
+"""torch.profiler's trace of one step, and the time of its operators by part of the step.
 
-Seconds in a trace are longer than those of a step that nobody traces, most of all where operators are small: they
-serve to compare operators. A part that calls again and again (decoding) is traced for its first calls alone.
+A traced step takes longer than an untraced one, most of all where operators are small: traced seconds serve to compare
+operators. Of a part that is called again and again (decoding) only the first calls are traced.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from archer.tools.profiling.watch import Path
 
 MARK = "archer: "
-CALLS = 256  # traced of one part of a part, at a time; a trace of thousands is too large to open
+CALLS = 256  # traced calls of an inner part at a time; a trace of thousands is too large to open
 GAPS = "(between operators: Python)"
 Segment = tuple[float, Path]
 
 
 @dataclass
 class TracedOperators:
-    """What one part ran in its traced ``calls``: ``operators`` of torch, ``kernels`` on a GPU, microseconds by name."""
+    """One part's traced ``calls``: torch ``operators``, GPU ``kernels``, microseconds and counts by operator."""
 
     calls: int = 0
     operators: int = 0
@@ -39,10 +39,10 @@ class TracedOperators:
 
 
 class StepTrace:
-    """The listener of the step that is traced."""
+    """The listener of the traced step."""
 
     def __init__(self, device: torch.device) -> None:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it reports its own start and end else
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # without it the profiler prints its start and end
         self.gpu = device.type == "cuda"
         self.activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.gpu else [])]
         self.profile = profile(activities=self.activities)
@@ -53,8 +53,8 @@ class StepTrace:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Mark a stretch; once it came too often, trace no more until the part around it ends."""
-        if threading.current_thread() is not threading.main_thread():  # torch does not trace it
+        """Mark a region; after too many calls, stop tracing until the part around it ends."""
+        if threading.current_thread() is not threading.main_thread():  # torch traces the main thread only
             yield
             return
         outer, path = self.path, (*self.path, name)
@@ -73,45 +73,45 @@ class StepTrace:
                 self.profile.toggle_collection_dynamic(True, self.activities)
 
     def stop(self) -> None:
-        """End it."""
+        """End the trace."""
         self.profile.stop()
 
     def write(self, file: File) -> None:
-        """Write what chrome://tracing and ui.perfetto.dev open."""
+        """Write the trace for chrome://tracing and ui.perfetto.dev."""
         self.profile.export_chrome_trace(str(file))
 
     def operators(self) -> dict[Path, TracedOperators]:
-        """Return what ran in which part; what ran in none, under ()."""
+        """Return the operators of each part; those in no part are under ()."""
         return sorted_out(list(self.profile.events() or []), self.gpu)  # type: ignore[no-untyped-call]
 
 
 def sorted_out(events: Sequence[Any], gpu: bool) -> dict[Path, TracedOperators]:
-    """Return the operators by the part within whose time they began: the backward pass may have its own thread."""
-    found: dict[Path, TracedOperators] = defaultdict(TracedOperators)
+    """Return the operators by the part during which they began; the backward pass may have a thread of its own."""
+    by_part: dict[Path, TracedOperators] = defaultdict(TracedOperators)
     host = [event for event in events if event.device_type.name == "CPU"]
     marks = [event for event in host if event.name.startswith(MARK)]
     segments = timeline(marks)
     starts = [start for start, _ in segments]
     for event in marks:
         path = tuple(event.name.removeprefix(MARK).split("/"))
-        found[path].calls += 1
+        by_part[path].calls += 1
         if not gpu:
-            found[path].microseconds[GAPS] += event.self_cpu_time_total
+            by_part[path].microseconds[GAPS] += event.self_cpu_time_total
     for event in host:
-        place = bisect_right(starts, event.time_range.start) - 1
-        if event.name.startswith(MARK) or place < 0:
+        segment = bisect_right(starts, event.time_range.start) - 1
+        if event.name.startswith(MARK) or segment < 0:
             continue
-        part = found[segments[place][1]]
+        part = by_part[segments[segment][1]]
         part.kernels += len(event.kernels)
         part.microseconds[event.name] += event.self_device_time_total if gpu else event.self_cpu_time_total
         part.counts[event.name] += 1
         parent = event.cpu_parent
         part.operators += event.name.startswith("aten::") and not (parent and parent.name.startswith("aten::"))
-    return found
+    return by_part
 
 
 def timeline(marks: Sequence[Any]) -> list[Segment]:
-    """Return from when on which part runs, the innermost, by time."""
+    """Return the segments of the step in order of time: the start, and the innermost part that runs from then on."""
     ends = [(mark.time_range.end, 0, ()) for mark in marks]
     starts = [(mark.time_range.start, 1, tuple(mark.name.removeprefix(MARK).split("/"))) for mark in marks]
     stack: list[Path] = [()]

@@ -1,7 +1,7 @@
-"""Seconds, calls and counted work of every part of a step, and parts within parts, while the step runs as always.
+"""Seconds, calls and counted work of every part of a step, and of parts within parts.
 
-On a GPU the parts of the loop are waited for at their ends; what is within them is timed by the device itself, so that
-the host may run ahead as it does when nobody looks.
+On a GPU, the loop's parts end by waiting for the device; parts within them are timed by the device's own events, so
+that the host runs ahead as it does without profiling.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import torch
 from archer.system import PassWork, region
 from archer.tools.profiling.rates import wait
 
-Path = tuple[str, ...]  # a part of the loop, and what is within: ("generate", "decode")
-BESIDE = "beside: "  # a part that another thread runs meanwhile: rollouts ahead
+Path = tuple[str, ...]  # a part of the loop, and a part within it: ("generate", "decode")
+BESIDE = "beside: "  # prefix of a part that another thread runs meanwhile: prefetched rollouts
 MECHANICS = {"forward": "forward", "reference": "forward", "backward": "backward", "step": "optimizer"}
 DECODER = {"_admit": "prefill", "_decode": "decode", "_retire": "retire"}
 
 
 @dataclass
 class TimedRegion:
-    """How long a part took in all its calls, in seconds, and in ``each`` step."""
+    """The seconds of a part in all its calls, and in ``each`` step."""
 
     seconds: float = 0.0
     calls: int = 0
@@ -36,7 +36,7 @@ class TimedRegion:
 
 @dataclass
 class ProfiledSteps:
-    """What was seen of ``steps`` steps together; work is by part of the loop and pass: ("generate", "decode")."""
+    """Measurements of ``steps`` steps together; work is by part of the loop and pass: ("generate", "decode")."""
 
     steps: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class ProfiledSteps:
 
 
 class Stopwatch:
-    """The listener of steps that are timed. ``tallies`` are those of what works on ``device``."""
+    """The listener of timed steps. ``tallies`` count the work done on ``device``."""
 
     def __init__(self, device: torch.device, tallies: Sequence[Mapping[str, PassWork]]) -> None:
         self.device, self.tallies = device, tallies
@@ -55,25 +55,25 @@ class Stopwatch:
         self._events: list[tuple[Path, torch.cuda.Event, torch.cuda.Event]] = []
 
     def begin(self) -> None:
-        """A step begins."""
+        """Begin a step."""
         wait(self.device)
         self._begun = time.perf_counter()
 
     def end(self) -> None:
-        """It ends."""
+        """End a step."""
         wait(self.device)
         self.seen.seconds.append(time.perf_counter() - self._begun)
         self.seen.steps += 1
         for path, start, stop in self._events:
             self._add(path, start.elapsed_time(stop) / 1000)
         self._events.clear()
-        for stretch in self.seen.parts.values():
-            earlier = [0.0] * (self.seen.steps - 1 - len(stretch.each))  # of steps that did not come to it
-            stretch.each += [*earlier, stretch.seconds - sum(stretch.each)]
+        for part in self.seen.parts.values():
+            earlier = [0.0] * (self.seen.steps - 1 - len(part.each))  # for steps without this part
+            part.each += [*earlier, part.seconds - sum(part.each)]
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time a stretch; the outermost ones count work too."""
+        """Time a region; outermost regions count work too."""
         outer: Path = getattr(self._thread, "path", ())
         if outer:
             with self._inner((*outer, name)):
@@ -138,8 +138,8 @@ class Stopwatch:
 
 @contextmanager
 def spans_of(owner: object, names: Mapping[str, str]) -> Iterator[None]:
-    """Make the calls of an object's or a class's methods stretches, by the names given; their code knows nothing."""
-    own = {method: vars(owner).get(method) for method in names}  # an object has none of its own, a class has
+    """Make regions of an object's or a class's methods, with the names given; undone at the end."""
+    own = {method: vars(owner).get(method) for method in names}  # a class has its methods in vars(), an object does not
     for method, name in names.items():
         setattr(owner, method, _spanned(getattr(owner, method), name))
     try:

@@ -131,10 +131,10 @@ def test_pins_that_pin_nothing(changes: dict[str, object], message: str) -> None
 
 @pytest.mark.parametrize("name", FILES)
 def test_real_rows_are_as_pinned(data_file: Callable[[str], Path], name: str) -> None:
-    exam = load_benchmark(name, data=where(data_file, name))
-    assert len(exam.problems) == exam.benchmark.problems
-    assert exam.benchmark.sha256 == fingerprint(exam.problems)
-    assert exam.notes == tuple(unconfirmed(read_benchmark(name)))
+    loaded = load_benchmark(name, data=where(data_file, name))
+    assert len(loaded.problems) == loaded.benchmark.problems
+    assert loaded.benchmark.sha256 == fingerprint(loaded.problems)
+    assert loaded.notes == tuple(unconfirmed(read_benchmark(name)))
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("humaneval", "mbpp")])
@@ -158,8 +158,8 @@ def test_the_lab_s_golds(grader: Grader, name: str) -> None:
 
 
 def test_another_copy_of_minerva_is_the_same_rows(shared: Path) -> None:
-    exam = load_benchmark("minerva", data={"minerva": shared / "data/math/minerva_with_answers.json"})
-    assert (len(exam.problems), exam.problems[0].id) == (272, "minerva/1")
+    loaded = load_benchmark("minerva", data={"minerva": shared / "data/math/minerva_with_answers.json"})
+    assert (len(loaded.problems), loaded.problems[0].id) == (272, "minerva/1")
 
 
 def test_public_tests_alone_are_not_livecodebench(shared: Path, grader: Grader) -> None:
@@ -218,9 +218,9 @@ def test_rows_without_a_checksum_are_taken_and_told(tmp_path: Path) -> None:
     rows = [live(f"q{n}", "2025-02-01") for n in range(131)]
     folder = written(tmp_path / "lcb", {"test6.jsonl": rows})
     with pytest.warns(UserWarning, match="lcb-v6: no checksum is pinned"):
-        exam = load_benchmark("lcb-v6", samples=2, data={"lcb-v6": folder})
-    assert (len(exam.problems), exam.benchmark.samples, len(exam.notes)) == (131, 2, 1)
-    assert exam.benchmark.sha256 == fingerprint(exam.problems)
+        loaded = load_benchmark("lcb-v6", samples=2, data={"lcb-v6": folder})
+    assert (len(loaded.problems), loaded.benchmark.samples, len(loaded.notes)) == (131, 2, 1)
+    assert loaded.benchmark.sha256 == fingerprint(loaded.problems)
     with pytest.raises(DataError, match="lcb-v6: 130 problems, its YAML says 131"):
         load_benchmark("lcb-v6", data={"lcb-v6": written(tmp_path / "short", {"test6.jsonl": rows[:130]})})
 
@@ -397,8 +397,8 @@ def test_pins_are_written_and_all_else_stays(tmp_path: Path, monkeypatch: pytest
     assert text == YAML.replace('sha256: ""', f"sha256: {pinned.sha256}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exam = load_benchmark("aime24", data=data)
-    assert [(problem.id, problem.prompt, problem.gold) for problem in exam.problems] == [
+        loaded = load_benchmark("aime24", data=data)
+    assert [(problem.id, problem.prompt, problem.gold) for problem in loaded.problems] == [
         ("aime24/1", "a", "8"),
         ("aime24/2", "b", "7"),
     ]

@@ -31,11 +31,11 @@ class Longest:
             raise RecipeError(f"length: expected 1 token or more, found {self.tokens}")
 
     def longer(self, candidates: Iterable[Candidate], ask: Ask, model: ModelSection) -> Iterator[Drop]:
-        """Yield what is longer by the model's tokenizer; its weights are not loaded. Raises ModelError."""
+        """Yield longer prompts by the model's tokenizer; its weights are not loaded. Raises ModelError."""
         from archer.models.spec import ModelSpec
 
         prompts = ModelSpec(model).prompts
-        for one in candidates:
-            found = len(prompts.encode(ask(one)))
-            if found > self.tokens:
-                yield Drop(one.id, f"prompt of more than {self.tokens} tokens", str(found))
+        for candidate in candidates:
+            length = len(prompts.encode(ask(candidate)))
+            if length > self.tokens:
+                yield Drop(candidate.id, f"prompt of more than {self.tokens} tokens", str(length))

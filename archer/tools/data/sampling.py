@@ -41,16 +41,16 @@ class FilterModel:
 
     @cached_property
     def spec(self) -> EngineSpec:
-        """What its engine is opened from."""
+        """The spec from which the engine is opened."""
         return EngineSpec.of(self.recipe)
 
     @property
     def model(self) -> str:
-        """The model as it was named."""
+        """The model's path as given."""
         return self.recipe.model.path
 
     def identity(self) -> Json:
-        """Return what samples and verdicts depend on; loads no weights that are on disk already."""
+        """Return what samples and verdicts depend on; weights that are on disk are not loaded."""
         recipe = self.recipe
         rules = {"seed": self.seed, "rules": find_reward(self.reward).rules}
         if recipe.evaluate.server:
@@ -58,19 +58,19 @@ class FilterModel:
             return {**rules, "weights": subject.weights, "engine": dict(subject.engine.describe())}
         try:
             weights = self.spec.model.weights_digest
-        except ModelError:  # from the hub, and not fetched yet
+        except ModelError:  # from the hub, not downloaded yet
             with closing(open_target(self.spec)) as subject:
                 weights = subject.weights
         return {**rules, "weights": weights, "engine": self.spec.describe()}
 
     def tokenizer(self) -> Json:
-        """Return whose tokens count prompts. Raises ModelError."""
-        _ = self.spec.model.tokenizer  # first: what comes from the hub is on disk only then
+        """Return the model and the digests of its files, on which the count of tokens depends. Raises ModelError."""
+        _ = self.spec.model.tokenizer  # first, because this downloads the files of a hub model
         return {"model": self.model, "files": dict(self.spec.model.digests)}
 
     @contextmanager
     def open(self, samples: int, sampling: Sampling, folder: Path) -> Iterator[OpenFilterModel]:
-        """Open model, sandbox and graders; what is drawn goes into ``folder``. Raises ModelError, MissingError."""
+        """Open model, sandbox and grader; samples and verdicts go into ``folder``. Raises ModelError, MissingError."""
         recipe = self.recipe
         with ExitStack() as stack:
             grader = open_grader(recipe.reward, [self.reward], self.unisolated, stack)

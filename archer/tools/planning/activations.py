@@ -118,9 +118,9 @@ def quiet() -> Iterator[None]:
 
 
 def unpacked(model: PreTrainedModel) -> dict[str, DynamicCache]:
-    """Return an empty cache, by its keyword: it tells that a sequence is not several packed ones.
+    """Return an empty cache by its keyword, which marks the sequence as a single one.
 
-    Without one, the forward pass reads that from values.
+    Without it the forward pass reads values to find out whether several sequences are packed.
     """
     return {cache_keyword(model.base_model): DynamicCache(config=model.config)}
 

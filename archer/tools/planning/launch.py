@@ -59,13 +59,13 @@ def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
         return []
     named, _ = find_model(recipe.model)
     spec = EngineSpec.of(replace(recipe, model=named))
-    found = []
+    commands = []
     for url in recipe.rollout.vllm.servers:
-        place = urlsplit(url)
+        address = urlsplit(url)
         sync = "nccl" if recipe.rollout.vllm.sync == "auto" else recipe.rollout.vllm.sync
-        command = str(serve_command(spec, sync, place.port or 80))
-        found.append((place.hostname or url, command.replace(named.path, recipe.model.path)))
-    return found
+        command = str(serve_command(spec, sync, address.port or 80))
+        commands.append((address.hostname or url, command.replace(named.path, recipe.model.path)))
+    return commands
 
 
 def slurm(plan: TrainingPlan, asked: PlanRequest) -> str:

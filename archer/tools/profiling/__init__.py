@@ -122,7 +122,7 @@ class StepProfiler:
 def open_profile(
     recipe: Recipe, steps: int, folder: Path, trainer: Trainer, engine: Engine, ranks: Ranks, stack: ExitStack
 ) -> StepProfiler:
-    """Return what measures ``steps`` steps of the run; it ends with ``stack``."""
+    """Return the profiler of ``steps`` steps of the run; it closes with ``stack``."""
     profile = StepProfiler(recipe, steps, folder, trainer, engine, ranks)
     stack.callback(profile.close)
     return profile

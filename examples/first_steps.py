@@ -1,4 +1,4 @@
-"""First steps in Python, cell by cell (VS Code, Jupytext and Spyder run `# %%` cells); about two minutes on two cores.
+"""First steps in Python, cell by cell (VS Code, Jupytext and Spyder run `# %%` cells); about a minute on two cores.
 
 Run it as a whole with `python examples/first_steps.py`: everything is written into `runs/first-steps`.
 """
@@ -14,7 +14,8 @@ print(archer.verify(r"\frac{1}{2}", r"Half of it: \boxed{0.5}"))
 print(archer.judge("print(sum(map(int, input().split())))", [{"stdin": "3 4", "expected": "7"}], allow_unisolated=True))
 
 # %% Train one algorithm for a few steps; called again, an unfinished run goes on where it stopped
-short = ["steps=4", "evaluate.samples=2", "data=[{name: lab-arithmetic}]", "evaluate.benchmarks=[lab-arithmetic]"]
+short = ["steps=4", "rollout.prompts=8", "evaluate.samples=2", "data=[{name: lab-arithmetic}]"]
+short += ["evaluate.benchmarks=[lab-arithmetic]"]
 run = archer.train("lab", algorithm="archer", seed=0, out="runs/first-steps/archer", changes=short)
 print(run.metrics[["reward", "length", "rollout_entropy", "clip"]])
 

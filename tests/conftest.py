@@ -8,11 +8,13 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from archer.sandbox import Sandbox, open_executor
+from archer.sandbox.limits import default_limits
 from archer.sandbox.pool import Pool
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it, which the hub's client does once, at import
@@ -85,6 +87,14 @@ def sandbox(isolating: Sandbox) -> Iterator[Pool]:
     assert isinstance(executor, Pool)
     with executor:
         yield executor
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the CPU and elapsed time for every program: real ones near the limit must not fail a slow machine."""
+    limits = default_limits()
+    more = replace(limits, cpu_seconds=4 * limits.cpu_seconds, wall_seconds=4 * limits.wall_seconds)
+    monkeypatch.setattr("archer.rewards.code.default_limits", lambda: more)
 
 
 @pytest.fixture(scope="session")

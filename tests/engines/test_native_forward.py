@@ -215,13 +215,13 @@ def test_captured_steps_draw_the_same(parts: tuple) -> None:
     """On a GPU a step is captured for a few sizes; here what is captured is the step itself."""
     engine, captured = native(parts, 11), []
     expected = drawn(engine.generate(asks(samples=5), Sampling(max_tokens=30)))
-    means = engine._means()
+    context = engine._context()
 
     def capture(run):
         captured.append(run)
         return run
 
-    engine._means = lambda: type(means)(**{**vars(means), "capture": capture, "look": 3})
+    engine._context = lambda: type(context)(**{**vars(context), "capture": capture, "look": 3})
     assert drawn(engine.generate(asks(samples=5), Sampling(max_tokens=30))) == expected
     assert len(captured) >= 2
 

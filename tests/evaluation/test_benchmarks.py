@@ -143,6 +143,7 @@ def test_every_gold_of_mathematics_is_graded_right(data_file: Callable[[str], Pa
     assert (proof.graded, proof.faults, proof.unexpected) == (proof.problems, (), [])
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])
 def test_every_reference_program_earns_1(
     data_file: Callable[[str], Path], grader: Grader, sandbox: Pool, name: str

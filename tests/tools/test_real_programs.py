@@ -13,6 +13,7 @@ from archer.sandbox.pool import Pool
 from archer.types import Problem
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("form", "file", "programs"),
     [
@@ -28,6 +29,7 @@ def test_every_reference_solution_earns_1(
     assert (len(judged.rounds[0]), judged.failed) == (programs, [])
 
 
+@pytest.mark.usefixtures("patient")
 def test_programs_that_pass_private_tests_pass_the_public_ones(sandbox: Pool, shared: Path) -> None:
     problems = shared / "data/code/livecodebench_v5_public_tests.jsonl"
     programs, unknown = labelled("livecodebench", problems, shared / "data/verdicts/livecodebench_o1_mini.jsonl")

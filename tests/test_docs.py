@@ -224,7 +224,7 @@ def test_old_names_of_keys_are_listed() -> None:
 def test_yaml_is_a_recipe_or_a_part_of_one(page: str, text: str, tmp_path: Path) -> None:
     whole = {**yaml.safe_load(recipe_yaml(read_recipe("lab"))), **yaml.safe_load(text)}
     (path := tmp_path / "recipe.yaml").write_text(yaml.safe_dump(whole))
-    read_recipe(path)
+    assert read_recipe(path).name == whole["name"]
 
 
 @pytest.mark.parametrize(

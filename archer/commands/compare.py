@@ -34,5 +34,8 @@ def compare(
         typer.echo(note, err=True, nl=bool(note))
     names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
-    comparing.compare(chosen, names, count, out, parallel=parallel, threads=threads, allow_unisolated=allow_unisolated)
-    show_summary(out or Path("runs") / chosen.name)
+    folder = out or Path("runs") / chosen.name
+    standings = comparing.compare(
+        chosen, names, count, folder, parallel=parallel, threads=threads, allow_unisolated=allow_unisolated
+    )
+    show_summary(folder, standings)

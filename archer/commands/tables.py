@@ -101,37 +101,37 @@ def show_page(page: Page, form: TableFormat) -> None:
         typer.echo(made[form](page), nl=False)
 
 
-def show_summary(out: Path) -> None:
+def show_summary(out: Path, standings: Standings) -> None:
     """Write the files of a comparison, print its short table and what may be said of it."""
     from rich.console import Console
 
     from archer.leaderboards.summary import TerminalSummary
 
-    Console().print(TerminalSummary(write_files(out, report=True)))
+    write_files(out, standings, report=True)
+    Console().print(TerminalSummary(standings))
     typer.echo(f"\nAll tables: archer table {shlex.quote(str(out))}  Learning curves: {out / 'report.html'}")
 
 
-def write_files(out: Path, *, report: bool) -> Standings:
-    """Write the tables of a comparison, and its report if asked for; return its standings."""
-    from archer.leaderboards.standings import read_standings, write_tables
+def write_files(out: Path, standings: Standings, *, report: bool) -> None:
+    """Write the tables of a comparison, and its report if asked for."""
+    from archer.leaderboards.standings import write_tables
 
-    standings = read_standings(out)
     write_tables(standings, out)
     if report:
         from archer.leaderboards.report import write_report
 
         write_report(out, standings)
-    return standings
 
 
 def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -> None:
     """Print the tables of a comparison and write its files."""
     from rich.console import Console
 
-    from archer.leaderboards.standings import table_files
+    from archer.leaderboards.standings import read_standings, table_files
     from archer.leaderboards.tables import page, render
 
-    standings = write_files(out, report=report)
+    standings = read_standings(out)
+    write_files(out, standings, report=report)
     if form is TableFormat.terminal:
         Console().print(render(standings))
     elif form is TableFormat.csv:

@@ -28,9 +28,8 @@ class RolloutSource:
 
         Raises EngineError, SandboxError, GraderError, and UserError if dynamic sampling does not fill the batch.
         """
-        groups = self.sampler.gather(self.sampler.sample(cursor, clock), clock) if self.ready is None else self.ready
-        self.ready = None
-        batch = self.sampler.merge(cursor, groups)
+        ready, self.ready = self.ready, None
+        batch = self.sampler.collect(cursor, clock) if ready is None else self.sampler.merge(cursor, ready)
         if self.prefetch and more:
             apart = StepClock()  # its seconds are not this step's
             self._under_way = SamplingThread(lambda: self.sampler.sample(batch.cursor, apart))

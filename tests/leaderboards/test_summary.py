@@ -14,6 +14,7 @@ from rich.console import Console
 from archer.commands.tables import show_summary
 from archer.evaluation.statistics import Difference, Interval
 from archer.leaderboards.ranking import BenchmarkEntry, Comparison, Standings
+from archer.leaderboards.standings import read_standings
 from archer.leaderboards.summary import TerminalSummary, sentences
 
 NAN = float("nan")
@@ -211,7 +212,7 @@ def test_benchmarks_of_other_k_say_so_below_their_names() -> None:
 
 def test_a_comparison_s_folder_ends_in_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_comparison(tmp_path / "runs of mine")
-    show_summary(out)
+    show_summary(out, read_standings(out))
     text = capsys.readouterr().out
     assert len(text.splitlines()) < 30
     assert "avg@4 [95% interval], mean over 2 training seeds" in text

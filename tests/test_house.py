@@ -25,7 +25,8 @@ HEAVY = ("torch", "transformers", "pandas", "plotly", "math_verify", "sympy", "p
 DOORS = {
     "math_verify": ("rewards.mathematics.reading", "rewards.mathematics.equality"),
     "latex2sympy2_extended": ("rewards.mathematics.reading",),
-    "sympy": ("rewards.mathematics.reading", "rewards.mathematics.equality", "rewards.mathematics.numeric"),
+    "sympy": tuple(f"rewards.mathematics.{name}" for name in ("reading", "equality", "numeric", "enclosures")),
+    "flint": ("rewards.mathematics.numeric", "rewards.mathematics.enclosures"),
     "pandas": ("leaderboards.ranking", "leaderboards.layouts", "runs.loaded", "evaluation.api"),
     "statsmodels": ("evaluation.statistics", "leaderboards.power"),
     "plotly": ("leaderboards.report",),

@@ -20,7 +20,8 @@ from archer.sandbox.limits import default_limits
 from archer.system import cores, installed
 from archer.types import Json, Problem, Stop, Verdict
 
-LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy")}  # packages whose versions affect verdicts
+# Packages whose versions affect verdicts.
+LIBRARIES = {"math": ("math-verify", "latex2sympy2-extended", "sympy", "python-flint")}
 
 
 class Gradable(Protocol):

@@ -1,4 +1,4 @@
-r"""Grades a boxed mathematical answer: plain numbers exactly, the rest by math-verify 0.9 and this project's rules.
+r"""Grades a boxed mathematical answer by this project's rules; what is no plain number is read by math-verify 0.9.
 
 Pure: no process is started and no clock is read here. Algebra may spend minutes and gigabytes on a hostile
 answer, so every answer that is not :meth:`MathReward.is_plain` is judged in a worker that can be killed
@@ -47,6 +47,8 @@ class MathReward:
     - Any equal closed form: 2^{10}+3 for 1027. Not an unfinished one, with a sum, product, integral, limit,
       derivative, gcd, remainder or determinant that the gold does not have.
       A whole number before a fraction is a mixed number; any other juxtaposition is a product: 2(3) is 6.
+      A value must show itself before it is compared, between proven bounds: what may be 0/0 or infinite, or is too
+      close to zero to tell and not zero by algebra, is ``unparsed``.
     - Qualifiers of variables are ignored: "for all x", k \in \mathbb{Z} after a comma.
     - All members of a list, in any order. A set is not a tuple, an interval not a set: (1, 2) is neither \{1, 2\} nor
       [1, 2]. The bare list 1, 2 may stand for a tuple, in order. A gold that is a JSON list is a list.
@@ -62,7 +64,7 @@ class MathReward:
     An answer that cannot be read as a whole is ``unparsed``, as is one of more than ``longest`` characters.
     """
 
-    rules: ClassVar[int] = 2  # to be raised when any verdict changes: results record it, and mix in no table
+    rules: ClassVar[int] = 3  # to be raised when any verdict changes: results record it, and mix in no table
 
     right: float = 1.0
     """Reward for a right answer."""

@@ -4,8 +4,8 @@ answers    which box counts, lists and sides        values      what stands afte
 plain      exact numbers                            units       units left out, added, converted
 wording    words, doubt, LaTeX's spacing            statements  equations and names, what is refused
 matching   the comparison, from layout to values    reading     LaTeX to sympy, whole or not at all
-equality   when two expressions are equal           numeric     numbers to any precision
-warmed     imported once, before workers are forked
+equality   when two expressions are equal           numeric     numbers, and expressions at points
+enclosures a value between proven bounds            warmed      imported once, before workers are forked
 
-Only ``reading``, ``equality`` and ``numeric`` know math-verify, latex2sympy2 and sympy.
+Only ``reading`` knows latex2sympy2; ``equality``, ``numeric`` and ``enclosures`` know sympy, the last two also FLINT.
 """

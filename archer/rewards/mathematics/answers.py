@@ -18,6 +18,7 @@ _LONGEST_JOIN = 80
 _AND = re.compile(
     r",?\s*\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|,?(?:\s+|(?<=[)\]\d]))(?:and|or)(?![a-z])"
 )
+_SIGNS = re.compile(r"\\([pm])[mp](?![a-zA-Z])")
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?![<>=])")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -108,12 +109,17 @@ def members(text: str) -> list[str]:
     return [sign for part in split(text, ",;") for sign in _signs(part)]
 
 
+def both_signs(text: str) -> str:
+    r"""Write ``(\pm 1, \mp 1)`` as the list ``(+1, -1), (-1, +1)``; any other text stays."""
+    inner = enclosed(text)
+    return ", ".join(_signs(text)) if inner and inner[0] == "()" else text
+
+
 def _signs(part: str) -> list[str]:
-    if r"\pm" not in part and r"\mp" not in part:
+    if not _SIGNS.search(part):
         return [part]
-    plus_minus, minus_plus = (rf"\\({upper}m)(?![a-zA-Z])" for upper in "pm")
-    upper = re.sub(minus_plus, "-", re.sub(plus_minus, "+", part))
-    lower = re.sub(minus_plus, "+", re.sub(plus_minus, "-", part))
+    upper = _SIGNS.sub(lambda sign: "+" if sign[1] == "p" else "-", part)
+    lower = _SIGNS.sub(lambda sign: "-" if sign[1] == "p" else "+", part)
     return [upper, lower]
 
 

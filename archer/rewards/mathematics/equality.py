@@ -1,17 +1,19 @@
 """Decides whether two sympy expressions, a gold and an answer, are equal.
 
-math-verify is asked about inequalities and unevaluated sums only: it rounds differences to zero, finds equations
-equal that have no solutions, and takes a tuple for a set. A hostile answer may take minutes and gigabytes, so call
-these functions only in a worker (``archer.rewards.workers``).
+math-verify only reads them: its comparison rounds differences to zero, finds equations equal that have no solutions,
+and takes a tuple for a set. A hostile answer may take minutes and gigabytes, so call these functions only in a worker
+(``archer.rewards.workers``).
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
-from math_verify.grader import is_relation, sympy_expr_eq, sympy_solve_and_compare, unwrap_fcs
+from math_verify.grader import is_relation, unwrap_fcs
 from sympy import Basic, Eq, Interval, MatrixBase, Set, Tuple, oo
 
 from archer.rewards.mathematics.numeric import (
@@ -22,9 +24,12 @@ from archer.rewards.mathematics.numeric import (
     is_multiple,
     plainly,
     same_at_points,
+    same_exactly,
     same_number,
 )
 from archer.rewards.mathematics.reading import read
+
+MOST_RENAMED = 3  # variables that may be renamed: every way is tried
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def conditions(texts: list[str]) -> Any:
 
 
 def equal(left: Basic | MatrixBase, right: Basic | MatrixBase, scale: Scale) -> bool:
-    """Return whether two expressions, the gold's first, are equal."""
+    """Return whether two expressions, the gold's first, are equal. Raises UndecidedError where that cannot be told."""
+    if max(bits(left), bits(right)) > MOST_BITS:
+        return False
     relations = is_relation(left), is_relation(right)
     if all(relations):
         return _same_relation(left, right, scale)
@@ -59,18 +66,26 @@ def equal(left: Basic | MatrixBase, right: Basic | MatrixBase, scale: Scale) -> 
 def _same_value(left: Basic, right: Basic, scale: Scale) -> bool:
     if left == right:
         return True
-    if left.has(oo, -oo) or right.has(oo, -oo):
-        return bool(left.doit() == right.doit()) and right.doit().is_infinite is True  # not 1/oo for 0
-    if max(bits(left), bits(right)) > MOST_BITS:
-        return False
+    endless = left.has(oo, -oo), right.has(oo, -oo)
+    if any(endless):
+        return all(endless) and bool(left.doit() == right.doit()) and right.doit().is_infinite is True  # not 1/oo for 0
     left, right = imaginary(plainly(left)), imaginary(plainly(right))
-    if not left.free_symbols and not right.free_symbols and not is_abstract(left, right):
+    if is_abstract(left, right):
+        left, right = left.doit(), right.doit()
+    if is_abstract(left, right):
+        return same_exactly(left, right)
+    if not left.free_symbols and not right.free_symbols:
         return same_number(left, right, scale.decimals)
-    if not is_abstract(left, right) and scale.same_names:
-        verdict = same_at_points(left, right)
-        if verdict is not None:
-            return verdict
-    return bool(sympy_expr_eq(left, right, scale.decimals, 15, strict=scale.same_names))
+    return any(same_at_points(left, other) for other in _renamed(left, right, scale))
+
+
+def _renamed(left: Any, right: Any, scale: Scale) -> Iterator[Any]:
+    """Yield the right expression; where names do not matter, also with the left one's names for its own."""
+    yield right
+    names, own = (sorted(side.free_symbols, key=str) for side in (left, right))
+    if not scale.same_names and len(names) == len(own) <= MOST_RENAMED:
+        for order in itertools.permutations(names):
+            yield right.xreplace(dict(zip(own, order, strict=True)))
 
 
 def _same_matrix(left: Any, right: Any, scale: Scale) -> bool:
@@ -86,22 +101,16 @@ def _same_set(left: Any, right: Any, scale: Scale) -> bool:
     """Compare sets; a condition on one variable is the set of its solutions."""
     if is_relation(right) and not scale.relation_for_set:
         return False
-    left, right = _as_set(left), _as_set(right)
-    if not isinstance(left, Set) or not isinstance(right, Set):
+    left = _as_set(left)
+    right = _as_set(right) if isinstance(left, Set) else None  # a condition takes long to solve
+    if not isinstance(right, Set):
         return False
     if isinstance(left, Interval) and isinstance(right, Interval):
         ends = (left.left_open, left.right_open) == (right.left_open, right.right_open)
         return ends and equal(left.start, right.start, scale) and equal(left.end, right.end, scale)
-    if type(left) is type(right) and isinstance(left, sympy.Union | sympy.FiniteSet):
-        rest = list(right.args)
-        for part in left.args:
-            partner = next((other for other in rest if equal(part, other, scale)), None)
-            if partner is None:
-                break
-            rest.remove(partner)
-        else:
-            if not rest:
-                return True
+    listed = type(left) is type(right) and isinstance(left, sympy.Union | sympy.FiniteSet)
+    if listed and _paired(left.args, right.args, lambda part, other: equal(part, other, scale)):
+        return True
     try:
         return left == right or left.symmetric_difference(right).is_empty is True
     except (TypeError, ValueError, NotImplementedError, AttributeError):
@@ -117,17 +126,61 @@ def _as_set(expression: Any) -> Any:
         return expression
 
 
+def _paired(left: Sequence[Any], right: Sequence[Any], same: Callable[[Any, Any], bool]) -> bool:
+    """Return whether each part has a partner of its own on the other side."""
+    rest = list(right)
+    for part in left:
+        partner = next((index for index, other in enumerate(rest) if same(part, other)), None)
+        if partner is None:
+            return False
+        del rest[partner]
+    return not rest
+
+
 def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
     """Compare equations and inequalities: equal up to a factor, or with the same solutions (at least one)."""
-    if isinstance(left, Eq) and isinstance(right, Eq):
-        if is_multiple(left.lhs - left.rhs, right.lhs - right.rhs):
-            return True
-        left, right = plainly(left), plainly(right)  # else dx/dt would be 0, as x and t are mere symbols
-        if scale.same_names and left.free_symbols != right.free_symbols:
-            return False
-        try:
-            some = sympy.solve(left, left.free_symbols) and sympy.solve(right, right.free_symbols)
-            return bool(some) and sympy_solve_and_compare(left, right, scale.decimals, 15)
-        except (TypeError, ValueError, NotImplementedError, AttributeError):
-            return False
-    return bool(sympy_expr_eq(left, right, scale.decimals, 15, strict=scale.same_names))
+    parts, others = _conditions(left), _conditions(right)
+    if _paired(parts, others, lambda one, other: _same_condition(one, other, scale)):
+        return True
+    if any(isinstance(part, Eq) for part in (*parts, *others)):
+        return len(parts) == len(others) == 1 and _same_solutions(parts[0], others[0], scale)
+    if left.free_symbols != right.free_symbols or len(left.free_symbols) != 1:
+        return False
+    return _same_set(left, right, scale)
+
+
+def _conditions(relation: Any) -> list[Any]:
+    """Return the parts of a chain, as a < b and b < c, with the smaller side first."""
+    parts = relation.args if isinstance(relation, sympy.And) else (relation,)
+    flipped = {sympy.Gt: sympy.Lt, sympy.Ge: sympy.Le}
+    return [
+        flipped[type(part)](part.rhs, part.lhs, evaluate=False) if type(part) in flipped else part for part in parts
+    ]
+
+
+def _same_condition(left: Any, right: Any, scale: Scale) -> bool:
+    if type(left) is not type(right) or not isinstance(left, sympy.core.relational.Relational):
+        return False
+    directed = isinstance(left, sympy.Lt | sympy.Le)
+    difference = left.lhs - left.rhs
+    return any(
+        is_multiple(difference, other, positive=directed) for other in _renamed(left, right.lhs - right.rhs, scale)
+    )
+
+
+def _same_solutions(left: Any, right: Any, scale: Scale) -> bool:
+    """Compare equations by the solutions that sympy finds."""
+    if not isinstance(left, Eq) or not isinstance(right, Eq):
+        return False
+    left, right = plainly(left), plainly(right)  # else dx/dt would be 0, as x and t are mere symbols
+    if left.free_symbols != right.free_symbols:
+        return False
+    try:
+        ones, others = (sympy.solve(side, sorted(side.free_symbols, key=str), dict=True) for side in (left, right))
+    except (TypeError, ValueError, NotImplementedError, AttributeError):
+        return False
+    return bool(ones) and _paired(ones, others, lambda one, other: _same_solution(one, other, scale))
+
+
+def _same_solution(left: dict[Any, Any], right: dict[Any, Any], scale: Scale) -> bool:
+    return left.keys() == right.keys() and all(_same_value(left[name], right[name], scale) for name in left)

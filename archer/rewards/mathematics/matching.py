@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from archer.rewards.mathematics.answers import enclosed, members, sides, split
+from archer.rewards.mathematics.answers import both_signs, enclosed, members, sides, split
 from archer.rewards.mathematics.plain import plain_equal
 from archer.rewards.mathematics.statements import (
     THOUSANDS,
@@ -73,10 +73,11 @@ class Matcher:
         answer = without_lead(tidy(answer))
         if refused(" ".join(golds), answer):
             return "wrong"
-        return self._list(items, answer)
+        return self._list(items, both_signs(answer))
 
     def _layout(self, gold: str, answer: str) -> Reason:
         """Compare by layout: a list, a set, a tuple, one value."""
+        gold, answer = both_signs(gold), both_signs(answer)
         gold_items, items = distinct(members(joined(gold))), distinct(members(joined(answer)))
         gold_conditions, conditions = (_are_conditions(parts) for parts in (gold_items, items))
         several = (gold_conditions and len(gold_items) > 1) or (conditions and len(items) > 1)
@@ -217,6 +218,7 @@ class Matcher:
     def algebra(self, gold: str, answer: str) -> Reason:
         """Parse both and compare their expressions. Slow: call it only in a worker."""
         from archer.rewards.mathematics.equality import equal
+        from archer.rewards.mathematics.numeric import UndecidedError
         from archer.rewards.mathematics.reading import UnreadableError, read
 
         letters = set(re.sub(r"\\[a-zA-Z]+", "", gold))
@@ -230,6 +232,8 @@ class Matcher:
             return "right" if equal(gold_expression, answer_expression, self.scale) else "wrong"
         except MemoryError:
             raise
+        except UndecidedError:
+            return "unparsed"
         except Exception:  # sympy raises many kinds; what it cannot compare is not shown to be right
             return "wrong"
 

@@ -40,7 +40,7 @@ def run(
     allow_unisolated: Unisolated = False,
 ) -> None:
     """Run one program as a reward would, and explain what came of it."""
-    from archer.rewards.code import PRELUDE
+    from archer.rewards.prelude import PRELUDE
     from archer.sandbox import open_executor
     from archer.sandbox.base import Expression, ProgramJob, Stdin, in_order
     from archer.sandbox.limits import default_limits

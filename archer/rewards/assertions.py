@@ -19,6 +19,8 @@ from archer.errors import DataError
 
 MOST_BITS = 4096  # of an integer in arithmetic: products of longer ones cost time
 MOST_ELEMENTS = 10_000  # of a set built from an answer: elements chosen to collide make it quadratic
+MOST_COMPARED = 5 * 10**8  # such elements times the parts of all of them
+FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError, MemoryError)
 
 
 def allclose(actual: Any, expected: Any, tolerance: float) -> bool:
@@ -70,7 +72,7 @@ class Assertion:
         """Return whether the assertion holds for the calls' values; False if it cannot be computed with them."""
         try:
             return bool(_value(self.test, values))
-        except (TypeError, ValueError, ArithmeticError, RecursionError):
+        except FAULTS:
             return False
 
 
@@ -239,9 +241,23 @@ def _compared(left: Any, ops: Sequence[ast.cmpop], others: Sequence[ast.expr], a
 def _called(function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any]) -> Any:
     if not all(map(_is_short, arguments)):
         raise ValueError("a number too long to compute with")
-    if function in (set, frozenset, dict) and any(len(argument) > MOST_ELEMENTS for argument in arguments):
+    if function in (set, frozenset, dict) and any(map(_is_slow, arguments)):
         raise ValueError("too many elements for a set")
     return function(*arguments, **named)
+
+
+def _is_slow(elements: Any) -> bool:
+    """Return whether a set of these may cost seconds, all their hashes being the same."""
+    layer, left = elements, MOST_COMPARED // max(1, len(elements))
+    if len(elements) > MOST_ELEMENTS:
+        return True
+    while layer:
+        inner = [part for part in layer if isinstance(part, list | tuple | frozenset)]
+        left -= len(layer)
+        if sum(map(len, inner)) > left:
+            return True
+        layer = [item for part in inner for item in part]
+    return False
 
 
 def _is_short(value: Any) -> bool:

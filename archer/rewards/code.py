@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from archer.errors import DataError, SandboxError, UserError
 from archer.rewards.assertions import split
 from archer.rewards.golds import check_gold, kind_of
+from archer.rewards.prelude import PRELUDE
 from archer.rewards.replay import replay
 from archer.sandbox.base import Call, Expression, Limits, Outcome, ProgramJob, ProgramRun, Script, Stdin
 from archer.sandbox.limits import default_limits
@@ -27,25 +28,13 @@ if TYPE_CHECKING:
 LANGUAGES = ("python", "py", "python3", "")
 FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([^`]*?)[ \t]*$")
 FUTURE = re.compile(r"^from __future__ import [^(\n]*\n", re.MULTILINE)
-# The imports that LiveCodeBench puts before programs, in its order: a later name replaces an equal earlier one,
-# so pow and open are the built-ins, and datetime is the module.
-# fmt: off
-MODULES = (
-    "string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
-    "functools", "operator", "io", "sys", "json",
-)
-# fmt: on
-PRELUDE = "".join(
-    [f"from {module} import *\n" for module in (*MODULES, "builtins", "typing")]
-    + [f"import {module}\n" for module in MODULES]
-)
 
 
 @dataclass(frozen=True)
 class CodeReward:
     """Reward 1 for a program that passes every test, else 0."""
 
-    rules: ClassVar[int] = 1
+    rules: ClassVar[int] = 2
 
     limits: Limits | None = None
     """Limits on each test's run; None: those of ``sandbox/limits.yaml``."""
@@ -78,7 +67,7 @@ class CodeReward:
 
     def _trial(self, problem: Problem) -> Trial:
         try:
-            check_gold(problem.gold)
+            check_gold(problem.gold, self.prelude)
         except DataError as error:
             raise DataError(f"problem {problem.id}: {error}") from error
         return Trial(problem.id, problem.gold, self.prelude, self.stop_at_first)

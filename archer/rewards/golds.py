@@ -19,6 +19,8 @@ from typing import Any
 
 from archer.errors import DataError
 from archer.rewards.assertions import split
+from archer.rewards.checks import check_code
+from archer.rewards.prelude import PRELUDE
 from archer.types import Json
 
 KEYS: dict[str, dict[str, type]] = {
@@ -43,8 +45,11 @@ def kinds(gold: Json) -> Counter[str]:
     return Counter(kind_of(test, gold.get("function")) for test in gold["tests"])
 
 
-def check_gold(gold: Json) -> None:
-    """Raise DataError for a malformed gold, naming the key that is missing or of the wrong type."""
+def check_gold(gold: Json, prelude: str = PRELUDE) -> None:
+    """Raise DataError for a malformed gold, naming the key that is missing or of the wrong type.
+
+    Checks are looked at too, as code that runs after ``prelude`` (:mod:`archer.rewards.checks`).
+    """
     if not isinstance(gold, Mapping) or not isinstance(gold.get("tests"), list) or not gold["tests"]:
         raise DataError(f"gold: expected {{'tests': [...]}} with a test, found {str(gold)[:80]}")
     for key, what in TEXTS.items():
@@ -52,12 +57,12 @@ def check_gold(gold: Json) -> None:
             raise DataError(f"gold: {key}: expected {what}, found {gold[key]!r}; leave it out if there is none")
     for index, test in enumerate(gold["tests"]):
         try:
-            _check_test(test, gold.get("function"))
+            _check_test(test, gold.get("function"), prelude)
         except DataError as error:
             raise DataError(f"gold: tests[{index}]: {error}") from error
 
 
-def _check_test(test: Any, function: str | None) -> None:
+def _check_test(test: Any, function: str | None, prelude: str) -> None:
     if not isinstance(test, Mapping):
         raise DataError(f"expected an object, found {test!r}")
     kind = kind_of(test, function)
@@ -73,3 +78,5 @@ def _check_test(test: Any, function: str | None) -> None:
             f"assert: {test['assert'][:200]!r} cannot be decided outside the sandbox by what {function} returns; "
             "make it a 'check'"
         )
+    if kind == "check":
+        check_code(test["check"], str(function), prelude)

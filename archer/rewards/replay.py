@@ -16,6 +16,7 @@ from archer.sandbox.base import Call, Expression, ProgramRun, Script, Trusted
 
 MOST_CALLS = 2000
 MOST_PARTS, MOST_DEPTH, MOST_BITS = 10_000, 50, 4096  # of a reply, which is sent again with every later one
+MOST_ALL = 200_000  # parts of all replies of a check
 
 HARNESS = '''
 import random as _random
@@ -26,39 +27,35 @@ class _Asked(BaseException):
 
 
 def _replay(function, replies):
-    rest, used = iter(replies), []
+    rest, used, asked = iter(replies), [], []
 
     def candidate(*arguments, **named):
         for reply in rest:
             used.append(reply)
             return reply
-        raise _Asked(list(arguments), named)
+        asked.append([list(arguments), named])
+        raise _Asked
 
     globals()[function] = candidate  # some checks call it by its name
     _random.seed(0)
     try:
         check(candidate)
-    except _Asked as asked:
-        return ["need", *asked.args]
-    except (NameError, ImportError) as error:
-        if isinstance(error, UnboundLocalError) or "free variable" in str(error):
-            return ["failed"]  # a loop over a reply that held nothing, say
-        return ["broken", repr(error)]
-    except Exception:
-        if not used:
+        told = ["passed"]
+    except BaseException:
+        if not used and not asked:
             raise
-        return ["failed"]
-    return ["passed"]
+        told = ["failed"]
+    return ["need", *asked[0]] if asked else told  # also where the check caught what stopped it
 '''
 
 
 def replay(check: str, function: str, setup: str, prelude: str) -> Script:
     """Run one check as a script; return ``right``, ``wrong`` or the status of the program's failing run.
 
-    Raises :class:`~archer.errors.DataError` for a check that fails by itself, SandboxError if its sandbox
-    does not let it finish. Neither is the program's fault.
+    Raises :class:`~archer.errors.DataError` for a check that fails before it has a reply, SandboxError if its
+    sandbox does not let it finish that far. Neither is the program's fault; all that comes of a reply is.
     """
-    harness, replies = f"{prelude}\n{check}\n{HARNESS}", list[Any]()
+    harness, replies, parts = f"{prelude}\n{check}\n{HARNESS}", list[Any](), 0
     while len(replies) <= MOST_CALLS:
         run = yield Trusted(harness, "_replay", (function, list(replies)))
         if replies and run.status != "ok":
@@ -68,15 +65,15 @@ def replay(check: str, function: str, setup: str, prelude: str) -> Script:
                 return "right"
             case ["failed"]:
                 return "wrong"
-            case ["broken", reason]:
-                raise DataError(f"check: it failed by itself: {reason}; mend the data set's code")
             case ["need", list(arguments), dict(named)]:
                 run = yield _question(function, arguments, named, setup)
             case other:
                 raise SandboxError(f"a check's harness returned {other!r}")
         if run.status != "ok":
             return run.status
-        if not _is_modest(run.value):
+        size = _size(run.value)
+        parts += size or 0
+        if size is None or parts > MOST_ALL:
             return "output"
         replies.append(run.value)
     return "wrong"  # the replies keep the check from ending
@@ -103,6 +100,8 @@ def _written(value: Any) -> str:
         return plainly
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{value}')"
+    if isinstance(value, complex):
+        return f"complex({_written(value.real)}, {_written(value.imag)})"
     if type(value) is dict:
         return "{" + ", ".join(f"{_written(key)}: {_written(item)}" for key, item in value.items()) + "}"
     if type(value) in (list, tuple, set, frozenset) and value:
@@ -110,15 +109,15 @@ def _written(value: Any) -> str:
     return plainly
 
 
-def _is_modest(value: Any) -> bool:
-    """Return whether a reply is no larger than an honest answer may be."""
+def _size(value: Any) -> int | None:
+    """Return how many parts a reply has; None if it is larger than an honest answer may be."""
     parts, layer = 0, [value]
     for _ in range(MOST_DEPTH):
         parts += sum(len(part) if isinstance(part, str | bytes) else 1 for part in layer)
         if parts > MOST_PARTS or any(isinstance(part, int) and part.bit_length() > MOST_BITS for part in layer):
-            return False
+            return None
         inner = [list(part.items()) if isinstance(part, dict) else part for part in layer]
         layer = [item for part in inner if isinstance(part, list | tuple | set | frozenset) for item in part]
         if not layer:
-            return True
-    return False
+            return parts
+    return None

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from archer.errors import DataError, SandboxError, UserError
-from archer.rewards.code import PRELUDE, CodeReward, draw_tests, last_program, same_output, same_value
+from archer.rewards.code import CodeReward, draw_tests, last_program, same_output, same_value
+from archer.rewards.prelude import PRELUDE
 from archer.sandbox.base import Call, Expression, Input, Limits, Outcome, ProgramJob, ProgramRun, Stdin
 from archer.sandbox.bubblewrap import BubblewrapExecutor
 from archer.types import Problem, Verdict

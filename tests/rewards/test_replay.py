@@ -196,3 +196,71 @@ def test_kinds_are_counted() -> None:
     mixed = {"function": "f", "tests": [{"check": "x"}, {"assert": "y"}, {"arguments": [], "expected": 1}]}
     assert kinds(mixed) == {"check": 1, "assert": 1, "arguments": 1}
     assert kinds({"tests": [{"stdin": "", "expected": ""}] * 2}) == {"stdin": 2}
+
+
+def checked(body: str, program: str) -> str:
+    """The reason of a program that is judged by a check with this body."""
+    return verdict(program, {"function": "f", "tests": [{"check": f"def check(candidate):\n    {body}\n"}]})[0]
+
+
+def test_a_check_that_runs_replies_is_refused_before_anything_runs() -> None:
+    gold = {"function": "f", "tests": [{"check": "def check(candidate):\n    assert eval(candidate(1)) == 24\n"}]}
+    with pytest.raises(DataError, match=r"problem p7: gold: tests\[0\]: check: it uses `eval`"):
+        CodeReward().job(Problem("p7", "lab", "Write it.", "code", gold), "no program")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "global limit\n    if candidate(1) == 2: limit = 3\n    assert limit == 3",  # NameError
+        "if candidate(1) != 2: import nothing_of_the_kind",
+        "if candidate(1) != 2: raise SystemExit(0)",
+        "if candidate(1) != 2: raise KeyboardInterrupt",
+        "if candidate(1) != 2: raise GeneratorExit",
+        "if candidate(1) != 2: input()",
+        "if candidate(1) != 2: raise MemoryError",
+    ],
+)
+def test_what_a_check_does_about_a_reply_is_the_reply_s(body: str) -> None:
+    assert checked(body, "def f(x): return 3") == "wrong"
+    assert checked(body, "def f(x): return 2") == "right"
+
+
+def test_so_is_a_limit_that_a_check_exceeds_over_a_reply() -> None:
+    assert checked("if candidate(1) != 2: print('x' * 10**7)", "def f(x): return 3") == "output"
+    assert checked("if candidate(1) != 2: import os; os._exit(0)", "def f(x): return 3") == "error"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "try: seen = candidate(1)\n    except: seen = 2\n    assert seen == 2",
+        "try: seen = candidate(1)\n    except BaseException: seen = 2\n    assert seen == 2",
+        "try: assert candidate(1) == 2\n    finally: return",
+        "import contextlib\n    with contextlib.suppress(BaseException): assert candidate(1) == 2\n    assert f(2) == 2",
+    ],
+)
+def test_a_check_that_catches_everything_still_asks_the_program(body: str) -> None:
+    assert checked(body, "def f(x): return 2") == "right"
+    assert checked(body, "def f(x): 1 / 0") == "error"
+    if "assert candidate" not in body:  # else it catches what it should let through
+        assert checked(body, "def f(x): return 3") == "wrong"
+
+
+def test_all_replies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ALL", 20)
+    script = started()
+    for _ in range(2):
+        script.send(ran(["need", [5], {}]))
+        script.send(ran([1] * 8))
+    script.send(ran(["need", [5], {}]))
+    with pytest.raises(StopIteration) as end:
+        script.send(ran([1] * 8))
+    assert end.value.value == "output"
+
+
+def test_an_infinite_complex_number_survives_a_call_with_names() -> None:
+    asked = started().send(ran(["need", [complex("inf"), complex(1, -2)], {"n": complex("nanj")}]))
+    assert asked == Expression(
+        "twice(*list([complex(float('inf'), 0.0), (1-2j)]), **{'n': complex(0.0, float('nan'))})"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from archer.rewards.code import PRELUDE
+from archer.rewards.prelude import PRELUDE
 from archer.sandbox.base import Executor, ProgramJob, Stdin, in_order
 from archer.sandbox.limits import default_limits
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from archer.errors import DataError, SandboxError, UserError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("python", "py", "python3", "")
 FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([^`]*?)[ \t]*$")
+SOLID, WORD = re.compile(r"\S"), re.compile(r"\S+")
+MOST_DIGITS = 2**20  # of a number in an output, which is compared exactly
+PIECE = 4096  # characters of trailing space that are looked at at once
 FUTURE = re.compile(r"^from __future__ import [^(\n]*\n", re.MULTILINE)
 
 
@@ -166,21 +170,56 @@ def same_value(actual: Any, expected: Json) -> bool:
 
 
 def same_output(actual: str, expected: str) -> bool:
-    """Compare by LiveCodeBench's rule: stripped lines, as text or else word by word as decimal numbers."""
-    actual_lines, expected_lines = actual.strip().split("\n"), expected.strip().split("\n")
-    return len(actual_lines) == len(expected_lines) and all(map(_same_line, actual_lines, expected_lines))
+    """Compare by LiveCodeBench's rule: stripped lines, as text or else word by word as decimal numbers.
 
-
-def _same_line(actual: str, expected: str) -> bool:
-    if actual.strip() == expected.strip():
+    Of ``actual``, which may be megabytes of anything, no more than a line's word is copied.
+    """
+    begin, end = _trimmed(actual, 0, len(actual))
+    expected = expected.strip()
+    if _is_there(actual, begin, end, expected):
         return True
-    actual_words, expected_words = actual.split(), expected.split()
-    if len(actual_words) != len(expected_words):
+    if actual.count("\n", begin, end) != expected.count("\n"):
         return False
+    for line in expected.split("\n"):
+        found = actual.find("\n", begin, end)
+        stop = end if found < 0 else found
+        if not _same_line(actual, begin, stop, line.strip()):
+            return False
+        begin = stop + 1
+    return True
+
+
+def _same_line(text: str, begin: int, end: int, expected: str) -> bool:
+    """Compare the line ``text[begin:end]`` with a stripped one."""
+    begin, end = _trimmed(text, begin, end)
+    if _is_there(text, begin, end, expected):
+        return True
+    pairs = zip_longest(WORD.finditer(text, begin, end), expected.split())
+    return all(word is not None and other is not None and _same_number(word, other) for word, other in pairs)
+
+
+def _is_there(text: str, begin: int, end: int, expected: str) -> bool:
+    return end - begin == len(expected) and text.startswith(expected, begin)
+
+
+def _same_number(word: re.Match[str], expected: str) -> bool:
     try:
-        return all(Decimal(word) == Decimal(other) for word, other in zip(actual_words, expected_words, strict=True))
+        number = Decimal(expected)
+        return word.end() - word.start() <= MOST_DIGITS and Decimal(word[0]) == number
     except InvalidOperation:  # not a number, or a signalling NaN
         return False
+
+
+def _trimmed(text: str, begin: int, end: int) -> tuple[int, int]:
+    """Return the bounds of ``text[begin:end].strip()``, without a copy of more than a piece."""
+    first = SOLID.search(text, begin, end)
+    if first is None:
+        return end, end
+    while True:
+        piece = text[max(first.start(), end - PIECE) : end]
+        if kept := len(piece.rstrip()):
+            return first.start(), end - len(piece) + kept
+        end -= len(piece)
 
 
 def draw_tests(gold: Mapping[str, Json], most: int, rng: Random) -> Mapping[str, Json]:

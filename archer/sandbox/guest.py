@@ -75,7 +75,7 @@ class Guest:
             self.stop()
             raise
 
-    def ask(self, header: Mapping[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def ask(self, header: Mapping[str, Any], body: bytes, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """Send one input; return the answer's header and body within ``seconds``. Raises :class:`GuestLost`."""
         deadline = time.monotonic() + seconds
         self.asked += 1
@@ -110,14 +110,14 @@ class Guest:
         """End the guest and everything in it, and wait until it is gone."""
         self.link.end()
 
-    def _receive(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+    def _receive(self, deadline: float) -> tuple[dict[str, Any], bytearray]:
         sizes = HEAD.unpack(self._read(HEAD.size, deadline))
         text, body = self._read(sizes[0], deadline), self._read(sizes[1], deadline)
         try:
             header = json.loads(text)
         except ValueError:
             raise GuestLost(f"sent a header that is not JSON: {bytes(text[:80])!r}") from None
-        return header, bytes(body)
+        return header, body
 
     def _read(self, size: int, deadline: float) -> bytearray:
         data = bytearray(size)

@@ -53,6 +53,10 @@ class Rollout:
     version: int = 0
 
 
+# Reasons of verdicts on what ended at a limit of the grader or the sandbox; they may depend on the machine.
+AT_A_LIMIT = frozenset({"timeout", "cpu_timeout", "wall_timeout", "memory", "output"})
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a reward says of one rollout.

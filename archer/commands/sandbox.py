@@ -65,7 +65,10 @@ def attack(
     engine: FormerHosts = None,
     only: Annotated[str, typer.Option(help="Only attacks of classes whose name holds this.")] = "",
 ) -> None:
-    """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect."""
+    """Run the corpus of hostile programs, and the honest ones; fail if any attack scores or has an effect.
+
+    How an attack ended otherwise than written down is a note.
+    """
     from archer.tools.attacks.attack import render, run_attacks
 
     report = run_attacks(named(executor, workers, hosts(docker_host, engine)), only)

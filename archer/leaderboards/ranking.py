@@ -49,12 +49,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ResponseDetail:
-    """A row's responses over all benchmarks: mean tokens, shares, and seconds of evaluation per seed."""
+    """A row's responses over all benchmarks: mean tokens, shares, and seconds of evaluation per seed.
+
+    ``limited`` is the share that ended at a limit of the judge or the sandbox.
+    """
 
     length: float
     truncated: float
     no_answer: float
-    timeout: float
+    limited: float
     seconds: float
 
 

@@ -21,7 +21,7 @@ from archer.leaderboards.tables import page, render
 from archer.runs.folder import read_lines, read_manifest
 from archer.runs.results import read_result
 from archer.system import write_aside
-from archer.types import Result
+from archer.types import AT_A_LIMIT, Result
 
 __all__ = ["read_standings", "render", "table_files", "write_tables"]
 
@@ -150,7 +150,7 @@ def detail(by_benchmark: Mapping[str, Sequence[Result]]) -> ResponseDetail:
         length=float(np.mean(np.asarray(tokens, dtype=float))),
         truncated=stops.count("length") / len(stops),
         no_answer=reasons.count("no_answer") / len(reasons),
-        timeout=sum(reason.endswith("timeout") for reason in reasons) / len(reasons),
+        limited=sum(reason in AT_A_LIMIT for reason in reasons) / len(reasons),
         seconds=sum(result.seconds for result in results) / seeds,
     )
 

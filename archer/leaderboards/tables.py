@@ -23,19 +23,20 @@ def show_p(p: float) -> str:
 
 def detail_table(standings: Standings) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of what the responses were like and what training took."""
-    header = ["", "tokens", "cut off", "no answer", "timed out", "eval s", "sampled", "train s"]
+    header = ["", "tokens", "cut off", "no answer", "at a limit", "eval s", "sampled", "train s"]
     rows = []
     for row, one in standings.details.items():
         paid = standings.costs.get(row)
-        shares = [f"{share:.1%}" for share in (one.truncated, one.no_answer, one.timeout)]
+        shares = [f"{share:.1%}" for share in (one.truncated, one.no_answer, one.limited)]
         price = [f"{paid.responses:,.0f}", f"{paid.seconds:,.0f}"] if paid else ["-", "-"]
         rows.append([row, f"{one.length:.0f}", *shares, f"{one.seconds:.0f}", *price])
     return header, rows
 
 
 DETAIL_NOTE = (
-    "tokens: mean length of a response; cut off: stopped by the length limit; timed out: by the judge's. "
-    "sampled: responses drawn in training, also those not trained on; eval s, train s: seconds, per seed."
+    "tokens: mean length of a response; cut off: stopped by the length limit; at a limit: ended by the judge's limits "
+    "on time, memory or output. sampled: responses drawn in training, also those not trained on; eval s, train s: "
+    "seconds, per seed."
 )
 
 

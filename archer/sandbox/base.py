@@ -17,9 +17,9 @@ Status = Literal["ok", "error", "cpu_timeout", "wall_timeout", "memory", "output
 class Limits:
     """Limits on one run of a program, all its processes together; ``sandbox/limits.yaml`` overrides these defaults."""
 
-    cpu_seconds: float = 4.0
-    """CPU time, in seconds."""
-    wall_seconds: float = 12.0
+    cpu_seconds: float = 6.0
+    """CPU time, in seconds: as much as LiveCodeBench grants a test in elapsed time."""
+    wall_seconds: float = 18.0
     """Elapsed time, in seconds."""
     memory_bytes: int = 512 * 2**20
     """Resident memory of all processes, and address space of each, in bytes."""

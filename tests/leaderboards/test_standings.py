@@ -102,7 +102,7 @@ def test_numbers_are_compact_and_say_when_nothing_is_known() -> None:
 
 def test_details_and_costs(standings: Standings) -> None:
     base = standings.details["base"]
-    assert (base.length, base.truncated, base.no_answer, base.timeout, base.seconds) == (31, 0.25, 0.25, 0, 5)
+    assert (base.length, base.truncated, base.no_answer, base.limited, base.seconds) == (31, 0.25, 0.25, 0, 5)
     # Of archer's 64 responses, 16 are the last of a problem; 7 problems were solved four times.
     assert standings.details["archer"].no_answer == 9 / 64
     assert standings.costs["archer"] == TrainingCost(responses=3 * 64, seconds=3 * 3.5)  # not evaluating nor writing

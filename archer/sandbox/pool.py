@@ -5,14 +5,14 @@ program shows whose fault it is: if it runs, the input took its sandbox down and
 does not, or no guest starts, the sandbox is broken and :class:`~archer.errors.SandboxError` is raised. So a hostile
 program cannot stop a training run, and a broken sandbox cannot become a reward of zero.
 
-A program that ran out of elapsed time while it waited for a free core, or that was killed from outside, as in a
-shortage of memory, is run once more with more elapsed time, alone among the pool's programs.
+A program that ran out of elapsed time for want of a free core is run once more with more of it, alone among the pool's
+programs where :class:`~archer.sandbox.gate.Gate` grants that. One that was killed is run once more beside the others,
+alone if the kernel was short of memory.
 """
 
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -22,13 +22,13 @@ from typing import Self
 
 from archer.errors import DataError, SandboxError
 from archer.sandbox.base import Input, Limits, Outcome, ProgramJob, ProgramRun, Stdin, Trusted, in_order
+from archer.sandbox.doubt import Doubt, Shortage, doubt
 from archer.sandbox.frames import read_run, request
 from archer.sandbox.gate import Gate
 from archer.sandbox.guest import Guest, GuestLost
 
 GRACE_SECONDS = 10.0  # past the wall limit: to start, to kill and reap, to hand over the output
 LIFE = 2000  # inputs of one guest, before a fresh one takes its place
-STARVED = 0.1  # share of the wall limit: after a longer wait for a core, a time-out may be due to load
 PATIENCE = 3  # factor on the wall limit for a second run after such a time-out; the CPU limit stays
 PAUSES = (0.2, 1.0, 3.0)  # seconds before another try to start a guest
 MOST_STDIN = 32 * 2**20  # bytes: the input shares its folder with the files that the program writes
@@ -60,8 +60,8 @@ class Pool:
         self.python = python
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._ahead = 4 * workers
-        gate = Gate()
-        self._workers = [_Worker(spawn, self._tasks, gate) for _ in range(workers)]
+        shared = Gate(), Shortage()
+        self._workers = [_Worker(spawn, self._tasks, *shared) for _ in range(workers)]
         self._lock = threading.Lock()  # no task enters the queue after the workers' end marks
         self._closed = False
 
@@ -126,8 +126,10 @@ class Pool:
 class _Worker:
     """One thread with one guest, and a second guest for trusted inputs once there are any."""
 
-    def __init__(self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: Gate) -> None:
-        self._spawn, self._tasks, self._gate = spawn, tasks, gate
+    def __init__(
+        self, spawn: Callable[[], Guest], tasks: queue.SimpleQueue[_Task | None], gate: Gate, shortage: Shortage
+    ) -> None:
+        self._spawn, self._tasks, self._gate, self._shortage = spawn, tasks, gate, shortage
         self._closed = threading.Event()
         self.guests: dict[bool, Guest] = {}  # by whether it runs trusted inputs, and only those
         self.thread = threading.Thread(target=self._work, name="sandbox", daemon=True)
@@ -176,15 +178,30 @@ class _Worker:
 
     def _run(self, job: ProgramJob, given: Input) -> ProgramRun:
         with self._gate.beside_others():
-            run, in_doubt = self._attempt(job, given)
-        if in_doubt:
-            patient = replace(job.limits, wall_seconds=PATIENCE * job.limits.wall_seconds)
-            with self._gate.second_chance():
-                run, _ = self._attempt(replace(job, limits=patient), given)
-        return run
+            run, why = self._attempt(job, given)
+        self._gate.count_first(run.seconds / job.limits.wall_seconds)
+        if not why or not self._gate.grants_more:
+            return run
+        wall = job.limits.wall_seconds
+        patient = replace(job, limits=replace(job.limits, wall_seconds=PATIENCE * wall)) if why == "load" else job
+        alone = why == "load" or self._shortage.is_new()
+        with self._gate.second_chance() if alone else self._gate.beside_others():
+            again = self._once(patient, given) or run
+        if again.status != "ok":
+            self._gate.count_wasted(again.seconds / wall)
+        return again
 
-    def _attempt(self, job: ProgramJob, given: Input) -> tuple[ProgramRun, bool]:
-        """Run one input, replacing lost guests; return too whether its end is in doubt (due to load or a kill)."""
+    def _once(self, job: ProgramJob, given: Input) -> ProgramRun | None:
+        """Run one input; None if its guest is lost."""
+        trusted = isinstance(given, Trusted)
+        try:
+            return self._ask(self._ready(trusted, "" if trusted else job.prelude), job, given)[0]
+        except GuestLost:
+            self._drop(trusted)
+            return None
+
+    def _attempt(self, job: ProgramJob, given: Input) -> tuple[ProgramRun, Doubt]:
+        """Run one input, replacing lost guests; return too why its end is in doubt."""
         reasons: list[str] = []
         trusted = isinstance(given, Trusted)
         while len(reasons) < 2:
@@ -196,7 +213,7 @@ class _Worker:
                 reasons.append(str(lost))
         self._prove(job.prelude)
         detail = f"the program ended its sandbox twice; it {reasons[-1]}"
-        return ProgramRun("violation", -9, "", "", None, 0.0, detail), False
+        return ProgramRun("violation", -9, "", "", None, 0.0, detail), ""
 
     def _prove(self, prelude: str) -> None:
         """Raise SandboxError unless a trivial program with this prelude runs in a sandbox."""
@@ -213,19 +230,16 @@ class _Worker:
             reason = f"ended it with {run.status}: {run.detail}"
         raise SandboxError(f"a trivial program does not run in a fresh sandbox, which {reason}")
 
-    def _ask(self, guest: Guest, job: ProgramJob, given: Input) -> tuple[ProgramRun, bool]:
+    def _ask(self, guest: Guest, job: ProgramJob, given: Input) -> tuple[ProgramRun, Doubt]:
         header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **request(given)}
         body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
         if len(body) > MOST_STDIN:
             raise DataError(f"an input of {len(body)} bytes for standard input; a sandbox takes {MOST_STDIN} at most")
         answer, output = guest.ask(header, body, job.limits.wall_seconds + GRACE_SECONDS)
         run = read_run(answer, output)
-        waited = answer.get("waited")
         if answer["spent"] or guest.asked >= LIFE:
             self._drop(isinstance(given, Trusted))
-        starved = waited is None or waited > STARVED * job.limits.wall_seconds
-        killed = run.status == "error" and run.exit_code == -signal.SIGKILL
-        return run, killed or (run.status == "wall_timeout" and starved)
+        return run, doubt(run, answer.get("waited"), job.limits)
 
     def _ready(self, trusted: bool, prelude: str) -> Guest:
         """Return a guest that has the prelude, starting one if needed. Raises SandboxError."""

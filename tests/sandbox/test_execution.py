@@ -33,6 +33,7 @@ from archer.sandbox.base import (
     in_order,
 )
 from archer.sandbox.child import ChildLink
+from archer.sandbox.doubt import Shortage
 from archer.sandbox.gate import Gate
 from archer.sandbox.guest import Guest, GuestLost, Link
 from archer.sandbox.limits import default_limits, load_limits
@@ -203,7 +204,8 @@ class Starved:
     def interrupt(self) -> None: ...
 
 
-@pytest.mark.parametrize(("waited", "status"), [(0.5, "ok"), (None, "ok"), (0.001, "wall_timeout")])
+# The limit on elapsed time is 0.8 s and that on CPU time 0.3 s, for which its own processes may have kept it from a core.
+@pytest.mark.parametrize(("waited", "status"), [(0.5, "ok"), (None, "ok"), (0.3, "wall_timeout")])
 def test_a_program_that_waited_for_a_core_gets_a_second_chance(waited: float | None, status: str) -> None:
     with Pool(lambda: Starved(waited), 1) as pool:  # type: ignore[arg-type, return-value]
         assert run(pool, "").status == status
@@ -379,7 +381,7 @@ class Played(Starved):
     """A link to no guest that answers as told: a status with an exit code, or an error to raise."""
 
     def __init__(self, *answers: tuple[str, int] | Exception) -> None:
-        self.left = list(answers)
+        self.left, self.waited = list(answers), 0.0
 
     def ask(self, header: object, body: bytes, seconds: float) -> tuple[dict[str, object], bytes]:
         answer = self.left.pop(0)
@@ -387,8 +389,8 @@ class Played(Starved):
             raise answer
         status, code = answer
         return {
-            "status": status, "detail": "", "code": code, "seconds": 1.0, "cpu": 0.1, "waited": 0.0, "spent": False,
-            "sizes": [2 * (status == "ok"), 0, 0],
+            "status": status, "detail": "", "code": code, "seconds": 1.0, "cpu": 0.1, "waited": self.waited,
+            "spent": False, "sizes": [2 * (status == "ok"), 0, 0],
         }, b"1\n" * (status == "ok")  # fmt: skip
 
 
@@ -439,14 +441,125 @@ def test_a_kill_from_outside_is_tried_again() -> None:
     assert play(Played(("error", -11))).exit_code == -11
 
 
-def test_second_chances_cannot_stall_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archer.sandbox.gate.MOST_ALONE", 0.0)
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def chance(gate: Gate, clock: Clock, seconds: float) -> bool:
+    """Take a second chance of so many seconds; return whether it was had alone."""
+    with gate.second_chance() as alone:
+        clock.now += seconds
+    return alone
+
+
+def test_lone_runs_take_a_fifth_of_the_time() -> None:
+    clock = Clock()
+    gate = Gate(clock)
+    assert chance(gate, clock, 54.0)
+    for _ in range(5):
+        assert not chance(gate, clock, 40.0)  # 200 s in all
+    clock.now += 15.9
+    assert not chance(gate, clock, 0.0)
+    clock.now += 0.2  # 216 s after a lone run of 54 s
+    assert chance(gate, clock, 1.0)
+    assert not chance(gate, clock, 0.0)
+    clock.now += 10_000.0  # time without any saves nothing up
+    assert [chance(gate, clock, 25.0) for _ in range(5)] == [True] + [False] * 4
+
+
+def test_of_a_burst_one_is_promised_a_lone_run() -> None:
+    gate, modes, asked = Gate(), list[bool](), threading.Semaphore(0)
+
+    def ask() -> None:
+        asked.release()
+        with gate.second_chance() as alone:
+            modes.append(alone)
+
+    with gate.beside_others():  # all 8 ask before any can run
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            asked.acquire()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    assert sorted(modes) == [False] * 7 + [True]
+
+
+def test_a_lone_run_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archer.sandbox.gate.MOST_WAIT", 0.05)
     gate = Gate()
-    with gate.second_chance():
-        time.sleep(0.01)
-        assert gate._closed  # alone, the first time
-    with gate.second_chance():
-        assert not gate._closed
+    with gate.beside_others(), gate.second_chance() as alone:
+        assert alone
+
+
+def test_second_runs_that_come_to_nothing_are_bounded() -> None:
+    gate = Gate()
+    for _ in range(9):
+        assert gate.grants_more
+        gate.count_wasted(3.0)  # 27 times the limit on elapsed time
+    assert not gate.grants_more
+    gate.count_first(12.0)
+    assert gate.grants_more
+    for _ in range(9):
+        gate.count_first(1000.0)
+    gate.count_wasted(24.1)  # first runs save nothing up
+    assert not gate.grants_more
+
+
+def test_a_burst_of_hogs_gets_no_more_than_the_bound() -> None:
+    hogs = [Played(*[("wall_timeout", 0)] * 1000) for _ in range(8)]
+    for hog in hogs:
+        hog.waited = 0.7
+    left, limits = list(hogs), Limits(cpu_seconds=0.3, wall_seconds=1.0)
+    with Pool(left.pop, 8) as pool:  # type: ignore[arg-type]
+        ended = [outcome.runs[0].status for _, outcome in pool.execute([ProgramJob("", ONCE, limits)] * 200)]
+    assert ended == ["wall_timeout"] * 200
+    # Each run takes 1 s, the limit: a quarter of the 200 first runs, 24 more, and what 8 workers had begun.
+    assert 25 <= sum(1000 - len(hog.left) for hog in hogs) - 200 <= 50 + 24 + 8
+
+
+@pytest.mark.parametrize(("kernel", "alone"), [("oom_kill 3\n", []), ("oom_kill 4\n", [True])])
+def test_who_kills_himself_does_not_run_alone(kernel: str, alone: list[bool], monkeypatch, tmp_path) -> None:
+    counters, modes = tmp_path / "vmstat", list[bool]()
+    counters.write_text("nr_free_pages 9\noom_kill 3\n")
+    monkeypatch.setattr("archer.sandbox.pool.Shortage", lambda: Shortage(counters))
+    real = Gate.second_chance
+
+    @contextlib.contextmanager
+    def noted(gate: Gate) -> Iterator[bool]:
+        with real(gate) as mode:
+            modes.append(mode)
+            yield mode
+
+    monkeypatch.setattr(Gate, "second_chance", noted)
+    left = [Played(("error", -9), OK)]
+    with Pool(left.pop, 1) as pool:  # type: ignore[arg-type]
+        counters.write_text(f"nr_free_pages 9\n{kernel}")
+        assert run(pool, "hostile").status == "ok"
+    assert modes == alone
+
+
+def test_a_shortage_is_told_once(tmp_path) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill 3\n")
+    shortage = Shortage(counters)
+    assert not shortage.is_new()
+    counters.write_text("oom_kill 5\n")
+    assert [shortage.is_new(), shortage.is_new()] == [True, False]
+    assert not Shortage(tmp_path / "no such file").is_new()
+
+
+def test_a_second_run_that_loses_its_sandbox_is_not_repeated() -> None:
+    lost = play(Played(("error", -9), LOST), Played(OK))
+    assert (lost.status, lost.exit_code) == ("error", -9)
 
 
 def test_a_broken_prelude_and_an_oversized_input_are_ours(sandbox) -> None:

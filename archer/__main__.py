@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -19,6 +21,7 @@ from archer.commands.tables import report, table
 from archer.commands.train import train
 from archer.errors import ArcherError, UserError
 from archer.system import commit, die_with_parent
+from archer.terminal import say
 
 app = typer.Typer(
     name="archer",
@@ -44,7 +47,7 @@ def say_version(asked: bool) -> None:
     """Print the version and, where it is known, the commit; then exit."""
     if asked:
         known = commit()
-        typer.echo(f"archer {__version__}" + (f" (commit {known})" if known else ""))
+        say(f"archer {__version__}" + (f" (commit {known})" if known else ""))
         raise typer.Exit
 
 
@@ -70,10 +73,11 @@ def main() -> None:
     """Run a command; bad input prints one message and exits with 2, our own failures with 1, Ctrl-C with 130."""
     die_with_parent()
     signal.signal(signal.SIGINT, stop)
+    sys.excepthook = show_crash
     try:
         app(prog_name="archer")  # also as `python -m archer`: completion goes by this name
     except Interrupted:
-        typer.echo("stopped; the same command goes on with what is not finished", err=True)
+        say("stopped; the same command goes on with what is not finished", err=True)
         sys.exit(130)
     except UserError as error:
         sys.exit(fail(error, 2))
@@ -85,9 +89,14 @@ def main() -> None:
         sys.exit(fail(UserError(f"{error.filename}: {error.strerror}; what was finished is kept"), 2))
 
 
+def show_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of an error that nobody expected; its message may quote what a model wrote."""
+    say("".join(traceback.format_exception(kind, error, trace)), err=True, nl=False)
+
+
 def fail(error: ArcherError, code: int) -> int:
     """Print an error and return its exit code."""
-    typer.echo(f"archer: {error}", err=True)
+    say(f"archer: {error}", err=True)
     return code
 
 

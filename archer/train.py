@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.console import Console
 
 from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
@@ -39,6 +38,7 @@ from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.runs.trackers import Tracker, open_trackers
 from archer.spec import RunSpec, resolve
 from archer.system import cores, provenance
+from archer.terminal import terminal
 from archer.trainer import Trainer, open_trainer
 from archer.trainer.batch import Group
 from archer.trainer.mismatch import apply_importance_weights, check_mismatch, measure_mismatch
@@ -289,7 +289,7 @@ def open_run(spec: RunSpec, folder: Path, options: RunOptions) -> Iterator[Run]:
 
             trackers.append(open_profile(recipe, options.profile, folder, trainer, engine, ranks, stack))
         rollouts = RolloutSource(sampler, bool(recipe.rollout.prefetch))
-        console = Console(stderr=True, quiet=not ranks.main)
+        console = terminal(stderr=True, quiet=not ranks.main)
         progress = stack.enter_context(TrainProgress(f"{spec.name} seed {spec.seed}", spec.steps, console=console))
         yield Run(spec, folder, ranks, trainer, rollouts, grader, writer, trackers, progress)
 

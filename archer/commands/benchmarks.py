@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archer.commands.options import Changes, Unisolated, split
+from archer.terminal import say
 
 if TYPE_CHECKING:
     from archer.evaluation.benchmark import Benchmark
@@ -34,11 +35,9 @@ def list_benchmarks() -> None:
         one = read_benchmark(name)
         judge = one.data.reward if one.data.path else "lab"
         unsure = f"  unconfirmed: {', '.join(one.confirm)}" if one.confirm else ""
-        typer.echo(
-            f"{name:14} {one.problems:>5} problems x {one.samples:<3} {judge:6} {origin(one):52} {one.title}{unsure}"
-        )
+        say(f"{name:14} {one.problems:>5} problems x {one.samples:<3} {judge:6} {origin(one):52} {one.title}{unsure}")
     for name, members in read_suites().items():
-        typer.echo(f"{name:14} = {' '.join(members)}")
+        say(f"{name:14} = {' '.join(members)}")
 
 
 def origin(benchmark: Benchmark) -> str:
@@ -59,14 +58,14 @@ def show(
     """Print what a benchmark pins; with --problem the problem, with --model its prompt as the model sees it."""
     from archer.evaluation.benchmark import benchmark_file
 
-    typer.echo(benchmark_file(name).read_text(encoding="utf-8").rstrip())
+    say(benchmark_file(name).read_text(encoding="utf-8").rstrip())
     if not problem and not model:
         return
     found = chosen(name, max(problem, 1), data)
-    typer.echo(f"\n--- problem {max(problem, 1)}: {found.id}\n{found.prompt}")
-    typer.echo(f"--- reward {found.reward}, gold\n{shortened(found.gold)}")
+    say(f"\n--- problem {max(problem, 1)}: {found.id}\n{found.prompt}")
+    say(f"--- reward {found.reward}, gold\n{shortened(found.gold)}")
     if found.meta:
-        typer.echo(f"--- meta\n{shortened(dict(found.meta))}")
+        say(f"--- meta\n{shortened(dict(found.meta))}")
     if model:
         render(found, model, recipe, changes)
 
@@ -101,8 +100,8 @@ def render(problem: Problem, model: str, recipe: str, changes: Sequence[str] | N
 
     wanted = replace(read_recipe(recipe, changes or []).model, path=model)
     prompts = ModelSpec(wanted).prompts
-    typer.echo(f"--- prompt for {model}, template {dict(wanted.chat_template_kwargs)}\n{prompts.render(problem)}")
-    typer.echo(f"--- {len(prompts.encode(problem))} tokens")
+    say(f"--- prompt for {model}, template {dict(wanted.chat_template_kwargs)}\n{prompts.render(problem)}")
+    say(f"--- {len(prompts.encode(problem))} tokens")
 
 
 @app.command()
@@ -132,13 +131,13 @@ def check(
             try:
                 proof = validate(name, where, grader, opened)
             except UserError as error:
-                typer.echo(f"{name}: NOT CHECKED: {error}")
+                say(f"{name}: NOT CHECKED: {error}")
                 wrong += 1
                 continue
-            typer.echo(told(proof))
+            say(told(proof))
             wrong += not proof.ok
     if wrong:
-        typer.echo(f"{wrong} of {len(wanted)} benchmarks are not proved")
+        say(f"{wrong} of {len(wanted)} benchmarks are not proved")
         raise typer.Exit(1)
 
 
@@ -187,10 +186,10 @@ def pin_benchmark(
 
     pinned = pin(name, read_data(data or []), revision)
     same = pinned.before == pinned.sha256
-    typer.echo(f"{name}: {pinned.problems} problems, sha256 {pinned.sha256}{' as before' if same else ''}")
+    say(f"{name}: {pinned.problems} problems, sha256 {pinned.sha256}{' as before' if same else ''}")
     if pinned.before and not same:
-        typer.echo(f"  it was {pinned.before}: results under that checksum are of other rows, and are not comparable")
-    typer.echo(f"  confirmed at revision {pinned.revision}" if pinned.confirmed else "  the hub is still to be asked")
+        say(f"  it was {pinned.before}: results under that checksum are of other rows, and are not comparable")
+    say(f"  confirmed at revision {pinned.revision}" if pinned.confirmed else "  the hub is still to be asked")
 
 
 @app.command("path")
@@ -198,7 +197,7 @@ def show_path() -> None:
     """Print the folder to give to `lm_eval --include_path`."""
     from archer.system import suite
 
-    typer.echo(suite("benchmarks") / "lm_eval")
+    say(suite("benchmarks") / "lm_eval")
 
 
 @app.command("export", rich_help_panel="Maintenance")
@@ -207,7 +206,7 @@ def export_tasks() -> None:
     from archer.evaluation.lm_eval.export import export, folder
 
     changed = export()
-    typer.echo("\n".join(str(path) for path in changed) or f"{folder()}: as the benchmarks say")
+    say("\n".join(str(path) for path in changed) or f"{folder()}: as the benchmarks say")
 
 
 @app.command("overlap")
@@ -229,20 +228,20 @@ def show_overlap(
     check_out(out)
     rows, where, found, missing = read_training(training, text, answer), read_data(data or []), [], 0
     wanted = expand(split(benchmarks)) if benchmarks else outside()
-    typer.echo(f"{training}: {len(rows)} rows, {n} words in a row")
+    say(f"{training}: {len(rows)} rows, {n} words in a row")
     for name in wanted:
         try:
             problems = statements(located(name, where))
         except UserError as error:
-            typer.echo(f"{name:14} NOT COMPARED: {error}")
+            say(f"{name:14} NOT COMPARED: {error}")
             missing += 1
             continue
         found.append(compare(name, problems, rows, n))
-        typer.echo(summary(found[-1]))
+        say(summary(found[-1]))
     if out:
         write(found, out)
     if missing:
-        typer.echo(f"{missing} of {len(wanted)} benchmarks were not compared")
+        say(f"{missing} of {len(wanted)} benchmarks were not compared")
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ import typer
 from archer.commands.options import Changes, RunFolder, Threads, Unisolated, chosen_recipe, split
 from archer.commands.tables import show_summary
 from archer.errors import UserError
+from archer.terminal import say
 
 
 def compare(
@@ -31,7 +32,7 @@ def compare(
     chosen = chosen_recipe(recipe or ("lab-quick" if quick else "lab"), changes)
     if not recipe and not allow_unisolated:
         chosen, note = comparing.without_programs(chosen)
-        typer.echo(note, err=True, nl=bool(note))
+        say(note, err=True, nl=bool(note))
     names = tuple(dict.fromkeys(split(algorithms) or chosen.algorithms))
     count = seeds or (1 if quick else 2)
     folder = out or Path("runs") / chosen.name

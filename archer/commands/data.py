@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archer.commands.options import Threads, Unisolated
+from archer.terminal import say
 
 if TYPE_CHECKING:
     from archer.tools.data.build import DataBuild
@@ -29,9 +31,9 @@ def list_pipelines() -> None:
 
     for name in pipeline_names():
         found = read_pipeline(name)
-        typer.echo(f"{name}: {found.title}\n  steps: {' -> '.join(['read', *found.steps, 'write'])}")
+        say(f"{name}: {found.title}\n  steps: {' -> '.join(['read', *found.steps, 'write'])}")
         for origin in found.sources:
-            typer.echo(f"  {origin.name:24} {origin.path}{f' ({origin.config})' if origin.config else ''}")
+            say(f"  {origin.name:24} {origin.path}{f' ({origin.config})' if origin.config else ''}")
 
 
 @app.command()
@@ -61,10 +63,10 @@ def build(
     chosen = read_pipeline(pipeline, changes or [])
     models = FilterModels(filters or [], servers or [], seed, allow_unisolated)
     asked = asked_for(chosen, out or Path("runs") / "data" / chosen.name, data or [], skip or [], models)
-    with BuildFolder(asked.out, lambda text: typer.echo(text, err=True)) as work, EvalProgress() as meter:
+    with BuildFolder(asked.out, partial(say, err=True)) as work, EvalProgress() as meter:
         manifest = run(asked, work, meter)
-    typer.echo(table(manifest, work.seconds()))
-    typer.echo(closing(manifest, str(asked.rows)))
+    say(table(manifest, work.seconds()))
+    say(closing(manifest, str(asked.rows)))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from archer.commands.options import (
 )
 from archer.errors import UserError
 from archer.system import under_torchrun
+from archer.terminal import say, terminal
 
 if TYPE_CHECKING:
     from archer.evaluation.model import EvalRequest
@@ -111,15 +112,13 @@ def refuse_unused(data: Collection[str], benchmarks: Collection[str]) -> None:
 
 def say_results(asked: EvalRequest) -> None:
     """Evaluate, showing how far it is, and print the scorecard."""
-    from rich.console import Console
-
     from archer.evaluation.model import evaluate_model
     from archer.evaluation.scorecard import WIDTH, scorecard
     from archer.runs.progress import EvalProgress
 
     with EvalProgress() as meter:
         results = evaluate_model(asked, meter)
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = terminal()
+    console = console if console.is_terminal else terminal(width=WIDTH)
     console.print(scorecard(results), highlight=False, markup=False)
-    typer.echo(f"\noutcomes of every sample: {asked.out / 'results'}")
+    say(f"\noutcomes of every sample: {asked.out / 'results'}")

@@ -9,6 +9,7 @@ import typer
 
 from archer.commands.options import Changes, Threads
 from archer.errors import UserError
+from archer.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="The embedded laboratory.")
 
@@ -23,7 +24,7 @@ def pretrain_model(
     from archer.tools.pretrain import pretrain, read_pretrain
 
     loss = pretrain(read_pretrain(changes or []), out, threads)
-    typer.echo(f"{out}: trained, loss {loss:.4f}")
+    say(f"{out}: trained, loss {loss:.4f}")
 
 
 @app.command("show")
@@ -38,4 +39,4 @@ def show_problem(task: str, index: int = 0, split: str = "train") -> None:
         if word not in known:
             raise UserError(f"lab show: unknown {word!r}{did_you_mean(word, known)}")
     problem = TASKS[task].problem(split, index)
-    typer.echo(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")
+    say(f"{problem.prompt}\n---\n{TASKS[task].text(problem, Random(index))}")

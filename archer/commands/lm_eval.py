@@ -24,6 +24,7 @@ from archer.commands.options import (
 )
 from archer.errors import UserError
 from archer.system import under_torchrun
+from archer.terminal import say
 
 
 def lm_eval(
@@ -58,4 +59,4 @@ def lm_eval(
 
     folder = out or eval_folder(model, "model", seed)
     how = LmEvalOptions(chat, truncate, shots, read_data(data or []), threads)
-    typer.echo(run_lm_eval(chosen, split(tasks), folder, include, problems, seed, how)["table"])
+    say(run_lm_eval(chosen, split(tasks), folder, include, problems, seed, how)["table"])

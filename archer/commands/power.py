@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from archer.commands.options import Benchmarks, Changes, RecipeName, chosen_recipe, split, with_benchmarks
+from archer.terminal import say
 
 
 def power(
@@ -19,4 +20,4 @@ def power(
     chosen = with_benchmarks(chosen_recipe(recipe, changes), split(benchmarks))
     from archer.leaderboards.power import report
 
-    typer.echo(report(effect, chosen.evaluate.benchmarks))
+    say(report(effect, chosen.evaluate.benchmarks))

@@ -9,6 +9,7 @@ import typer
 
 from archer.commands.options import Changes, chosen_recipe
 from archer.errors import UserError
+from archer.terminal import say
 
 WIDTH = 100
 
@@ -34,7 +35,7 @@ def recipe(
     else:
         from archer.recipe.reading import recipe_yaml
 
-        typer.echo(recipe_yaml(chosen_recipe(name or "lab", changes)), nl=False)
+        say(recipe_yaml(chosen_recipe(name or "lab", changes)), nl=False)
 
 
 def say_keys() -> None:
@@ -43,8 +44,8 @@ def say_keys() -> None:
 
     for key in recipe_keys():
         default = key.default if key.default in ("", REQUIRED) else f"default {key.default}"
-        typer.echo(f"{key.name}: {', '.join(part for part in (key.kind, default) if part)}")
-        typer.echo(textwrap.fill(key.meaning, WIDTH, initial_indent="    ", subsequent_indent="    "))
+        say(f"{key.name}: {', '.join(part for part in (key.kind, default) if part)}")
+        say(textwrap.fill(key.meaning, WIDTH, initial_indent="    ", subsequent_indent="    "))
 
 
 def say_shipped() -> None:
@@ -53,4 +54,4 @@ def say_shipped() -> None:
 
     for name, path in shipped_recipes().items():
         first = path.read_text(encoding="utf-8").partition("\n")[0]
-        typer.echo(f"{name:26} {first.removeprefix('#').strip()}")
+        say(f"{name:26} {first.removeprefix('#').strip()}")

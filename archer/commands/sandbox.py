@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archer.errors import UserError
+from archer.terminal import say
 
 if TYPE_CHECKING:
     from archer.sandbox import Sandbox
@@ -72,7 +73,7 @@ def attack(
     from archer.tools.attacks.attack import render, run_attacks
 
     report = run_attacks(named(executor, workers, hosts(docker_host, engine)), only)
-    typer.echo(render(report))
+    say(render(report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -121,12 +122,12 @@ def validate(
     with opened(named(executor, workers, hosts(docker_host, engine), allow_unisolated)) as pool, busy(load):
         judged = real.judge_programs(pool, found, rounds)
     for one, reason, detail in judged.failed:
-        typer.echo(f"{one.problem.id}: {reason}: {detail}")
+        say(f"{one.problem.id}: {reason}: {detail}")
     if unknown:
-        typer.echo(f"{len(unknown)} programs left out, {file} has no such problems: {', '.join(unknown)}")
-    typer.echo(f"{len(found) - len(judged.failed)} of {len(found)} right, {judged.seconds / rounds:.1f} s a round")
+        say(f"{len(unknown)} programs left out, {file} has no such problems: {', '.join(unknown)}")
+    say(f"{len(found) - len(judged.failed)} of {len(found)} right, {judged.seconds / rounds:.1f} s a round")
     if rounds > 1:
-        typer.echo(f"{judged.stable} of {len(found)} had the same verdict in all {rounds} rounds")
+        say(f"{judged.stable} of {len(found)} had the same verdict in all {rounds} rounds")
     if judged.failed or not found:
         raise typer.Exit(1)
 
@@ -144,7 +145,7 @@ def image(
         raise UserError("sandbox: docker: needs `pip install 'archer-rlvr[docker]'`") from error
 
     for host in hosts(docker_host, engine) or [""]:
-        typer.echo(f"{host or 'the default Docker host'}: {build_image(host, root)}")
+        say(f"{host or 'the default Docker host'}: {build_image(host, root)}")
 
 
 def hosts(named: list[str] | None, former: list[str] | None) -> list[str]:
@@ -169,16 +170,16 @@ def read(path: Path) -> str:
 
 def explain(run: ProgramRun, called: bool) -> None:
     """Print a run: how it ended, why, and what it gave."""
-    typer.echo(f"{run.status}{': ' if run.detail else ''}{run.detail}")
-    typer.echo(f"exit code {run.exit_code}, {run.seconds:.3f} s elapsed, {run.cpu_seconds:.3f} s of CPU time")
+    say(f"{run.status}{': ' if run.detail else ''}{run.detail}")
+    say(f"exit code {run.exit_code}, {run.seconds:.3f} s elapsed, {run.cpu_seconds:.3f} s of CPU time")
     if called and run.status == "ok":
-        typer.echo(f"value: {run.value!r}")
+        say(f"value: {run.value!r}")
     for name, text in (("standard output", run.stdout), ("standard error", run.stderr)):
         if text:
-            typer.echo(f"--- {name}\n{text.removesuffix(chr(10))}")
+            say(f"--- {name}\n{text.removesuffix(chr(10))}")
 
 
 def show(figures: Iterable[BenchFigure]) -> None:
     """Print one line a figure."""
     for figure in figures:
-        typer.echo(f"{figure.name:38} {figure.value:28} {figure.note}")
+        say(f"{figure.name:38} {figure.value:28} {figure.note}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archer.errors import UserError
+from archer.terminal import say, terminal
 
 if TYPE_CHECKING:
     from archer.leaderboards.layouts import Page
@@ -66,9 +67,9 @@ def keep(*, write: bool, verify: bool) -> None:
     root = upkeep.checkout()
     if write:
         for path in upkeep.write_all(root, root):
-            typer.echo(f"{path}: written")
+            say(f"{path}: written")
     if verify:
-        typer.echo("\n".join(upkeep.verify(root)))
+        say("\n".join(upkeep.verify(root)))
 
 
 def show_board(name: str, results: Path | None, form: TableFormat, any_sampling: bool) -> None:
@@ -79,37 +80,33 @@ def show_board(name: str, results: Path | None, form: TableFormat, any_sampling:
 
     board = open_table(name, results_folders(results), any_sampling)
     if form is TableFormat.csv:
-        typer.echo(table_csv(board), nl=False)
+        say(table_csv(board), nl=False)
     else:
         show_page(page(board), form)
 
 
 def show_page(page: Page, form: TableFormat) -> None:
     """Print a page."""
-    from rich.console import Console
-
     from archer.leaderboards import layouts
 
     if form is TableFormat.terminal:
-        Console().print(layouts.TerminalPage(page))
+        terminal().print(layouts.TerminalPage(page))
     else:
         made = {
             TableFormat.markdown: layouts.markdown,
             TableFormat.latex: layouts.latex,
             TableFormat.html: layouts.html,
         }
-        typer.echo(made[form](page), nl=False)
+        say(made[form](page), nl=False)
 
 
 def show_summary(out: Path, standings: Standings) -> None:
     """Write the files of a comparison, print its short table and what may be said of it."""
-    from rich.console import Console
-
     from archer.leaderboards.summary import TerminalSummary
 
     write_files(out, standings, report=True)
-    Console().print(TerminalSummary(standings))
-    typer.echo(f"\nAll tables: archer table {shlex.quote(str(out))}  Learning curves: {out / 'report.html'}")
+    terminal().print(TerminalSummary(standings))
+    say(f"\nAll tables: archer table {shlex.quote(str(out))}  Learning curves: {out / 'report.html'}")
 
 
 def write_files(out: Path, standings: Standings, *, report: bool) -> None:
@@ -125,16 +122,14 @@ def write_files(out: Path, standings: Standings, *, report: bool) -> None:
 
 def show(out: Path, *, report: bool, form: TableFormat = TableFormat.terminal) -> None:
     """Print the tables of a comparison and write its files."""
-    from rich.console import Console
-
     from archer.leaderboards.standings import read_standings, table_files
     from archer.leaderboards.tables import page, render
 
     standings = read_standings(out)
     write_files(out, standings, report=report)
     if form is TableFormat.terminal:
-        Console().print(render(standings))
+        terminal().print(render(standings))
     elif form is TableFormat.csv:
-        typer.echo(table_files(standings)["table.csv"], nl=False)
+        say(table_files(standings)["table.csv"], nl=False)
     else:
         show_page(page(standings), form)

@@ -16,6 +16,7 @@ from rich.table import Column
 
 from archer.runs.folder import last_line
 from archer.runs.samples import StoredSample
+from archer.terminal import terminal
 
 LINE_SECONDS = 30.0  # between two plain lines
 WIDE = 100  # columns of a terminal with room for the time since the start
@@ -40,7 +41,7 @@ class LiveDisplay:
     """
 
     def __init__(self, interval: float = LINE_SECONDS, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or terminal(stderr=True)
         # FORCE_COLOR lets rich take a file for a terminal, and bars would fill it with control characters.
         self.plain = self.console.quiet or not (self.console.is_interactive and self.console.file.isatty())
         state = TextColumn("{task.fields[state]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))

@@ -40,6 +40,19 @@ def test_a_program_by_hand(isolating: Sandbox, tmp_path: Path) -> None:
     assert "--- standard error\nTraceback (most recent call last):\n" in wrong
 
 
+def test_what_a_program_prints_is_shown_and_not_obeyed(isolating: Sandbox, tmp_path: Path) -> None:
+    file, hostile = tmp_path / "program.py", r"\x1b]0;owned\x07\x1b]52;c;cm0=\x07\x9b2J\u202ea\rb\x08"
+    file.write_text(f"import sys\nprint('{hostile}', end='c\\n')\nprint('\\td\x85')\nsys.exit('{hostile}')")
+    shown = invoke(isolating, "run", str(file)).stdout
+    assert shown.count(hostile) == 2
+    assert f"--- standard output\n{hostile}c\n\td\\x85\n--- standard error\n{hostile}\n" in shown
+    file.write_text(
+        f"class Odd(str): __repr__ = str.__str__\ndef f(): raise ValueError('{hostile}')\ndef g(): return '{hostile}'"
+    )
+    assert f"error: ValueError: {hostile}\n" in invoke(isolating, "run", str(file), "--call", "f()").stdout
+    assert f"value: '{hostile}'\n" in invoke(isolating, "run", str(file), "--call", "g()").stdout
+
+
 def test_bad_requests(isolating: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     with pytest.raises(UserError, match=r"program.py: cannot be read: .*No such file"):
@@ -59,13 +72,13 @@ def test_validate_names_what_is_not_right(isolating: Sandbox, tmp_path: Path) ->
         "public_test_cases": json.dumps([test]), "private_test_cases": "[]", "metadata": "{}",
     }  # fmt: skip
     rows.write_text("".join(json.dumps({"question_id": name, **row}) + "\n" for name in ("a", "b")))
-    code = {"a": "print(int(input()) * 2)", "b": "print(1)", "c": ""}
+    code = {"a": "print(int(input()) * 2)", "b": "raise ValueError('\\x1b[2J\\x9b')", "c": ""}
     programs.write_text("".join(json.dumps({"question_id": name, "code": code[name]}) + "\n" for name in code))
     command = ["validate", "livecodebench", str(rows), "--programs", str(programs), "--rounds", "2", "--load", "1"]
     result = invoke(isolating, *command)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[:2] == [
-        "livecodebench/b: wrong: gave '1\\n'",
+        r"livecodebench/b: error: ValueError: \x1b[2J\x9b",
         f"1 programs left out, {rows} has no such problems: c",
     ]
     assert re.match(r"1 of 2 right, \d+\.\d s a round\n2 of 2 had the same", "\n".join(result.stdout.splitlines()[2:]))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from archer.engines.base import MoreRequests, Weights, no_more, sample_seed
 from archer.engines.decode_buffer import SampleRow
+from archer.terminal import visible
 from archer.types import Json, Request, Sampling
 
 
@@ -72,7 +73,7 @@ class RequestQueue:
 
 def say(text: str) -> None:
     """Print a line for the user to stderr."""
-    print(f"archer: {text}", file=sys.stderr, flush=True)
+    print(visible(f"archer: {text}"), file=sys.stderr, flush=True)
 
 
 def seed_of(row: SampleRow) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from archer.terminal import terminal
 from archer.tools.planning.launch import PlanRequest, fixed, server_commands, slurm, train_commands
 from archer.tools.planning.memory import GIB, PHASES, PROMPT
 from archer.tools.planning.plan import TrainingPlan, missing_data
@@ -15,8 +16,8 @@ WIDTH = 120
 
 def show(plan: TrainingPlan, asked: PlanRequest) -> None:
     """Print the plan."""
-    console = Console()
-    console = console if console.is_terminal else Console(width=WIDTH)
+    console = terminal()
+    console = console if console.is_terminal else terminal(width=WIDTH)
     for text in (model_lines(plan), work_lines(plan)):
         say(console, text)
     console.print(memory_table(plan))

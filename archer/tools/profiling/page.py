@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
+from archer.terminal import terminal
 from archer.tools.profiling.roofline import MachineRates
 from archer.tools.profiling.split import REST, SplitRow, StepSplit
 from archer.tools.profiling.trace import TracedOperators
@@ -23,8 +23,8 @@ MOST = 0.5  # a part with this share of its time in launches is explained by lau
 
 def show(split: StepSplit, operators: Mapping[Path, TracedOperators], header: str) -> None:
     """Print the profile below ``header``."""
-    console = Console()
-    console = console if console.is_terminal and console.width >= WIDTH else Console(width=WIDTH)
+    console = terminal()
+    console = console if console.is_terminal and console.width >= WIDTH else terminal(width=WIDTH)
     for part in (f"\n{header}\n{roof(split.rates)}\n", table(split), top(operators), f"\n{words(split)}\n"):
         console.print(part, highlight=False, markup=False)
 

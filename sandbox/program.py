@@ -107,10 +107,10 @@ def set_up(packages):
 
 def prepare(folder, limits):
     """In the program's process: a session, a folder and limits of its own."""
-    os.setsid()
     if not ISOLATED:  # a sandbox ends with its process 1 anyway
         LIBC.prctl(PR_SET_PDEATHSIG, _signal.SIGKILL, 0, 0, 0)
     LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own /dev/stdin lies in /proc, closed to who is not
+    os.setsid()  # from here on the watcher expects to be able to look into it
     os.chdir(folder)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     values = {

@@ -27,6 +27,7 @@ import time
 
 import confine
 import program
+from counters import Counters
 from watch import HOST_GONE, ISOLATED, Drain, end, waited_seconds, watch
 
 HEAD = struct.Struct(">II")
@@ -35,6 +36,7 @@ LIBC = ctypes.CDLL(None)
 # own process, forked from the watcher in Python's way, gets it all.
 BARE_FORK = ctypes.PyDLL(None).fork
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
+PR_SET_THP_DISABLE = 41
 CAPABILITY_VERSION_3, M_ARENA_MAX = 0x20080522, -8
 STDERR_TAIL, DETAIL_BYTES = 32 * 1024, 2000
 DONE, PREPARE, BROKEN = 0, 4, 70  # how a watcher ends, beside HOST_GONE
@@ -78,30 +80,21 @@ def main(packages, user, *folders):
 def watch_job(link, kept, told):
     """Take the inputs of one job, run each, answer; never returns."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    counters = Counters(list(kept))
     while True:
         request, stdin = receive(link[0])
         if "done" in request:
+            counters.level()
             os._exit(DONE)
         if "prepare" in request:
             write_all(told, request["prepare"].encode())
             os._exit(PREPARE)
-        answer, body = serve(link[0], request, stdin, list(kept))
+        write_all(counters.stdin, stdin)
+        os.lseek(counters.stdin, 0, os.SEEK_SET)
+        answer, body = serve(link[0], request, counters.stdin, list(kept))
         wiped = [wipe(folder, names) for folder, names in kept.items()]
-        answer["spent"] = not all(wiped) or answer["status"] == "violation"
+        answer["spent"] = counters.spent(request["most_inputs"]) or not all(wiped) or answer["status"] == "violation"
         send(link[1], answer, body)
-
-
-def new_file(folder, data):
-    """A file without a name that holds ``data``, to be read from its start; new, since a program may mark it."""
-    try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # a file system that has no such files
-        path = os.path.join(folder, "stdin")
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        os.unlink(path)
-    write_all(fd, data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
 
 
 def offer_to_end():
@@ -147,6 +140,7 @@ def harden():
     """Leave nothing of the host to read, and nothing of this process to touch."""
     os.environ.clear()
     LIBC.setenv(b"OPENBLAS_NUM_THREADS", b"1", 1)  # else numpy starts a thread for each core of the host
+    LIBC.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)  # a huge page stays in memory while any small part of it is mapped
     LIBC.mallopt(M_ARENA_MAX, 2)  # else each thread reserves 64 MiB of the address space that is limited
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune to signals without a handler
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # and no program can change it: the dead must be counted
@@ -184,9 +178,8 @@ def write_all(fd, data):
 # ---- one input: start, watch, end
 
 
-def serve(link, request, stdin, folders):
+def serve(link, request, stdin_fd, folders):
     """Run one input; return the header and body of the answer."""
-    stdin_fd = new_file(folders[0], stdin)
     pipes = [os.pipe() for _ in range(3)]  # stdout, stderr and the private channel for a result
     token = os.urandom(16)
     has_value = request["kind"] != "stdin"

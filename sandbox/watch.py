@@ -6,14 +6,15 @@ all processes of a program together, a hundred times a second.
 
 import contextlib
 import os
-import resource
 import select
 import signal
 import time
 
+from charge import MOST_TABLES, Account
+
 ISOLATED = os.getpid() == 1  # looked at once, in the server
 HOST_GONE = 5
-PAGE, TICK = resource.getpagesize(), os.sysconf("SC_CLK_TCK")
+TICK = os.sysconf("SC_CLK_TCK")
 MOST_FILES = 4096  # in the folders that programs may write to
 LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks at a program's use; a bomb grows that long
 
@@ -72,43 +73,34 @@ def watch(link, pid, drains, limits, folders, started):
 
 def over_limit(pid, limits, folders, seconds):
     """Name the limit that all processes of the program together exceed."""
-    cpu, memory, tasks, pids = 0.0, 0, 0, []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    cpu, tasks, account = 0.0, 0, Account()
+    for name in os.listdir(b"/proc"):
+        if not name.isdigit() or int(name) in (1, os.getpid()):
+            continue
         try:
-            with open("/proc/" + name + "/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            with open(b"/proc/" + name + b"/stat", "rb", 0) as file:
+                state, *fields = file.read().rpartition(b")")[2].split()
+            session, threads = int(fields[2]), int(fields[16])
+            if ISOLATED or session == pid:
+                cpu += sum(map(int, fields[10:14])) / TICK
+                tasks += threads
+                if session != os.getsid(0):  # else it is being prepared: no line of the program has run
+                    account.add(b"/proc/" + name, state == b"Z", threads)
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(name) not in (1, os.getpid()) and (ISOLATED or int(fields[3]) == pid):  # field 3: the session
-            cpu += sum(map(int, fields[11:15])) / TICK
-            tasks += int(fields[17])
-            memory += int(fields[21]) * PAGE
-            pids.append(name)
+        except PermissionError:  # such as one that runs a file which it may not read
+            return "violation", "a process that its sandbox cannot look into"
     if cpu > limits["cpu_seconds"]:
         return "cpu_timeout", "more CPU time than the limit"
     if tasks > limits["processes"]:
         return "violation", "more processes than the limit"
-    if memory + (shared_bytes(pids) if len(pids) > 1 else 0) > limits["memory_bytes"]:
+    if account.memory > limits["memory_bytes"]:
         return "memory", "more memory than the limit"
+    if account.tables > MOST_TABLES:
+        return "memory", "more mappings than the limit"
     if ISOLATED and sum(map(files_in, folders)) > MOST_FILES:
         return "violation", "more files than the limit"
     return ("wall_timeout", "more time than the limit") if seconds > limits["wall_seconds"] else None
-
-
-def shared_bytes(pids):
-    """The size of what processes share by mapping it: resident in none of them, perhaps, and in memory all the same."""
-    sizes = {}
-    for pid in pids:
-        try:
-            with open("/proc/" + pid + "/maps") as file:
-                lines = file.read().splitlines()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it ends, or becomes another program
-            continue
-        for place, rights, _, device, inode, *_ in map(str.split, lines):
-            if rights[3] == "s":
-                begin, end = (int(part, 16) for part in place.split("-"))
-                sizes[device, inode] = max(end - begin, sizes.get((device, inode), 0))
-    return sum(sizes.values())
 
 
 def files_in(folder):

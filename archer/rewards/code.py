@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,6 +89,20 @@ class Trial:
     gold: Mapping[str, Json]
     prelude: str
     stop_at_first: bool
+
+    @cached_property
+    def most_inputs(self) -> int:
+        """At most how many inputs the tests take, whatever the program; 0 where they do not tell."""
+        function, total = self.gold.get("function") or "", 0
+        for test in self.gold["tests"]:
+            match kind_of(test, function):
+                case "stdin" | "arguments":
+                    total += 1
+                case "assert" if assertion := split(test["assert"], function):
+                    total += len(assertion.calls)
+                case _:
+                    return 0
+        return total
 
     def __call__(self) -> Script:
         """Return a fresh generator over the tests. Raises as :func:`~archer.rewards.replay.replay` does."""

@@ -101,6 +101,11 @@ class InOrder:
 
     inputs: tuple[Input, ...]
 
+    @property
+    def most_inputs(self) -> int:
+        """The number of inputs."""
+        return len(self.inputs)
+
     def __call__(self) -> Script:
         """Return a fresh generator over the inputs."""
         for given in self.inputs:  # noqa: UP028 (a tuple's iterator takes no runs)
@@ -120,7 +125,8 @@ class ProgramJob:
     """Python source."""
     script: Callable[[], Script]
     """Starts a generator on the host, in a worker's thread: it yields an input, is sent the :class:`ProgramRun`, and
-    returns when it has seen enough. So verdicts are decided outside, and testing can stop at the first failure."""
+    returns when it has seen enough. So verdicts are decided outside, and testing can stop at the first failure. If it
+    knows at most how many inputs it yields, whatever the program, an attribute ``most_inputs`` saves a little time."""
     limits: Limits
     """Limits on each run."""
     prelude: str = ""

@@ -25,12 +25,21 @@ from pathlib import Path
 
 from archer.errors import MissingError, SandboxError
 from archer.sandbox.child import ChildLink, interpreter
-from archer.sandbox.guest import FOLDERS, GUEST_FILES, NOBODY, PACKAGES, PYTHON_FLAGS, Guest, GuestLost
+from archer.sandbox.guest import (
+    FOLDERS,
+    GUEST_FILES,
+    HIDDEN_FILES,
+    HIDDEN_FOLDERS,
+    NOBODY,
+    PACKAGES,
+    PYTHON_FLAGS,
+    Guest,
+    GuestLost,
+)
 from archer.sandbox.pool import Pool
 from archer.system import suite
 
 FIRST_USER, USERS = 0x60000000, 2**24  # user IDs that no system assigns, one per guest of root
-HIDDEN = ("/proc/sys", "/proc/pressure", "/proc/acpi", "/proc/fs", "/proc/scsi")  # they describe the machine
 INSTALL = "install it with `apt-get install bubblewrap` (or your distribution's command)"
 
 
@@ -89,8 +98,10 @@ def _command(program: str, user: int = 0) -> list[str]:
         command += ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
         command += ["--disable-userns"] if "--disable-userns" in options else []
     command += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
-    for folder in filter(os.path.isdir, HIDDEN):
+    for folder in filter(os.path.isdir, HIDDEN_FOLDERS):
         command += ["--tmpfs", folder, "--remount-ro", folder]
+    for file in filter(os.path.exists, HIDDEN_FILES):
+        command += ["--ro-bind", "/dev/null", file]
     for folder, size in FOLDERS.items():
         command += ["--size", str(size)] if "--size" in options else []
         command += ["--tmpfs", folder]

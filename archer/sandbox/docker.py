@@ -26,7 +26,17 @@ from requests.exceptions import RequestException
 
 from archer.errors import MissingError, SandboxError, UserError
 from archer.sandbox.base import Limits, Outcome, ProgramJob
-from archer.sandbox.guest import ENVIRONMENT, FOLDERS, GUEST_FILES, NOBODY, PYTHON_FLAGS, Guest, GuestLost
+from archer.sandbox.guest import (
+    ENVIRONMENT,
+    FOLDERS,
+    GUEST_FILES,
+    HIDDEN_FILES,
+    HIDDEN_FOLDERS,
+    NOBODY,
+    PYTHON_FLAGS,
+    Guest,
+    GuestLost,
+)
 from archer.sandbox.limits import default_limits
 from archer.sandbox.pool import Pool
 from archer.system import suite
@@ -253,6 +263,7 @@ def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any
         init=False, tmpfs={folder: f"{mount},size={size}" for folder, size in FOLDERS.items()},
         ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)], log_config={"Type": "none"},
     )  # fmt: skip
+    host["MaskedPaths"] = [*HIDDEN_FOLDERS, *HIDDEN_FILES, "/sys"]  # /sys/fs/cgroup counts what a container has used
     return {
         "image": image, "host_config": host, "user": f"{NOBODY}:{NOBODY}", "hostname": "sandbox", "working_dir": "/tmp",
         # Docker closes the container's input when our connection ends: so nothing outlives a killed host.

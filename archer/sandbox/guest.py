@@ -18,11 +18,28 @@ START_SECONDS = 30.0
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "LANG": "C.UTF-8"}
 PYTHON_FLAGS = ("-S", "-s", "-B")
 # In import order: every module after those that it imports; the last one is run.
-GUEST_FILES = ("seccomp.json", "syscalls.json", "confine.py", "watch.py", "values.py", "program.py", "runner.py")
+GUEST_FILES = (
+    "seccomp.json", "syscalls.json", "confine.py", "counters.py", "charge.py", "watch.py", "values.py", "program.py",
+    "runner.py",
+)  # fmt: skip
 PACKAGES = ("numpy", "sortedcontainers")  # what programs may import beside the standard library
 MOST_PRELUDE = 16_000  # characters of at most 4 bytes: what fits into a pipe inside the guest
 NOBODY = 65534
 FOLDERS = {"/tmp": 64 * 2**20, "/dev/shm": 2**20}  # what programs may write to, and how much they may store
+# What a program does not find: counts and settings of the machine, by which one could tell another what it did;
+# terminals, and memory shared without a file, which no limit counts.
+HIDDEN_FOLDERS = (
+    "/proc/acpi", "/proc/asound", "/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/pressure", "/proc/scsi",
+    "/proc/sys", "/proc/tty", "/dev/pts",
+)  # fmt: skip
+HIDDEN_FILES = (
+    "/proc/1/sched", "/proc/1/schedstat", "/proc/1/stat", "/proc/1/task/1/sched", "/proc/1/task/1/schedstat",
+    "/proc/1/task/1/stat", "/proc/buddyinfo", "/proc/cgroups", "/proc/diskstats", "/proc/interrupts", "/proc/kcore",
+    "/proc/key-users", "/proc/keys", "/proc/latency_stats", "/proc/locks", "/proc/mdstat", "/proc/pagetypeinfo",
+    "/proc/sched_debug", "/proc/schedstat", "/proc/slabinfo", "/proc/softirqs", "/proc/stat", "/proc/swaps",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/uptime", "/proc/vmallocinfo", "/proc/vmstat", "/proc/zoneinfo",
+    "/dev/zero",
+)  # fmt: skip
 WORDS = 800  # characters of a lost guest's standard error to quote
 
 

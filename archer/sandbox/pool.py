@@ -232,6 +232,7 @@ class _Worker:
 
     def _ask(self, guest: Guest, job: ProgramJob, given: Input) -> tuple[ProgramRun, Doubt]:
         header = {"program": job.program, "prelude": job.prelude, "limits": asdict(job.limits), **request(given)}
+        header["most_inputs"] = getattr(job.script, "most_inputs", 0)
         body = given.text.encode("utf-8", "surrogatepass") if isinstance(given, Stdin) else b""
         if len(body) > MOST_STDIN:
             raise DataError(f"an input of {len(body)} bytes for standard input; a sandbox takes {MOST_STDIN} at most")

@@ -95,6 +95,24 @@ def test_what_the_shipped_profile_lets_through() -> None:
         ("sched_setaffinity", (0,), ALLOWED),
         ("sched_setaffinity", (1,), REFUSED),
         ("clone3", (), 0x00050000 | errno.ENOSYS),
+        ("clone", (0x003D0B00,), REFUSED),  # a thread with descriptors of its own
+        ("clone", (0x0003D0F00 | 0x10000000,), REFUSED),  # and one in a user namespace
+        ("close_range", (3, 9, 0), ALLOWED),
+        ("close_range", (3, 9, 2), REFUSED),  # CLOSE_RANGE_UNSHARE
+        ("mmap", (0, 4096, 3, 0x22), ALLOWED),  # MAP_PRIVATE | MAP_ANONYMOUS
+        ("mmap", (0, 4096, 3, 0x01), ALLOWED),  # MAP_SHARED of a file
+        ("mmap", (0, 4096, 3, 0x02), ALLOWED),
+        ("mmap", (0, 4096, 3, 0x21), REFUSED),  # MAP_SHARED | MAP_ANONYMOUS
+        ("mmap", (0, 4096, 3, 0x8023), REFUSED),  # MAP_SHARED_VALIDATE, populated
+        ("getsockopt", (3, 1, 4), ALLOWED),  # SO_ERROR
+        ("getsockopt", (3, 1, 57), REFUSED),  # SO_COOKIE
+        ("getsockopt", (3, 1, 71), REFUSED),  # SO_NETNS_COOKIE
+        ("statx", (3, 0, 0, 0x7FF), ALLOWED),
+        ("statx", (3, 0, 0, 0x47FF), REFUSED),  # STATX_MNT_ID_UNIQUE
+        ("preadv2", (3, 0, 1, 0, 0, 0), ALLOWED),
+        ("preadv2", (3, 0, 1, 0, 0, 8), REFUSED),  # RWF_NOWAIT
+        ("fadvise64", (3, 0, 0, 2), ALLOWED),
+        ("fadvise64", (3, 0, 0, 4), REFUSED),  # POSIX_FADV_DONTNEED
     ],
 )
 def test_conditions_on_arguments(name: str, arguments: tuple[int, ...], expected: int) -> None:
@@ -130,6 +148,11 @@ def test_both_tables_name_the_same_calls_as_the_profile() -> None:
         ("os.unshare(0) if hasattr(os, 'unshare') else os.setuid(1)", "PermissionError"),
         ("os.setxattr('/tmp', 'user.x', b'1')", "PermissionError"),
         ("__import__('fcntl').lockf(0, 2)", "PermissionError"),
+        ("__import__('mmap').mmap(-1, 4096)", "PermissionError"),
+        ("__import__('select').epoll()", "PermissionError"),
+        ("__import__('socket').socketpair()[0].setsockopt(1, 7, 2**20)", "PermissionError"),
+        ("__import__('socket').socketpair()[0].sendmsg([b'x'])", "PermissionError"),
+        ("open('/dev/ptmx')", "FileNotFoundError"),
     ],
 )
 def test_the_kernel_refuses(sandbox: Pool, call: str, said: str) -> None:

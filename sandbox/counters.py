@@ -37,7 +37,7 @@ class Counters:
             os.close(file)
         return in_turn
 
-    def spent(self, most_inputs):
+    def overdrawn(self, most_inputs):
         """After an input of a job that has at most so many: whether its program took more than its share."""
         self.inputs, self.most = self.inputs + 1, most_inputs
         in_turn = self.next_files()

@@ -93,7 +93,8 @@ def watch_job(link, kept, told):
         os.lseek(counters.stdin, 0, os.SEEK_SET)
         answer, body = serve(link[0], request, counters.stdin, list(kept))
         wiped = [wipe(folder, names) for folder, names in kept.items()]
-        answer["spent"] = counters.spent(request["most_inputs"]) or not all(wiped) or answer["status"] == "violation"
+        answer["spent"] = not all(wiped) or answer["status"] == "violation"
+        answer["last"] = counters.overdrawn(request["most_inputs"])
         send(link[1], answer, body)
 
 

@@ -82,7 +82,7 @@ class Guest:
         """
         self.link, self.asked = link, 0
         self._prepared: set[str] = set()
-        self._in_job = False
+        self._in_job = self._leaving = False
         try:
             ready, _ = self._receive(time.monotonic() + START_SECONDS)
             self.python = str(ready.get("python"))
@@ -98,7 +98,9 @@ class Guest:
         self.asked += 1
         self._in_job = True
         self._send(header, body, deadline)
-        return self._receive(deadline)
+        answer, output = self._receive(deadline)
+        self._leaving = self._leaving or bool(answer.get("last"))
+        return answer, output
 
     def prepare(self, prelude: str) -> None:
         """Let the guest execute a prelude once, for all later jobs. Raises :class:`GuestLost`."""
@@ -107,7 +109,12 @@ class Guest:
             self._prepared.add(prelude)
 
     def done(self) -> None:
-        """End the current job, so that nothing of it is left for the next one. Raises :class:`GuestLost`."""
+        """End the current job, so that nothing of it is left for the next one.
+
+        Raises :class:`GuestLost`, also where the job left counters from which the next one could learn of it.
+        """
+        if self._leaving:
+            raise GuestLost("took its last job")
         if self._in_job:
             self._send({"done": True}, b"", time.monotonic() + START_SECONDS)
             self._in_job = False

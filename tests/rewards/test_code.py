@@ -186,6 +186,15 @@ def test_a_job_is_a_value_and_holds_the_prefix_in_the_same_file() -> None:
     assert job(ADD) != job(COUNT)
 
 
+def test_a_script_knows_its_most_inputs_where_the_tests_tell() -> None:
+    printed = {"stdin": "1", "expected": "1"}
+    asserted = {"assert": "assert f(1) == f(2) + 1"}
+    checked = {"check": "def check(candidate):\n    assert candidate(1) == 1"}
+    assert job({"tests": [printed, printed]}).script.most_inputs == 2  # type: ignore[attr-defined]
+    assert job({"function": "f", "tests": [asserted, asserted]}).script.most_inputs == 4  # type: ignore[attr-defined]
+    assert job({"function": "f", "tests": [asserted, checked]}).script.most_inputs == 0  # type: ignore[attr-defined]
+
+
 def test_no_program_is_no_answer() -> None:
     assert CodeReward().job(problem(ADD), "It is 3.") == Verdict(0.0, False, "no_answer")
 

@@ -148,6 +148,7 @@ def test_both_tables_name_the_same_calls_as_the_profile() -> None:
         ("os.unshare(0) if hasattr(os, 'unshare') else os.setuid(1)", "PermissionError"),
         ("os.setxattr('/tmp', 'user.x', b'1')", "PermissionError"),
         ("__import__('fcntl').lockf(0, 2)", "PermissionError"),
+        ("__import__('fcntl').flock(0, 2)", "PermissionError"),
         ("__import__('mmap').mmap(-1, 4096)", "PermissionError"),
         ("__import__('select').epoll()", "PermissionError"),
         ("__import__('socket').socketpair()[0].setsockopt(1, 7, 2**20)", "PermissionError"),

@@ -172,8 +172,16 @@ def test_what_a_program_holds_itself_is_found(process) -> None:
 
 @pytest.mark.parametrize(
     ("program", "status", "stdout"),
-    [("", "ok", ""), ("# " + "x" * 10_000_000 + "\nprint(1)", "ok", "1\n"), ("x = '\ud800'", "error", "")],
-    ids=["empty", "ten-megabytes", "no-utf-8"],
+    [
+        ("", "ok", ""),
+        ("# " + "x" * 10_000_000 + "\nprint(1)", "ok", "1\n"),
+        ("x = '\ud800'", "error", ""),
+        ("print(1)\0", "error", ""),
+        ("raise ValueError('\\ud800 \\xff \\0 \\n')", "error", ""),
+        ("import sys\nsys.exit('\\udcff')", "error", ""),
+        ("class E(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise E", "error", ""),
+    ],
+    ids=["empty", "ten-megabytes", "no-utf-8", "nul", "odd-message", "odd-exit", "message-that-raises"],
 )
 def test_odd_programs(sandbox, program: str, status: str, stdout: str) -> None:
     result = run(sandbox, program, limits=default_limits())
@@ -682,6 +690,7 @@ def test_containers_are_hardened(docker_host) -> None:
     )
     assert (host["PidsLimit"], host["Memory"], host["MemorySwap"]) == (64, 704 * 2**20, 704 * 2**20)
     assert "no-new-privileges" in host["SecurityOpt"][0]
+    assert {"/sys", "/proc/sys", "/proc/stat", "/proc/1/stat", "/dev/zero"} < set(host["MaskedPaths"])
     assert (seen["Config"]["User"], seen["Mounts"]) == ("65534:65534", [])
 
 

@@ -57,6 +57,7 @@ def test_honest_programs_are_right(report: AttackReport) -> None:
     "leave",
     [
         "open('state', 'w').write('x')",
+        "open(b'\\xff\\n', 'w').write('x')",
         "import os\nos.makedirs('a/b/c')",
         "import os\nos.chmod('/tmp', 0)",
         "open('/dev/shm/state', 'w').write('x')",

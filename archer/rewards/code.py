@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.random import Generator as Random
 
 LANGUAGES = ("python", "py", "python3", "")
-FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([^`]*?)[ \t]*$")
 SOLID, WORD = re.compile(r"\S"), re.compile(r"\S+")
 MOST_DIGITS = 2**20  # of a number in an output, which is compared exactly
 PIECE = 4096  # characters of trailing space that are looked at at once
@@ -157,16 +156,26 @@ def last_program(text: str) -> str | None:
         return None  # cut off while thinking: drafts are not answers
     program, opening, lines = None, None, list[str]()
     for line in text.rpartition("</think>")[2].splitlines():
-        fence = FENCE.match(line)
+        fence = _fence(line)
         if opening is None:
             opening, lines = fence, []
-        elif fence and not fence[3] and len(fence[2]) >= len(opening[2]):
-            if opening[3].lower() in LANGUAGES and any(map(str.strip, lines)):
+        elif fence and not fence[2] and len(fence[1]) >= len(opening[1]):
+            if opening[2].lower() in LANGUAGES and any(map(str.strip, lines)):
                 program = "\n".join(lines) + "\n"
             opening = None
         else:
-            lines.append(line.removeprefix(opening[1]))  # a fence in a list is indented as a whole
+            lines.append(line.removeprefix(opening[0]))  # a fence in a list is indented as a whole
     return program
+
+
+def _fence(line: str) -> tuple[str, str, str] | None:
+    """Return a fence's indent, backticks and what follows them, or None for another line. Linear in the line."""
+    inside = line.lstrip(" \t")
+    after = inside.lstrip("`")
+    ticks = inside[: len(inside) - len(after)]
+    if len(ticks) < 3 or "`" in after:
+        return None
+    return line[: len(line) - len(inside)], ticks, after.strip(" \t")
 
 
 def _with_prefix(prefix: str, program: str) -> str:

@@ -2,7 +2,9 @@ r"""Grades a boxed mathematical answer by this project's rules; what is no plain
 
 Pure: no process is started and no clock is read here. Algebra may spend minutes and gigabytes on a hostile
 answer, so every answer that is not :meth:`MathReward.is_plain` is judged in a worker that can be killed
-(``archer.rewards.grading``).
+(``archer.rewards.grading``). What finds the answer and tells whether it is plain takes time in proportion to the text:
+no expression has repetitions that overlap. Possessive ones (``*+``) are of single characters, as Python before 3.11.5
+matches others wrongly.
 """
 
 from __future__ import annotations

@@ -137,7 +137,24 @@ def oddities() -> Iterator[str]:
     )
 
 
-HOSTILE = [*towers(), *huge_numbers(), *deep_nesting(), *sums_and_more(), *oddities()]
+def long_runs() -> Iterator[str]:
+    """Yield runs on which expressions whose repetitions overlap take seconds, or hours."""
+    for left, run, right in (
+        (r"\text{", " ", "a}"),
+        (r"\text{", "0 ", "a}"),
+        ("7", "~", "base x"),
+        ("7", "/ ", "x"),
+        ("7^{", " ", "x"),
+        ("7", " percent", "x"),
+        ("{", r"\choose", ""),
+        ("x", ",a", r"\in"),
+        ("7", "\u0301\u0323", ""),
+    ):
+        yield left + run * (1980 // len(run)) + right
+        yield left + " " * 990 + run * (980 // len(run)) + right
+
+
+HOSTILE = [*towers(), *huge_numbers(), *deep_nesting(), *sums_and_more(), *oddities(), *long_runs()]
 MEGABYTES = [
     "{" * MEBIBYTE,
     "}" * MEBIBYTE,

@@ -11,12 +11,13 @@ _BRACES = re.compile(r"\\boxed\s*\{|(?<!\\)(\\*)([{}])")
 _GAP = r"(?:[ \t$&]|\n(?!\s*\n)|\\[()\[\],;: ]|\\q?quad\b)*"
 # What may stand between two boxes of one answer: a comma, "and", "or"; a unit before, a name after it.
 _JOIN = re.compile(
-    rf"{_GAP}(?:[A-Za-z]+{_GAP})?(?:[,;]{_GAP}(?:\\text\s*\{{[^{{}}]*\}}|and|or)?|and|or"
-    rf"|\\text\s*\{{[^{{}}]*\b(?:and|or)\b[^{{}}]*\}}){_GAP}(?:[A-Za-z](?:_\{{?\w+\}}?)?(?:\(\w+\))?\s*={_GAP})?"
+    rf"{_GAP}(?:[A-Za-z]+{_GAP})?(?:[,;]{_GAP}(?:(?:\\text\s*\{{[^{{}}]*\}}|and|or){_GAP})?|(?:and|or"
+    rf"|\\text\s*\{{(?=[^{{}}]*\b(?:and|or)\b)[^{{}}]*\}}){_GAP})(?:[A-Za-z](?:_\{{?\w+\}}?)?(?:\(\w+\))?\s*={_GAP})?"
 )
 _LONGEST_JOIN = 80
 _AND = re.compile(
-    r",?\s*\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:and|or)\s*\}|,?(?:\s+|(?<=[)\]\d]))(?:and|or)(?![a-z])"
+    r"(?:,|(?<!\s))\s*+\\(?:text|mbox|textrm|mathrm)\s*\{\s*+(?:,\s*+)?(?:and|or)\s*\}"
+    r"|(?:(?:,|(?<!\s))\s++|(?<=[)\]\d]))(?:and|or)(?![a-z])"
 )
 _SIGNS = re.compile(r"\\([pm])[mp](?![a-zA-Z])")
 _EQUALS = re.compile(r"(?<![<>!:\\])=(?![<>=])")

@@ -11,7 +11,7 @@ _DIGITS = rf"[1-9][0-9]{{0,2}}(?:(?:{_SEPARATOR.pattern})[0-9]{{3}})+|[0-9]+"
 _TIMES = r"\s*(?:\\times|\\cdot|\*|×)\s*10\s*\^"
 _PLAIN = re.compile(
     rf"(?P<sign>[+-]?)\s*(?:"
-    rf"\\[dtc]?frac\s*\{{\s*(?P<inner>[+-]?)\s*(?P<over>[0-9]+)\s*\}}\s*\{{\s*(?P<under>[0-9]+)\s*\}}"
+    rf"\\[dtc]?frac\s*\{{\s*+(?:(?P<inner>[+-])\s*+)?(?P<over>[0-9]+)\s*\}}\s*\{{\s*(?P<under>[0-9]+)\s*\}}"
     rf"|\\[dtc]?frac\s*(?P<one>[0-9])\s*(?P<digit>[0-9])"
     rf"|(?P<top>[0-9]+)\s*/\s*(?P<bottom>[0-9]+)"
     rf"|(?P<number>(?:{_DIGITS})(?:\.[0-9]*)?|\.[0-9]+)"

@@ -22,15 +22,15 @@ from sympy import Basic, Derivative, MatrixBase, nan, zoo  # type: ignore[import
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, which is intended
 
 _CONFIG = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
-_PRIMES = re.compile(r"(?<=[a-zA-Z}])(?:\^\s*\{?\s*((?:\\prime\s*)+)\}?|('+))")
-_SCIENTIFIC = re.compile(r"(?<![a-zA-Z0-9.\\])([0-9]+\.?[0-9]*|\.[0-9]+)[eE]([+-]?[0-9]{1,4})(?![a-zA-Z0-9.])")
+_PRIMES = re.compile(r"(?<=[a-zA-Z}])(?:\^\s*+(?:\{\s*+)?((?:\\prime\s*)+)\}?|('+))")
+_SCIENTIFIC = re.compile(r"(?<![a-zA-Z0-9.\\])([0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[eE]([+-]?[0-9]{1,4})(?![a-zA-Z0-9.])")
 # No factor follows: one would make a mixed number a product.
 _NO_FACTOR = r"(?![0-9])(?!\s*(?:[a-zA-Z({|!^]|\\(?!cdot|times|div|text|[ ,;])))"
 _REPAIRS = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (  # constructs that the grammar lacks
         (r"(?<=[{(])([0-9]{1,3}(?:,[0-9]{3})+)(?=[})])", lambda match: match[1].replace(",", "")),
-        (r"([a-zA-Z0-9]+|\([^()]*\))!(?=\s*\^)", r"(\1!)"),
+        (r"((?<![a-zA-Z0-9])[a-zA-Z0-9]++|\([^()]*\))!(?=\s*\^)", r"(\1!)"),
         (r"\\(odot|oplus|star|hbar|ell|mho|wp|Re|Im)(?![a-zA-Z])", r"{\\text{\1}}"),
         (r"(?<![\\a-zA-Z])([EeIi])_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))", r"\\text{\1\2\3}"),
         (r"\\frac\s*(\\[a-zA-Z]+)\s*([0-9a-zA-Z])", r"\\frac{\1}{\2}"),
@@ -42,7 +42,7 @@ _REPAIRS = [
         (rf"(?<![\^_0-9.])([0-9]+) ([0-9]+)\s*/\s*([0-9]+){_NO_FACTOR}", r"(\1+\\frac{\2}{\3})"),
         (r"(\\frac\s*\{[^{}]*\}\s*\{[^{}]*\})\s*(?=[0-9.])", r"\1\\cdot "),
         (r"\\binom\s*([0-9a-z])\s*([0-9a-z])", r"\\binom{\1}{\2}"),
-        (r"\\log\s*_\s*\{?\s*e\s*\}?(?![a-zA-Z])", r"\\ln "),
+        (r"\\log\s*_\s*+(?:\{\s*+)?e\s*\}?(?![a-zA-Z])", r"\\ln "),
         (r"\^\s*\{\s*\\text\{(odot|star)\}\s*\}", r"_{\1}"),
         (r"_\s*\{\s*\{?\\text\{(\w+)\}\}?\s*\}", r"_{\1}"),
         (r"\\(sin|cos|tan|cot|sec|csc)\s*\^\s*\{?2\}?\s*(\\[a-zA-Z]+|[a-zA-Z0-9]+)", r"(\\\1{\2})^2"),

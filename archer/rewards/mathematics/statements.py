@@ -20,12 +20,15 @@ _APPROX = re.compile(r"\\(?:approx|simeq|doteq)(?![a-zA-Z])")
 _IN = re.compile(r"^([^\\]+|\\[a-zA-Z]+)\\in(?![a-zA-Z])")
 _BUILT = re.compile(r"\\\{\s*[a-zA-Z]\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?::|\||\\mid(?![a-zA-Z]))([^{}|]+)\\\}")
 # The variables for which a formula holds are not part of the answer.
-_QUALIFIER = re.compile(
-    rf"[\s,(]*(?:{TEXT_COMMAND}\{{[\s,]*(?:where|for|for all|for every|for each|for any)\s*\}}[^=]*"
-    rf"|{TEXT_COMMAND}\{{[\s,]*(?:where|for all|for every|for each)\s[^=]*"
-    r"|\\forall(?![a-zA-Z])[^=]*|,\s*[a-zA-Z](?:,[a-zA-Z])*\s*\\in\s*\\mathbb[^=]*)$"
+_QUALIFIER = re.compile(  # in a text without an equals sign
+    rf"(?<![\s,(])[\s,(]*(?:{TEXT_COMMAND}\{{[\s,]*(?:(?:where|for|for all|for every|for each|for any)\s*\}}"
+    r"|(?:where|for all|for every|for each)\s)|\\forall(?![a-zA-Z])"
+    r"|(?:(?<!,[a-zA-Z]),|,(?=\s))\s*[a-zA-Z](?:,[a-zA-Z])*\s*\\in\s*\\mathbb).*$",
+    re.DOTALL,
 )
-_NUMBERS = re.compile(r"\\mathbb\s*\{?\s*(\w.*)$")
+_NUMBERS = re.compile(r"\\mathbb\s*+(?:\{\s*+)?(\w.*)$", re.DOTALL)
+_INDEX = re.compile(r"_\s*+(?:\{\s*+)?[0-9]+\s*\}?")
+_ANGLE = re.compile(r"(?:\{|(?<![0-9.]))([0-9.]++)\}?\s*\^\\circ")
 
 
 def refused(gold: str, answer: str) -> bool:
@@ -56,7 +59,7 @@ def _within(text: str) -> str:
 
 def unqualified(gold: str, answer: str) -> tuple[str, str]:
     r"""Remove a final "for all x" or ", k \in \mathbb{Z}", unless the two name different sets of numbers."""
-    qualifiers = [_QUALIFIER.search(text) for text in (gold, answer)]
+    qualifiers = [_QUALIFIER.search(text, text.rfind("=") + 1) for text in (gold, answer)]
     numbers = [_NUMBERS.findall(match[0]) for match in qualifiers if match]
     if all(qualifiers) and numbers[0] != numbers[1]:
         return gold, answer
@@ -103,11 +106,11 @@ def bare_name(name: str) -> str:
 
 def numbered(names: list[str]) -> bool:
     r"""Return whether names number the solutions of one unknown: x_1, x_2."""
-    return len({re.sub(r"_\s*\{?\s*[0-9]+\s*\}?", "", name) for name in names}) == 1
+    return len({_INDEX.sub("", name) for name in names}) == 1
 
 
 def in_radians(text: str) -> str:
     r"""Write 30^\circ in radians if the text has a trigonometric function; else remove the degree sign."""
     if TRIGONOMETRY.search(text):
-        return re.sub(r"\{?([0-9.]+)\}?\s*\^\\circ", r"{\\frac{\1\\pi}{180}}", text)
+        return _ANGLE.sub(r"{\\frac{\1\\pi}{180}}", text)
     return text.replace(r"^\circ", "")

@@ -28,7 +28,10 @@ _SIZES = {
 }  # fmt: skip
 _KNOWN = {name: (kind, Fraction(size)) for kind, sizes in _SIZES.items() for name, size in sizes.items()}
 _ALIASES = {other: name for name, others in _NAMES.items() for other in [name, *others.split()]}
-_POWER = re.compile(r"(?:(square|sq|cubic|cu)\.?)?([A-Za-z]+?|[ap]\.m)\.?\^?([23])?(squared|cubed)?$", re.IGNORECASE)
+_POWER = re.compile(
+    r"(?:(square|sq|cubic|cu)\.?)?([A-Z]+?(?=(?:squared|cubed)$)|[A-Z]++|[ap]\.m)\.?\^?([23])?(squared|cubed)?$",
+    re.IGNORECASE,
+)
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 
 

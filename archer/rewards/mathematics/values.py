@@ -12,21 +12,18 @@ from archer.rewards.mathematics.wording import TEXT_COMMAND as _TEXT
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _UNIT = re.compile(
-    rf"(?:\s|/|\\cdot(?![a-zA-Z])|\*|\.)*(?:{TEXT.pattern}{_POWER}|(?<![\\a-zA-Z_{{])([a-zA-Z]{{2,}}\.?){_POWER}"
+    rf"(?<![\s/*.])(?<!\\cdot)(?:\s|/|\\cdot(?![a-zA-Z])|\*|\.)*(?:{TEXT.pattern}{_POWER}|(?<![\\a-zA-Z_{{])([a-zA-Z]{{2,}}\.?){_POWER}"
     rf"|(?<=[0-9\s])([mgshLNJWKVC]){_POWER})\s*$"
 )
 _PERCENT = re.compile(
-    rf"\s*(?:\\?%|(?:{_TEXT}\{{)?\s*(?<![a-zA-Z])(?:percent(?:age)?|per cent|pct)\b\.?\s*\}}?)\s*$", re.IGNORECASE
-)
-_ARC = re.compile(r"(?<=[0-9}])\s*\^\s*\{?\s*(?:\\prime\s*)+\}?$")
-_DEGREES = re.compile(
-    rf"\s*(?:\^\\circ\s*(?:{_TEXT}\{{\s*)?(?P<scale>[CF]?)\s*\}}?|(?:{_TEXT}\{{)?\s*(?<![a-zA-Z])deg(?:ree)?s?\b\.?\s*\}}?)\s*$",
+    rf"(?<!\s)\s*+(?:\\?%|(?:{_TEXT}\{{\s*+)?(?<![a-zA-Z])(?:percent(?:age)?|per cent|pct)\b\.?\s*+\}}?)\s*+$",
     re.IGNORECASE,
 )
-_BASE = re.compile(
-    rf"^(?P<number>[0-9A-Za-z ]+|\\overline\s*\{{[0-9A-Za-z ]+\}}|\([0-9A-Za-z ]+\)|{_TEXT}\{{[0-9A-Za-z ]+\}})\s*(?:"
-    rf"_\s*\{{?\s*(?:{_TEXT}\{{)?\s*(?:base\s*)?(?P<low>[0-9]+|[a-z]+)\s*\}}?\s*\}}?"
-    rf"|\(?\s*(?:{_TEXT}\{{)?\s*\(?\s*(?:in\s+)?base[\s-]*(?P<word>[0-9]+|[a-z]+)\s*\)?\s*\}}?\s*\)?)$"
+_ARC = re.compile(r"(?<=[0-9}])\s*\^\s*+(?:\{\s*+)?(?:\\prime\s*)+\}?$")
+_DEGREES = re.compile(
+    rf"(?<!\s)\s*+(?:\^\\circ\s*+(?:{_TEXT}\{{\s*+)?(?P<scale>[CF]?)\s*+\}}?"
+    rf"|(?:{_TEXT}\{{\s*+)?(?<![a-zA-Z])deg(?:ree)?s?\b\.?\s*+\}}?)\s*+$",
+    re.IGNORECASE,
 )
 _BASES = [
     "two",
@@ -45,7 +42,15 @@ _BASES = [
     "fifteen",
     "sixteen",
 ]
-_INNER_BASE = re.compile(r"(?:(?<![a-zA-Z\\}_{0-9])[0-9]+|\)|\{[0-9]+\})\s*_\s*\{?\s*(?:[0-9]|\\text)")
+_NUMERAL = rf"([0-9A-Za-z ]++|\\overline\s*\{{[0-9A-Za-z ]+\}}|\([0-9A-Za-z ]+\)|{_TEXT}\{{[0-9A-Za-z ]+\}})\s*+"
+_NAMED = rf"([0-9]++|{'|'.join(_BASES)})\s*+"
+_LOW_BASE = re.compile(  # 204_7, 204_{\text{seven}}
+    rf"{_NUMERAL}_\s*+(?:\{{\s*+)?(?:{_TEXT}\{{\s*+)?(?:base\s*+)?{_NAMED}(?:\}}\s*+)?\}}?$"
+)
+# "204 base 7" and "204 (in base seven)": the end tells where the number ends, as letters are digits too.
+_IN_BASE = re.compile(rf"base[\s-]*+{_NAMED}(?:\)\s*+)?(?:\}}\s*+)?\)?$")
+_BEFORE_BASE = re.compile(rf"{_NUMERAL}(?:\(\s*+)?(?:{_TEXT}\{{\s*+)?(?:\(\s*+)?(?:in\s++)?")
+_INNER_BASE = re.compile(r"(?:(?<![a-zA-Z\\}_{0-9])[0-9]+|\)|\{[0-9]+\})\s*_\s*+(?:\{\s*+)?(?:[0-9]|\\text)")
 _REPEATING = re.compile(r"([+-]?[0-9]*\.[0-9]*)(?:\\(?:overline|bar|dot)\s*\{?([0-9]+)\}?)$")
 _ENDLESS = re.compile(r"([+-]?[0-9]*\.)([0-9]{3,})\s*(?:\\[a-z]*dots|\.\.\.+)$")
 
@@ -63,10 +68,9 @@ class Value:
 
 def value(text: str, letters: bool = True) -> Value:
     """Split a tidy text; ``letters`` allows a single letter, the m of 7m, as a unit."""
-    base = _BASE.match(text)
-    number = _number_base(base["low"] or base["word"]) if base else 0
-    if base and number:
-        return Value(_digits(base["number"]), base=number)
+    numeral, base = _numeral(text)
+    if base:
+        return Value(numeral, base=base)
     bare = _PERCENT.sub("", text)
     if bare and bare != text:
         return Value(bare, percent=True)
@@ -91,10 +95,19 @@ def _without_unit(text: str, letters: bool) -> tuple[str, str]:
     return rest, re.sub(rf"{_TEXT}|[{{}}\s]|\\cdot", "", unit)
 
 
+def _numeral(text: str) -> tuple[str, int]:
+    """Return the digits and the base of a text that is a number with a base, else base 0."""
+    if low := _LOW_BASE.match(text):
+        return _digits(low[1]), _number_base(low[2])
+    named = _IN_BASE.search(text)
+    before = _BEFORE_BASE.fullmatch(text, 0, named.start()) if named else None
+    return (_digits(before[1]), _number_base(named[1])) if named and before else ("", 0)
+
+
 def _number_base(name: str) -> int:
     if name.isdigit():
         return int(name) if 2 <= int(name) <= 36 else 0
-    return _BASES.index(name) + 2 if name in _BASES else 0
+    return _BASES.index(name) + 2
 
 
 def _digits(text: str) -> str:

@@ -16,6 +16,15 @@ _UNICODE = {
     "¾": r"\frac{3}{4}", "\u200b": "", "\ufeff": "",
 }  # fmt: skip
 TEXT_COMMAND = r"\\(?:text|textrm|textbf|textit|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|rm|bf)\s*"
+_LAST_DIGIT = re.compile(r"[0-9][^0-9a-zA-Z]*+$")
+
+
+def _without_text(match: re.Match[str]) -> str:
+    r"""Return the 1, 2 of \text{(1, 2)}: what is set as text but ends with a number, as no letter follows a digit."""
+    inside = match[1].lstrip().removeprefix("(")
+    return inside.rstrip().removesuffix(")") if _LAST_DIGIT.search(inside) else match[0]
+
+
 _EXPONENT = r"(?:\^\s*\{?[0-9]\}?)?"
 _SAME = [
     (re.compile(pattern), replacement)
@@ -39,14 +48,14 @@ _SAME = [
         (r"\\lt(?![a-zA-Z])", "<"),
         (r"\\gt(?![a-zA-Z])", ">"),
         (r"\\neq(?![a-zA-Z])|!=", r"\\ne "),
-        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])", r"^\\circ "),
+        (r"\^\s*+(?:\{\s*+)?\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])", r"^\\circ "),
         (r"(?<=[0-9])\.(?=\s*[/*+)^}-])", ""),
-        (rf"^{TEXT_COMMAND}\{{(?=[^{{}}]*\}}$)\s*\(?([^{{}}]*[0-9][^{{}}a-zA-Z]*?)\)?\s*\}}$", r"\1"),
+        (rf"^{TEXT_COMMAND}\{{([^{{}}]*)\}}$", _without_text),
         (rf"^{TEXT_COMMAND}\{{\s*([+-]?[0-9][0-9.,:/]*)(\s+[a-zA-Z][^{{}}0-9]*)\}}$", r"\1\\text{\2}"),
         (rf"^{TEXT_COMMAND}\{{\s*[aA]ll real(?: numbers?| values)?\s*\}}$", r"\\mathbb{R}"),
         (r"\\\{\s*\\\}", r"\\emptyset "),
         (r":=", "="),
-        (r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+        (r"\{(?=[^{}]*\})([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\(?:text)?color\s*\{[a-zA-Z]+\}|\\(?:underline|boldsymbol|bm|mathbf)(?=\s*\{[0-9])", ""),
         (r"\*\*", "^"),
         (r"(?<![\\a-zA-Z{])(pi|sin|cos|tan|cot|sec|csc|ln|log|exp|arcsin|arccos|arctan|sinh|cosh|tanh)(?![a-zA-Z])",
@@ -78,7 +87,7 @@ _LEAD = (
     r"(?:(?:the|my|our|final|correct|answer|result|solution|value|is|are|equals?|exactly|only|about|approximately|roughly"
     r"|either|total|of|so|thus|therefore|hence|and)\b[\s:,]*)+"
 )
-_LEADS = re.compile(_LEAD + r"(?=[^\sa-zA-Z])", re.IGNORECASE)
+_LEADS, _LEAD_ALONE = re.compile(_LEAD + r"(?=[^\sa-zA-Z])", re.IGNORECASE), re.compile(_LEAD, re.IGNORECASE)
 _INTRODUCES = re.compile(r"[^0-9]*(?:\b(?:is|are|equals|be)\s*|[:=]\s*)")
 _ABOUT = re.compile(r"^\s*(?:\\(?:approx|sim|simeq)(?![a-zA-Z])|=|:)\s*")
 FUNCTIONS = frozenset({
@@ -128,9 +137,10 @@ def without_lead(text: str) -> str:
     """Remove "the answer is", "approximately" and the like before a value."""
     text = _ABOUT.sub("", text)
     opened = TEXT.match(text)
-    if opened and (re.fullmatch(_LEAD, opened[1].strip(), re.IGNORECASE) or _INTRODUCES.fullmatch(opened[1])):
+    if opened and (_LEAD_ALONE.fullmatch(opened[1].strip()) or _INTRODUCES.fullmatch(opened[1])):
         text = text[opened.end() :]
-    return _ABOUT.sub("", _LEADS.sub("", text, count=1) if _LEADS.match(text) else text).strip()
+    lead = _LEADS.match(text)
+    return _ABOUT.sub("", text[lead.end() :] if lead else text).strip()
 
 
 def words(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every regular expression that the rewards apply to a response, found in their modules, inside functions too."""
+"""Every regular expression that meets a response, found in the modules of the rewards, inside functions too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import archer.rewards
 
+ELSEWHERE = ("archer.terminal",)  # what shows responses
 METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
 Found = tuple[str, re.Pattern[str], set[str]]  # name, expression, the methods that are called
 
@@ -49,7 +50,8 @@ def expressions() -> Iterator[Expression]:
 
 def _names() -> list[str]:
     found = pkgutil.walk_packages(archer.rewards.__path__, "archer.rewards.")
-    return [module.name for module in found if not module.name.endswith(".warmed")]  # which parses samples on import
+    names = [module.name for module in found if not module.name.endswith(".warmed")]  # which parses samples on import
+    return [*names, *ELSEWHERE]
 
 
 def _constants(module: ModuleType, uses: dict[str, set[str]]) -> Iterator[Found]:

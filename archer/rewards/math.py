@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from archer.errors import DataError
@@ -109,7 +110,7 @@ class MathReward:
         if len(golds) == 1:
             return shortcut(_gold_answer(golds[0]), answer) is not None
         parts = members(answer)
-        return len(parts) == len(golds) and all(plain_number(item) is not None for item in golds + parts)
+        return len(parts) == len(golds) and all(plain_equal(*pair) is not None for pair in product(golds, parts))
 
     def judge(self, gold: Json, answer: str | None) -> Verdict:
         """Judge an extracted answer. Raises as calling does."""

@@ -8,15 +8,16 @@ A program that took more than its share, or any number of a file, was the last o
 
 import ctypes
 import os
-import signal
 
 ISOLATED = os.getpid() == 1  # looked at once, in the server
-LIBC = ctypes.CDLL(None)
+SYSCALL = ctypes.CDLL(None).syscall  # found once, in the server
 SHARES = (16, 64, 256, 1024, 4096)  # inputs of a job whose most inputs are not known count as the next of these
 SPARE = 4  # more processes or threads than one an input
 CLONE = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
-CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND, CLONE_PIDFD = 0x100, 0x200, 0x400, 0x800, 0x1000
+ALL_SHARED, CLONE_PIDFD = 0xF00, 0x1000  # CLONE_VM, FS, FILES and SIGHAND: nothing is copied
+SIGCHLD = 17
 NOWHERE = 1  # an address that no process has
+FILE = os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC  # without a name, and never to be given one
 
 
 class Counters:
@@ -64,7 +65,7 @@ class Counters:
 def new_file(folder):
     """An empty file without a name, which cannot be given one; new, since a program may mark it."""
     try:
-        return os.open(folder, os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return os.open(folder, FILE, 0o600)
     except OSError:  # a file system that has no such files
         path = os.path.join(folder, "stdin")
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -83,5 +84,4 @@ def last_process():
 
 def skip_process():
     """Use up a number without a process: the kernel gives one out, then finds nowhere to write it."""
-    flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_PIDFD | signal.SIGCHLD
-    LIBC.syscall(CLONE, flags, 0, NOWHERE, 0, 0)
+    SYSCALL(CLONE, ALL_SHARED | CLONE_PIDFD | SIGCHLD, 0, NOWHERE, 0, 0)

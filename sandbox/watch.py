@@ -10,13 +10,13 @@ import select
 import signal
 import time
 
-from charge import MOST_TABLES, Account
+from charge import MOST_TABLES, PAGE, Account
 
 ISOLATED = os.getpid() == 1  # looked at once, in the server
 HOST_GONE = 5
 TICK = os.sysconf("SC_CLK_TCK")
 MOST_FILES = 4096  # in the folders that programs may write to
-LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks at a program's use; a bomb grows that long
+LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks, each other one close; a bomb grows that long
 
 
 class Drain:
@@ -50,7 +50,7 @@ def watch(link, pid, drains, limits, folders, started):
     for fd in [pidfd, link, *by_fd]:
         poller.register(fd, select.POLLIN)
     try:
-        look = started + LOOK_SECONDS
+        look, closely = started + LOOK_SECONDS, False
         while True:
             for fd, _ in poller.poll(max(0.0, look - time.monotonic()) * 1000):
                 if fd == pidfd:
@@ -65,14 +65,15 @@ def watch(link, pid, drains, limits, folders, started):
             now = time.monotonic()
             if now >= look:
                 look = now + LOOK_SECONDS
-                if excess := over_limit(pid, limits, folders, now - started):
+                if excess := over_limit(pid, limits, folders, now - started, closely):
                     return excess
+                closely = not closely
     finally:
         os.close(pidfd)
 
 
-def over_limit(pid, limits, folders, seconds):
-    """Name the limit that all processes of the program together exceed."""
+def over_limit(pid, limits, folders, seconds, closely=True):
+    """Name the limit that all processes of the program together exceed; looked at closely, with the kernel's memory."""
     cpu, tasks, account = 0.0, 0, Account()
     for name in os.listdir(b"/proc"):
         if not name.isdigit() or int(name) in (1, os.getpid()):
@@ -84,7 +85,9 @@ def over_limit(pid, limits, folders, seconds):
             if ISOLATED or session == pid:
                 cpu += sum(map(int, fields[10:14])) / TICK
                 tasks += threads
-                if session != os.getsid(0):  # else it is being prepared: no line of the program has run
+                if not closely:
+                    account.memory += int(fields[20]) * PAGE
+                elif session != os.getsid(0):  # else it is being prepared: no line of the program has run
                     account.add(b"/proc/" + name, state == b"Z", threads)
         except (FileNotFoundError, ProcessLookupError):
             continue

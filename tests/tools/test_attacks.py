@@ -28,7 +28,7 @@ from archer.tools.attacks.probe import CANARY, difference
 FOLDER = Path(__file__).parents[2] / "sandbox" / "attacks"
 CLASSES = (
     "leave_early", "equality", "patching", "reading_the_answer", "forging", "special_cases", "cpu", "memory",
-    "processes", "output", "files", "network", "kernel", "deserialising", "timing",
+    "processes", "output", "files", "network", "kernel", "deserialising", "timing", "state",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ CLASSES = (
 
 def test_every_class_is_there() -> None:
     files = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "benign")
-    assert sorted({name[:2] for name in files}) == [f"{number:02}" for number in range(1, 16)]
+    assert sorted({name[:2] for name in files}) == [f"{number:02}" for number in range(1, 17)]
     for number, name in enumerate(CLASSES, 1):
         assert any(file.startswith(f"{number:02}_{name}") for file in files), name
     assert len(read_attacks()) == len({one.title for one in read_attacks()}) == len(files)

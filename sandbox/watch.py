@@ -15,6 +15,7 @@ from charge import MOST_TABLES, PAGE, Account
 ISOLATED = os.getpid() == 1  # looked at once, in the server
 HOST_GONE = 5
 TICK = os.sysconf("SC_CLK_TCK")
+MOST_WATCHING = 0.1  # of the elapsed time: what looks at an ordinary program take at most
 MOST_FILES = 4096  # in the folders that programs may write to
 LOOK_SECONDS = 0.01 if ISOLATED else 0.05  # between looks, each other one close; a bomb grows that long
 
@@ -49,6 +50,7 @@ def watch(link, pid, drains, limits, folders, started):
     by_fd = {drain.fd: drain for drain in drains}
     for fd in [pidfd, link, *by_fd]:
         poller.register(fd, select.POLLIN)
+    begun = time.process_time()
     try:
         look, closely = started + LOOK_SECONDS, False
         while True:
@@ -65,16 +67,20 @@ def watch(link, pid, drains, limits, folders, started):
             now = time.monotonic()
             if now >= look:
                 look = now + LOOK_SECONDS
-                if excess := over_limit(pid, limits, folders, now - started, closely):
+                watched = time.process_time() - begun
+                if excess := over_limit(pid, limits, folders, now - started, closely, watched):
                     return excess
                 closely = not closely
     finally:
         os.close(pidfd)
 
 
-def over_limit(pid, limits, folders, seconds, closely=True):
-    """Name the limit that all processes of the program together exceed; looked at closely, with the kernel's memory."""
-    cpu, tasks, account = 0.0, 0, Account()
+def over_limit(pid, limits, folders, seconds, closely=True, watched=0.0):
+    """Name the limit that all processes of the program together exceed; looked at closely, with the kernel's memory.
+
+    ``watched`` is the CPU time that the looks took so far: more than a little of it is the program's doing.
+    """
+    cpu, tasks, account = max(0.0, watched - MOST_WATCHING * seconds), 0, Account()
     for name in os.listdir(b"/proc"):
         if not name.isdigit() or int(name) in (1, os.getpid()):
             continue

@@ -27,6 +27,7 @@ from archer.types import Json, Problem, Verdict
 if TYPE_CHECKING:
     from numpy.random import Generator as Random
 
+_LINE_END = re.compile(r"\r\n?|\n")  # Python's; what else ends a line for str.splitlines may stand in a string
 LANGUAGES = ("python", "py", "python3", "")
 SOLID, WORD = re.compile(r"\S"), re.compile(r"\S+")
 MOST_DIGITS = 2**20  # of a number in an output, which is compared exactly
@@ -155,7 +156,7 @@ def last_program(text: str) -> str | None:
     if "<think>" in text and "</think>" not in text:
         return None  # cut off while thinking: drafts are not answers
     program, opening, lines = None, None, list[str]()
-    for line in text.rpartition("</think>")[2].splitlines():
+    for line in _LINE_END.split(text.rpartition("</think>")[2]):
         fence = _fence(line)
         if opening is None:
             opening, lines = fence, []

@@ -263,6 +263,7 @@ def _options(api: docker.APIClient, image: str, limits: Limits) -> dict[str, Any
         init=False, tmpfs={folder: f"{mount},size={size}" for folder, size in FOLDERS.items()},
         ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)], log_config={"Type": "none"},
     )  # fmt: skip
+    host["ReadonlyPaths"] = ["/proc/sysrq-trigger", "/dev"]  # a look at a folder that may be written to leaves its time
     host["MaskedPaths"] = [*HIDDEN_FOLDERS, *HIDDEN_FILES, "/sys"]  # /sys/fs/cgroup counts what a container has used
     return {
         "image": image, "host_config": host, "user": f"{NOBODY}:{NOBODY}", "hostname": "sandbox", "working_dir": "/tmp",

@@ -68,6 +68,8 @@ def _rebuilt(keys: list[int], tagged: dict[str, Any]) -> Any:
     ``keys`` holds one number, the count of keys so far that are not text.
     """
     [(kind, inner)] = tagged.items()
+    if kind in ("tuple", *TABLES) and type(inner) is not list:
+        raise ValueError(f"a {kind} of no list")
     if kind == "tuple":
         return tuple(inner)
     if kind == "complex":
@@ -76,6 +78,8 @@ def _rebuilt(keys: list[int], tagged: dict[str, Any]) -> Any:
         return bytes.fromhex(inner)
     if kind not in TABLES:
         raise ValueError(f"a value of an unknown kind {kind!r}")
+    if kind == "dict" and not all(type(pair) is list and len(pair) == 2 for pair in inner):
+        raise ValueError("a dict of no pairs")
     own = [key for key, _ in inner] if kind == "dict" else inner
     keys[0] += sum(map(_size, own))
     if keys[0] > MOST_KEYS:

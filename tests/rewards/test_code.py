@@ -72,6 +72,7 @@ def ran(value: object = None, stdout: str = "", status: str = "ok") -> ProgramRu
         ("1. so:\n   ```python\n   if a:\n       b\n   ```", "if a:\n    b\n"),
         ("````python\na\n```\nb\n````", "a\n```\nb\n"),
         ("```python\r\na\r\n```", "a\n"),
+        ("```python\nx = 'a\u2028b\x85c\x0cd'\n```", "x = 'a\u2028b\x85c\x0cd'\n"),  # no ends of lines in Python
         ("```python\n\n```", None),
         ("```python\na\n```\n```python\n```", "a\n"),
         ("use `a` or ```a```", None),

@@ -116,6 +116,7 @@ def test_a_reply_nested_deeply_is_too_much() -> None:
         (ran(status="cpu_timeout", detail="more"), SandboxError, "ended with cpu_timeout"),
         (ran(status="violation"), SandboxError, "the program is not to blame"),
         (ran("passed"), SandboxError, "harness returned 'passed'"),
+        (ran(["passed"]), DataError, "passes without asking the program; mend"),
     ],
 )
 def test_a_check_that_fails_by_itself_scores_nothing(run: ProgramRun, error: type[Exception], message: str) -> None:

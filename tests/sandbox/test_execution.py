@@ -179,9 +179,19 @@ def test_what_a_program_holds_itself_is_found(process) -> None:
         ("print(1)\0", "error", ""),
         ("raise ValueError('\\ud800 \\xff \\0 \\n')", "error", ""),
         ("import sys\nsys.exit('\\udcff')", "error", ""),
+        ("import os\nif os.fork() == 0: raise KeyError\nos.wait()\nprint(1)", "ok", "1\n"),
         ("class E(Exception):\n    def __str__(self): raise KeyboardInterrupt\nraise E", "error", ""),
     ],
-    ids=["empty", "ten-megabytes", "no-utf-8", "nul", "odd-message", "odd-exit", "message-that-raises"],
+    ids=[
+        "empty",
+        "ten-megabytes",
+        "no-utf-8",
+        "nul",
+        "odd-message",
+        "odd-exit",
+        "child-that-raises",
+        "message-that-raises",
+    ],
 )
 def test_odd_programs(sandbox, program: str, status: str, stdout: str) -> None:
     result = run(sandbox, program, limits=default_limits())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -146,3 +148,37 @@ def test_a_program_that_took_many_numbers_was_the_last_of_its_sandbox(isolating:
             assert numbers(executor, FILES) == first
     finally:
         executor.close()
+
+
+# Prints what keeps a time at which it was looked at: not what is made anew at each look, nor the program's own.
+TIMES = """
+import os, json, time
+def looked():
+    times = {}
+    for root in ("/proc", "/proc/1", "/dev"):
+        for place, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if not (place == "/proc" and name.isdigit())]
+            for name in (*folders, *files):
+                path = os.path.join(place, name)
+                try:
+                    found = os.lstat(path)
+                    times[path] = max(found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns)
+                except OSError: pass
+    return times
+first = looked()
+time.sleep(0.1)
+print(json.dumps([[path, seen] for path, seen in looked().items() if first.get(path) == seen]))
+"""
+
+
+def test_a_look_at_a_file_leaves_no_time(isolating: Sandbox) -> None:
+    executor = open_executor(Sandbox(isolating.executor, 1, isolating.docker_hosts))
+    try:
+        run(executor, "print(1)", limits=default_limits())
+        opened = time.time_ns()
+        time.sleep(0.5)
+        found = json.loads(run(executor, TIMES, limits=default_limits()).stdout)
+    finally:
+        executor.close()
+    assert len(found) > 100
+    assert [path for path, seen in found if seen > opened + 4 * 10**8 and not path.startswith("/dev/shm")] == []

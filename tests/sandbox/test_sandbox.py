@@ -202,3 +202,9 @@ def test_an_error_that_is_no_text_can_be_shown(sandbox) -> None:
 def test_sets_iterate_alike_everywhere(sandbox) -> None:
     jobs = [ProgramJob("print(list({'a', 'b', 'c', 'd', 'e', 'f'}))", in_order(Stdin("")), TIGHT)] * 6
     assert len({outcome.runs[0].stdout for _, outcome in sandbox.execute(jobs)}) == 1
+
+
+def test_the_kernel_s_own_limit_on_cpu_time_comes_late(sandbox) -> None:
+    # It is counted by ticks: on a busy machine it ended programs that had used 5.6 of 6 s, as if they had failed.
+    limit = run(sandbox, "import resource\nprint(*resource.getrlimit(resource.RLIMIT_CPU))", limits=default_limits())
+    assert limit.stdout == "13 13\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
-from archer.errors import DataError
+from archer.errors import ArcherError, DataError
 from archer.rewards.mathematics.answers import boxed, members
 from archer.rewards.mathematics.matching import Matcher, shortcut
 from archer.rewards.mathematics.plain import plain_equal, plain_number
@@ -121,7 +121,12 @@ class MathReward:
         golds = [_gold_answer(item) for item in _golds(gold)]
         if len(golds) == 1 and (equal := shortcut(golds[0], answer)) is not None:
             return self.verdict("right" if equal else "wrong", answer)
-        return self.verdict(self._reason(golds, answer), answer)
+        try:
+            return self.verdict(self._reason(golds, answer), answer)
+        except (ArcherError, MemoryError):
+            raise
+        except Exception:  # RecursionError and many more, as the answer chooses: none may end a run
+            return self.verdict("unparsed", answer)
 
     def _reason(self, golds: list[str], answer: str) -> str:
         from archer.rewards.mathematics.reading import locate

@@ -78,7 +78,7 @@ def test_a_hidden_zero_is_no_other_number(grader: Grader) -> None:
         ("0.333333", r"10^{1000}(\sin^2(1)+\cos^2(1)-1)+\frac{1}{3}", "right"),
         (r"\binom{2n}{n}", r"\frac{(2n)!}{(n!)^2}", "right"),
         ("a>b>c", "c<b<a", "right"),
-        ("x<2", "2x<4", "right"),
+        ("x<2", "2x<4", "wrong"),
         ("x<2", "-2x<-4", "wrong"),
         ("x^2+y^2=4", r"2x^2+2y^2=8", "right"),
         ("x^2+y^2=4", r"x^2+y^2=4+10^{-400}", "wrong"),
@@ -89,6 +89,12 @@ def test_a_hidden_zero_is_no_other_number(grader: Grader) -> None:
 )
 def test_zeros_are_decided_by_algebra_or_not_at_all(gold: str, answer: str, reason: str) -> None:
     assert MathReward()(Problem("p", "s", "", "math", gold), rf"\boxed{{{answer}}}").reason == reason
+
+
+@pytest.mark.parametrize("gold", ["5", "x>3", "(1,2)", "1<x<2", [r"\sqrt2"], ["1", "2"]])
+@pytest.mark.parametrize("answer", ["x<2, x<7!!!", "x<2, x<7" + "!" * 500, "x<2, x<7!!!!!"])
+def test_no_answer_raises(gold: Json, answer: str) -> None:
+    assert MathReward()(Problem("p", "s", "", "math", gold), rf"\boxed{{{answer}}}").reason in ("wrong", "unparsed")
 
 
 # ---- the same, drawn

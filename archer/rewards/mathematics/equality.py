@@ -99,7 +99,7 @@ def _same_matrix(left: Any, right: Any, scale: Scale) -> bool:
 
 def _same_set(left: Any, right: Any, scale: Scale) -> bool:
     """Compare sets; a condition on one variable is the set of its solutions."""
-    if is_relation(right) and not scale.relation_for_set:
+    if is_relation(right) and not (scale.relation_for_set and is_solved(right)):
         return False
     left = _as_set(left)
     right = _as_set(right) if isinstance(left, Set) else None  # a condition takes long to solve
@@ -112,7 +112,7 @@ def _same_set(left: Any, right: Any, scale: Scale) -> bool:
     if listed and _paired(left.args, right.args, lambda part, other: equal(part, other, scale)):
         return True
     try:
-        return left == right or left.symmetric_difference(right).is_empty is True
+        return left == right or all((one - other).is_empty is True for one, other in ((left, right), (right, left)))
     except (TypeError, ValueError, NotImplementedError, AttributeError):
         return False
 
@@ -140,13 +140,35 @@ def _paired(left: Sequence[Any], right: Sequence[Any], same: Callable[[Any, Any]
 def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
     """Compare equations and inequalities: equal up to a factor, or with the same solutions (at least one)."""
     parts, others = _conditions(left), _conditions(right)
-    if _paired(parts, others, lambda one, other: _same_condition(one, other, scale)):
+    unsolved = all(map(is_solved, parts)) and not all(map(is_solved, others))  # 2x = 10 for x = 5
+    if _paired(parts, others, lambda one, other: _same_condition(one, other, scale, unsolved)):
         return True
+    if unsolved:
+        return False
     if any(isinstance(part, Eq) for part in (*parts, *others)):
         return len(parts) == len(others) == 1 and _same_solutions(parts[0], others[0], scale)
     if left.free_symbols != right.free_symbols or len(left.free_symbols) != 1:
         return False
     return _same_set(left, right, scale)
+
+
+def is_solved(relation: Any) -> bool:
+    """Return whether a condition says of a name, or of its absolute value, how it lies to numbers."""
+    if isinstance(relation, sympy.And | sympy.Or):
+        return all(map(is_solved, relation.args))
+    if not isinstance(relation, sympy.core.relational.Relational):
+        return isinstance(relation, Set | sympy.Contains)
+    sides = [part.args[0] if isinstance(part, sympy.Abs) else part for part in (relation.lhs, relation.rhs)]
+    names = [isinstance(plainly(side), sympy.Symbol) for side in sides]
+    closed = [not plainly(side).free_symbols for side in sides]
+    return (names[0] and closed[1]) or (closed[0] and names[1])
+
+
+def is_spare(texts: list[str]) -> bool:
+    """Return whether each of several alternative conditions adds something to the others."""
+    sets = [_as_set(read(text)) for text in texts]
+    whole = sympy.Union(*sets)
+    return all(sympy.Union(*sets[:index], *sets[index + 1 :]) != whole for index in range(len(sets)))
 
 
 def _conditions(relation: Any) -> list[Any]:
@@ -158,11 +180,14 @@ def _conditions(relation: Any) -> list[Any]:
     ]
 
 
-def _same_condition(left: Any, right: Any, scale: Scale) -> bool:
+def _same_condition(left: Any, right: Any, scale: Scale, unsolved: bool) -> bool:
+    """Compare two conditions: up to a factor, but -x > -1 and no more for x < 1 if the answer is unsolved."""
     if type(left) is not type(right) or not isinstance(left, sympy.core.relational.Relational):
         return False
     directed = isinstance(left, sympy.Lt | sympy.Le)
     difference = left.lhs - left.rhs
+    if unsolved:
+        return directed and same_at_points(plainly(difference), plainly(right.lhs - right.rhs))
     return any(
         is_multiple(difference, other, positive=directed) for other in _renamed(left, right.lhs - right.rhs, scale)
     )

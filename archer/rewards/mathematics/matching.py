@@ -22,7 +22,7 @@ from archer.rewards.mathematics.statements import (
     unqualified,
 )
 from archer.rewards.mathematics.values import Value, endless, has_base, readings, value
-from archer.rewards.mathematics.wording import TEXT, is_phrase, phrase, spoken, squeezed, tidy, without_lead
+from archer.rewards.mathematics.wording import TEXT, is_phrase, phrase, poses, spoken, squeezed, tidy, without_lead
 
 if TYPE_CHECKING:
     from archer.rewards.mathematics.equality import Scale
@@ -100,13 +100,17 @@ class Matcher:
         return self._single(gold_items[0], items[0]) if gold_items and items else "unparsed"
 
     def _conditions(self, golds: list[str], parts: list[str]) -> bool:
-        from archer.rewards.mathematics.equality import conditions, equal
-        from archer.rewards.mathematics.reading import UnreadableError, read
+        from archer.rewards.mathematics.equality import conditions, equal, is_solved, is_spare
+        from archer.rewards.mathematics.reading import read
 
         try:
             left, right = (conditions(side) if len(side) > 1 else read(side[0]) for side in (golds, parts))
+            if len(parts) > 1 and not (all(is_solved(read(part)) for part in parts) and is_spare(parts)):
+                return False
             return equal(left, right, self.scale)
-        except (UnreadableError, TypeError, ValueError, NotImplementedError, AttributeError):
+        except MemoryError:
+            raise
+        except Exception:  # sympy raises many kinds; what it cannot compare is not shown to be right
             return False
 
     def _list(self, golds: list[str], answer: str) -> Reason:
@@ -219,8 +223,10 @@ class Matcher:
         """Parse both and compare their expressions. Slow: call it only in a worker."""
         from archer.rewards.mathematics.equality import equal
         from archer.rewards.mathematics.numeric import UndecidedError
-        from archer.rewards.mathematics.reading import UnreadableError, read
+        from archer.rewards.mathematics.reading import UnreadableError, parsed, read
 
+        if not poses(parsed(answer)) <= poses(parsed(gold)):
+            return "wrong"
         letters = set(re.sub(r"\\[a-zA-Z]+", "", gold))
         cased = any(letter.swapcase() in letters for letter in letters if letter.isalpha())
         try:

@@ -136,12 +136,7 @@ def read(text: str, cased: bool = False) -> Basic | MatrixBase:
     """Return the expression that the whole text denotes; ``cased`` tells R from r. Raises UnreadableError."""
     if _TWO_NUMBERS.search(text):
         raise UnreadableError(text)
-    for pattern, replacement in _REPAIRS:
-        text = pattern.sub(replacement, text)
-    text = _SCIENTIFIC.sub(r"(\1 \\cdot 10^{\2})", text)
-    text = _OVER.sub(r"\\cdot\\frac{1}{\1}", text)
-    text = _PRIMES.sub(lambda mark: "_{" + "q" * (mark[0].count("prime") or mark[0].count("'")) + "}", text)
-    latex = normalize_latex(text, _CONFIG)
+    latex = parsed(text)
     try:
         try:
             expression = _Quick(is_real=True, config=_CONVERSIONS[cased]).parse(latex)
@@ -156,6 +151,17 @@ def read(text: str, cased: bool = False) -> Basic | MatrixBase:
     if not isinstance(expression, Basic | MatrixBase) or expression.has(nan, zoo):
         raise UnreadableError(text)
     return expression
+
+
+@functools.lru_cache(maxsize=8192)
+def parsed(text: str) -> str:
+    """Return what the parser gets of a text."""
+    for pattern, replacement in _REPAIRS:
+        text = pattern.sub(replacement, text)
+    text = _SCIENTIFIC.sub(r"(\1 \\cdot 10^{\2})", text)
+    text = _OVER.sub(r"\\cdot\\frac{1}{\1}", text)
+    text = _PRIMES.sub(lambda mark: "_{" + "q" * (mark[0].count("prime") or mark[0].count("'")) + "}", text)
+    return str(normalize_latex(text, _CONFIG))
 
 
 def locate(text: str, kinds: tuple[str, ...]) -> str | None:

@@ -47,6 +47,12 @@ def _part(text: str) -> tuple[str, int, Fraction]:
     return (kind, power, size**power) if size else (name, power, Fraction(0))
 
 
+def is_known(name: str) -> bool:
+    """Return whether a word is a unit of measurement, or a short name of one."""
+    forms = (name, name.lower(), name.lower().removesuffix("s"), name.lower().removesuffix("es"))
+    return any(form in _ALIASES or form in _KNOWN for form in forms)
+
+
 def factor(gold: str, answer: str) -> Fraction | None:
     """Return the factor that converts the answer's number to the gold's unit.
 

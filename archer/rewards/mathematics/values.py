@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from archer.rewards.mathematics.plain import fraction, plain_number, repeated
-from archer.rewards.mathematics.units import factor
+from archer.rewards.mathematics.units import factor, is_known
 from archer.rewards.mathematics.wording import FUNCTIONS, TEXT, TRIGONOMETRY, dots
 from archer.rewards.mathematics.wording import TEXT_COMMAND as _TEXT
 
@@ -15,11 +15,12 @@ _UNIT = re.compile(
     rf"(?<![\s/*.])(?<!\\cdot)(?:\s|/|\\cdot(?![a-zA-Z])|\*|\.)*(?:{TEXT.pattern}{_POWER}|(?<![\\a-zA-Z_{{])([a-zA-Z]{{2,}}\.?){_POWER}"
     rf"|(?<=[0-9\s])([mgshLNJWKVC]){_POWER})\s*$"
 )
+_NO_UNIT = re.compile(r"(?<![a-zA-Z^{-])[0-9]|\b(?:or|also)\b")  # in words after a value: another value
 _PERCENT = re.compile(
     rf"(?<!\s)\s*+(?:\\?%|(?:{_TEXT}\{{\s*+)?(?<![a-zA-Z])(?:percent(?:age)?|per cent|pct)\b\.?\s*+\}}?)\s*+$",
     re.IGNORECASE,
 )
-_ARC = re.compile(r"(?<=[0-9}])\s*\^\s*+(?:\{\s*+)?(?:\\prime\s*)+\}?$")
+_ARC = re.compile(r"(?<=[0-9}])\s*\^\s*+(?:\{\s*+)?(?:\\prime\s*)+\}?$|(?<=[0-9}])'+$")
 _DEGREES = re.compile(
     rf"(?<!\s)\s*+(?:\^\\circ\s*+(?:{_TEXT}\{{\s*+)?(?P<scale>[CF]?)\s*+\}}?"
     rf"|(?:{_TEXT}\{{\s*+)?(?<![a-zA-Z])deg(?:ree)?s?\b\.?\s*+\}}?)\s*+$",
@@ -69,7 +70,7 @@ class Value:
 def value(text: str, letters: bool = True) -> Value:
     """Split a tidy text; ``letters`` allows a single letter, the m of 7m, as a unit."""
     numeral, base = _numeral(text)
-    if base:
+    if base and all(int(digit, 36) < base for digit in numeral):  # else x_2 is a name
         return Value(numeral, base=base)
     bare = _PERCENT.sub("", text)
     if bare and bare != text:
@@ -78,7 +79,7 @@ def value(text: str, letters: bool = True) -> Value:
     if degrees and degrees.start() and not TRIGONOMETRY.search(text):
         return Value(text[: degrees.start()], degrees=True, unit=f"deg{degrees['scale']}" if degrees["scale"] else "")
     if arc := _ARC.search(text):
-        return Value(text[: arc.start()], unit=f"arc{arc[0].count('prime')}")
+        return Value(text[: arc.start()], unit=f"arc{arc[0].count('prime') + arc[0].count(chr(39))}")
     bare, unit = _without_unit(text, letters)
     return Value(bare, unit=unit)
 
@@ -87,12 +88,22 @@ def _without_unit(text: str, letters: bool) -> tuple[str, str]:
     rest, unit = text, ""
     for _ in range(4):
         match = _UNIT.search(rest)
-        if match is None or (match[3] and not letters) or (match[2] or "").lower().strip(".") in FUNCTIONS:
+        if match is None or (match[3] and not letters) or not _is_unit(match[1] or "", match[2] or ""):
             break
         rest, unit = rest[: match.start()].rstrip(), rest[match.start() :].strip() + unit
     if not re.search(r"[0-9})]$|\\pi$", rest):  # words alone, or a name
         return text, ""
     return rest, re.sub(rf"{_TEXT}|[{{}}\s]|\\cdot", "", unit)
+
+
+def _is_unit(text: str, word: str) -> bool:
+    r"""Return whether a ``\text``, or a bare word, after a value may be a unit: not another value, not a product."""
+    word = word.strip(".")
+    if not word:
+        return not _NO_UNIT.search(text)
+    if word.lower() in FUNCTIONS:
+        return False
+    return is_known(word) or len(word) > 3 or (len(word) == 3 and re.search("[eiou]", word) is not None)  # men, not abc
 
 
 def _numeral(text: str) -> tuple[str, int]:
@@ -131,6 +142,9 @@ def readings(gold: str, answer: str) -> list[tuple[str, str]]:
         return [(gold_value.text, scaled(answer, r"\frac{180}{\pi}"))]
     if answer_value.degrees and not gold_value.degrees and r"\pi" in gold and r"\pi" not in answer:
         return [(gold, scaled(answer_value.text, r"\frac{\pi}{180}"))]
+    arcs = gold_value.unit.startswith("arc"), answer_value.unit.startswith("arc")
+    if any(arcs) and (gold_value.degrees, answer_value.degrees) == arcs[::-1]:  # 30' for 30 degrees
+        return []
     times = factor(gold_value.unit, answer_value.unit)
     if times is None:
         return []

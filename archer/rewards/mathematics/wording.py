@@ -97,7 +97,9 @@ FUNCTIONS = frozenset({
 })  # fmt: skip
 _POSED = re.compile(
     r"\\(?:sum|prod|i*nt|oint|lim|gcd|lcm|det|bmod|pmod|mod|frac\s*\{\s*d\s*\}\s*\{\s*d\w\s*\}|(?:max|min|sup|inf)(?=\s*(?:\(|\\?\{))"
-    r"|[hv]?phantom|[bx]?cancel|sout|begin\s*\{[vV]matrix\}|operatorname\s*\{\s*(?:gcd|lcm|mod|rank|tr|det)\s*\})(?![a-zA-Z])|\|\s*\\begin"
+    r"|[hv]?phantom|[bx]?cancel|sout|begin\s*\{[vV]matrix\}|operatorname\s*\{\s*(?:gcd|lcm|mod|rank|tr|trace|det"
+    r"|norm|rref|nullspace|eye|zeros|ones|diag|diagonalize|cols|rows|eig\w*|[hv]stack|orth\w*|svd|SVD)\s*\})(?![a-zA-Z])"
+    r"|\|\s*(?:\\begin|_)"
 )
 _DOTS = re.compile(r"\\(?:[lcv]|d|dots[bcmio])?dots(?![a-zA-Z])|\.\.\.+")
 

@@ -23,7 +23,7 @@ from archer.rewards.math import MathReward
 from archer.sandbox.base import Limits, Outcome, ProgramJob, ProgramRun, Stdin
 from archer.types import Json, Problem, Rollout, Verdict
 
-BOMB = r"\boxed{\binom{10^{9}}{5 \cdot 10^{8}}}"  # the parser itself works it out
+BOMB = r"\boxed{\binom{1000000000}{500000000}}"  # the parser itself works it out
 
 
 def rollout(gold: Json, text: str, reward: str = "math", id: str = "p") -> Rollout:

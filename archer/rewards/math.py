@@ -57,7 +57,7 @@ class MathReward:
       [1, 2]. The bare list 1, 2 may stand for a tuple, in order. A gold that is a JSON list is a list.
     - x = 5 for 5, and 5 for x = 5, but not y = 5 for x = 5. In an equation that answers a number, every number must
       equal the gold: 6 = 5 is wrong for 5. Equations are equal up to a factor, or if they have the same solutions,
-      but an unsolved equation is wrong for a solved gold: 2x = 10 for x = 5.
+      but an unsolved equation or inequality is wrong for a solved gold: 2x = 10 for x = 5, x^2 < 4 for (-2, 2).
     - The number for a percentage (28 or 0.28 for 28%), but not a percentage for the number: 5% is 0.05.
       A unit may be left out, added or converted, but not changed. Degrees may be given in radians,
       with \pi, and radians in degrees, with their sign. 204_7 is a number in base 7, not 204.

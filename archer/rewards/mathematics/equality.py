@@ -164,7 +164,7 @@ def is_solved(relation: Any) -> bool:
     return (names[0] and closed[1]) or (closed[0] and names[1])
 
 
-def is_spare(texts: list[str]) -> bool:
+def all_needed(texts: list[str]) -> bool:
     """Return whether each of several alternative conditions adds something to the others."""
     sets = [_as_set(read(text)) for text in texts]
     whole = sympy.Union(*sets)

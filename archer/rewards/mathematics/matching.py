@@ -100,12 +100,12 @@ class Matcher:
         return self._single(gold_items[0], items[0]) if gold_items and items else "unparsed"
 
     def _conditions(self, golds: list[str], parts: list[str]) -> bool:
-        from archer.rewards.mathematics.equality import conditions, equal, is_solved, is_spare
+        from archer.rewards.mathematics.equality import conditions, equal, is_solved, all_needed
         from archer.rewards.mathematics.reading import read
 
         try:
             left, right = (conditions(side) if len(side) > 1 else read(side[0]) for side in (golds, parts))
-            if len(parts) > 1 and not (all(is_solved(read(part)) for part in parts) and is_spare(parts)):
+            if len(parts) > 1 and not (all(is_solved(read(part)) for part in parts) and all_needed(parts)):
                 return False
             return equal(left, right, self.scale)
         except MemoryError:

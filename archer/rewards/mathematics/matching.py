@@ -100,7 +100,7 @@ class Matcher:
         return self._single(gold_items[0], items[0]) if gold_items and items else "unparsed"
 
     def _conditions(self, golds: list[str], parts: list[str]) -> bool:
-        from archer.rewards.mathematics.equality import conditions, equal, is_solved, all_needed
+        from archer.rewards.mathematics.equality import all_needed, conditions, equal, is_solved
         from archer.rewards.mathematics.reading import read
 
         try:

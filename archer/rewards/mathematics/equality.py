@@ -18,6 +18,7 @@ from sympy import Basic, Eq, Interval, MatrixBase, Set, Tuple, oo
 
 from archer.rewards.mathematics.numeric import (
     MOST_BITS,
+    UndecidedError,
     bits,
     imaginary,
     is_abstract,
@@ -41,9 +42,21 @@ class Scale:
     relation_for_set: bool = True
 
 
-def conditions(texts: list[str]) -> Any:
-    """Read alternative conditions, such as x < 2 or x > 3, as the union of their solutions."""
-    return sympy.Union(*(_as_set(read(text)) for text in texts))
+def conditions(texts: list[str], given: bool) -> Any:
+    """Read alternative conditions, such as x < 2 or x > 3, as the union of their solutions, or a single one as it is.
+
+    Raises UndecidedError for alternatives ``given`` as an answer, one of which is unsolved or adds nothing.
+    """
+    relations = [read(text) for text in texts]
+    if len(relations) == 1:
+        return relations[0]
+    if given and not all(map(_is_solved, relations)):
+        raise UndecidedError(f"{texts}: unsolved")
+    sets = list(map(_as_set, relations))
+    whole = sympy.Union(*sets)
+    if given and any(sympy.Union(*sets[:index], *sets[index + 1 :]) == whole for index in range(len(sets))):
+        raise UndecidedError(f"{texts}: one adds nothing to the others")
+    return whole
 
 
 def equal(left: Basic | MatrixBase, right: Basic | MatrixBase, scale: Scale) -> bool:
@@ -99,7 +112,7 @@ def _same_matrix(left: Any, right: Any, scale: Scale) -> bool:
 
 def _same_set(left: Any, right: Any, scale: Scale) -> bool:
     """Compare sets; a condition on one variable is the set of its solutions."""
-    if is_relation(right) and not (scale.relation_for_set and is_solved(right)):
+    if is_relation(right) and not (scale.relation_for_set and _is_solved(right)):
         return False
     left = _as_set(left)
     right = _as_set(right) if isinstance(left, Set) else None  # a condition takes long to solve
@@ -140,7 +153,7 @@ def _paired(left: Sequence[Any], right: Sequence[Any], same: Callable[[Any, Any]
 def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
     """Compare equations and inequalities: equal up to a factor, or with the same solutions (at least one)."""
     parts, others = _conditions(left), _conditions(right)
-    unsolved = all(map(is_solved, parts)) and not all(map(is_solved, others))  # 2x = 10 for x = 5
+    unsolved = all(map(_is_solved, parts)) and not all(map(_is_solved, others))  # 2x = 10 for x = 5
     if _paired(parts, others, lambda one, other: _same_condition(one, other, scale, unsolved)):
         return True
     if unsolved:
@@ -152,23 +165,16 @@ def _same_relation(left: Any, right: Any, scale: Scale) -> bool:
     return _same_set(left, right, scale)
 
 
-def is_solved(relation: Any) -> bool:
+def _is_solved(relation: Any) -> bool:
     """Return whether a condition says of a name, or of its absolute value, how it lies to numbers."""
     if isinstance(relation, sympy.And | sympy.Or):
-        return all(map(is_solved, relation.args))
+        return all(map(_is_solved, relation.args))
     if not isinstance(relation, sympy.core.relational.Relational):
         return isinstance(relation, Set | sympy.Contains)
     sides = [part.args[0] if isinstance(part, sympy.Abs) else part for part in (relation.lhs, relation.rhs)]
     names = [isinstance(plainly(side), sympy.Symbol) for side in sides]
     closed = [not plainly(side).free_symbols for side in sides]
     return (names[0] and closed[1]) or (closed[0] and names[1])
-
-
-def all_needed(texts: list[str]) -> bool:
-    """Return whether each of several alternative conditions adds something to the others."""
-    sets = [_as_set(read(text)) for text in texts]
-    whole = sympy.Union(*sets)
-    return all(sympy.Union(*sets[:index], *sets[index + 1 :]) != whole for index in range(len(sets)))
 
 
 def _conditions(relation: Any) -> list[Any]:

@@ -100,14 +100,10 @@ class Matcher:
         return self._single(gold_items[0], items[0]) if gold_items and items else "unparsed"
 
     def _conditions(self, golds: list[str], parts: list[str]) -> bool:
-        from archer.rewards.mathematics.equality import all_needed, conditions, equal, is_solved
-        from archer.rewards.mathematics.reading import read
+        from archer.rewards.mathematics.equality import conditions, equal
 
         try:
-            left, right = (conditions(side) if len(side) > 1 else read(side[0]) for side in (golds, parts))
-            if len(parts) > 1 and not (all(is_solved(read(part)) for part in parts) and all_needed(parts)):
-                return False
-            return equal(left, right, self.scale)
+            return equal(conditions(golds, given=False), conditions(parts, given=True), self.scale)
         except MemoryError:
             raise
         except Exception:  # sympy raises many kinds; what it cannot compare is not shown to be right
@@ -225,16 +221,17 @@ class Matcher:
         from archer.rewards.mathematics.numeric import UndecidedError
         from archer.rewards.mathematics.reading import UnreadableError, parsed, read
 
+        gold, answer = in_radians(gold), in_radians(answer)
         if not poses(parsed(answer)) <= poses(parsed(gold)):
             return "wrong"
         letters = set(re.sub(r"\\[a-zA-Z]+", "", gold))
         cased = any(letter.swapcase() in letters for letter in letters if letter.isalpha())
         try:
-            answer_expression = read(in_radians(answer), cased)
+            answer_expression = read(answer, cased)
         except UnreadableError:
             return "unparsed"
         try:
-            gold_expression = read(in_radians(gold), cased)
+            gold_expression = read(gold, cased)
             return "right" if equal(gold_expression, answer_expression, self.scale) else "wrong"
         except MemoryError:
             raise

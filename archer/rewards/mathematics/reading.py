@@ -19,6 +19,8 @@ from latex2sympy2_extended.math_normalization import extract_boxed_content
 from math_verify.parser import ExprExtractionConfig, LatexExtractionConfig, parse
 from sympy import Basic, Derivative, MatrixBase, nan, zoo  # type: ignore[import-untyped]
 
+from archer.rewards.mathematics.wording import primes
+
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time-outs are off, which is intended
 
 _CONFIG = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
@@ -160,7 +162,7 @@ def parsed(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _SCIENTIFIC.sub(r"(\1 \\cdot 10^{\2})", text)
     text = _OVER.sub(r"\\cdot\\frac{1}{\1}", text)
-    text = _PRIMES.sub(lambda mark: "_{" + "q" * (mark[0].count("prime") or mark[0].count("'")) + "}", text)
+    text = _PRIMES.sub(lambda mark: f"_{{{'q' * primes(mark[0])}}}", text)
     return str(normalize_latex(text, _CONFIG))
 
 

@@ -41,16 +41,20 @@ def _part(text: str) -> tuple[str, int, Fraction]:
         return text, 1, Fraction(0)
     before, name, digit, after = match.groups()
     power = int(digit or 1) * _POWERS.get((before or "").lower(), 1) * _POWERS.get((after or "").lower(), 1)
-    forms = (name, name.lower(), name.lower().removesuffix("s"), name.lower().removesuffix("es"))
-    name = next((_ALIASES.get(form, form) for form in forms if form in _ALIASES or form in _KNOWN), name.lower())
+    name = _known(name) or name.lower()
     kind, size = _KNOWN.get(name, (name, Fraction(0)))
     return (kind, power, size**power) if size else (name, power, Fraction(0))
 
 
 def is_known(name: str) -> bool:
     """Return whether a word is a unit of measurement, or a short name of one."""
+    return bool(_known(name))
+
+
+def _known(name: str) -> str:
+    """Return the table's name of a unit, in the plural or in capitals too; the empty string for another word."""
     forms = (name, name.lower(), name.lower().removesuffix("s"), name.lower().removesuffix("es"))
-    return any(form in _ALIASES or form in _KNOWN for form in forms)
+    return next((_ALIASES.get(form, form) for form in forms if form in _ALIASES or form in _KNOWN), "")
 
 
 def factor(gold: str, answer: str) -> Fraction | None:

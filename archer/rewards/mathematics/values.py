@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from archer.rewards.mathematics.plain import fraction, plain_number, repeated
 from archer.rewards.mathematics.units import factor, is_known
-from archer.rewards.mathematics.wording import FUNCTIONS, TEXT, TRIGONOMETRY, dots
+from archer.rewards.mathematics.wording import FUNCTIONS, TEXT, TRIGONOMETRY, dots, primes
 from archer.rewards.mathematics.wording import TEXT_COMMAND as _TEXT
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
@@ -79,7 +79,7 @@ def value(text: str, letters: bool = True) -> Value:
     if degrees and degrees.start() and not TRIGONOMETRY.search(text):
         return Value(text[: degrees.start()], degrees=True, unit=f"deg{degrees['scale']}" if degrees["scale"] else "")
     if arc := _ARC.search(text):
-        return Value(text[: arc.start()], unit=f"arc{arc[0].count('prime') + arc[0].count(chr(39))}")
+        return Value(text[: arc.start()], unit=f"arc{primes(arc[0])}")
     bare, unit = _without_unit(text, letters)
     return Value(bare, unit=unit)
 

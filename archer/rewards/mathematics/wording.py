@@ -177,6 +177,11 @@ def is_phrase(text: str) -> bool:
     return bool(prose) and (TEXT.search(text) is not None or " " in prose)
 
 
+def primes(mark: str) -> int:
+    r"""Return how many primes a mark has, written ``^{\prime\prime}`` or ``''``."""
+    return mark.count("prime") or mark.count("'")
+
+
 def poses(text: str) -> frozenset[str]:
     """Return the operators of a text that leave work undone or hidden: sums, integrals, limits, phantoms."""
     return frozenset(match.group() for match in _POSED.finditer(text))

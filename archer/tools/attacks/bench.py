@@ -220,7 +220,11 @@ def remaining(sandbox: Sandbox) -> int:
 
 def children() -> list[str]:
     """Return the ids of this process's children, zombies included."""
-    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    while True:
+        try:
+            return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile; its children are another's now
+            continue
 
 
 def steadiness(

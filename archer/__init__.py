@@ -5,7 +5,7 @@
     run = archer.train("lab", algorithm="archer", seed=0)          # -> LoadedRun: .metrics, .rollouts, .results
     standings = archer.compare("lab", algorithms=["grpo", "archer"], seeds=2)   # -> Standings: .to_pandas()
     archer.evaluate("./my-model", ["math500"]).to_pandas()          # -> Evaluation
-    archer.verify(r"\\frac{1}{2}", r"\\boxed{0.5}").correct           # -> Verdict of one math answer
+    archer.verify(r"\\frac{1}{2}", r"\\boxed{0.5}").passed           # -> Verdict of one math answer
     archer.judge("print(input())", [{"stdin": "3", "expected": "3"}])   # -> Verdict of one program, in the sandbox
     archer.load_run("runs/lab/archer/seed-0").metrics               # -> DataFrame
     archer.algorithms(), archer.benchmarks()                        # -> by name

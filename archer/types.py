@@ -59,16 +59,32 @@ AT_A_LIMIT = frozenset({"timeout", "cpu_timeout", "wall_timeout", "memory", "out
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reward says of one rollout.
+    """What a reward says of one response.
 
-    ``reward`` enters training; ``correct`` enters avg@K and pass@k. ``reason`` is one word per kind of
-    verdict (``right``, ``wrong``, ``no_answer``, ``timeout`` ...), counted in every result.
+    - ``score``: enters training, and the means of an evaluation (1 is right, 0 is wrong, or what lies between)
+    - ``passed``: enters pass@k
+    - ``reason``: one word per kind of verdict (``right``, ``wrong``, ``no_answer``, ``timeout`` ...), counted in every
+      result
+    - ``parts``: where several rewards are summed, the score of each by its name
+    - ``token_scores``: a process reward's score of each token of the response; empty without one
     """
 
-    reward: float
-    correct: bool
+    score: float
+    passed: bool
     reason: str
     answer: str = ""
+    parts: tuple[tuple[str, float], ...] = field(default=(), repr=False)
+    token_scores: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def reward(self) -> float:
+        """``score``, by its earlier name."""
+        return self.score
+
+    @property
+    def correct(self) -> bool:
+        """``passed``, by its earlier name."""
+        return self.passed
 
 
 @dataclass(frozen=True)

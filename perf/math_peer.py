@@ -241,10 +241,10 @@ def disagreements(pairs: list[Pair], examples: int) -> str:
 def opinions(gold: Any, text: str) -> tuple[str, ...]:
     """Return the four verdicts: right, wrong, or - where the fast path leaves it to the algebra."""
     judge, answer = MathReward(), MathReward().extract(text)
-    fast = judge.judge(gold, answer).correct if judge.is_plain(gold, answer) else None
+    fast = judge.judge(gold, answer).passed if judge.is_plain(gold, answer) else None
     same = answer is not None and str(gold).strip().strip("$") == answer.strip().strip("$")
     names = {True: "right", False: "wrong", None: "-"}
-    return tuple(names[verdict] for verdict in (same, fast, bare(gold, text), judge.judge(gold, answer).correct))
+    return tuple(names[verdict] for verdict in (same, fast, bare(gold, text), judge.judge(gold, answer).passed))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class Judge:
         ]  # fmt: skip
         graded = list(zip(rollouts, self.grader.grade(rollouts), strict=True))
         tokens = sum(len(ids) for ids in completion_ids)
-        reward = sum(verdict.reward for _, verdict in graded) / len(graded)
+        reward = sum(verdict.score for _, verdict in graded) / len(graded)
         self.seen.append({"tokens": tokens, "length": tokens / len(graded), "reward": reward})
         if min(map(len, completion_ids)) < self.shortest:
             raise RuntimeError(f"a response of {min(map(len, completion_ids))} tokens, not {self.shortest}")

@@ -54,7 +54,7 @@ def test_importing_it_loads_nothing_else() -> None:
 )
 def test_one_math_answer(gold: str | list[str], response: str, correct: bool, reason: str) -> None:
     verdict = archer.verify(gold, response)
-    assert (verdict.correct, verdict.reason) == (correct, reason)
+    assert (verdict.passed, verdict.reason) == (correct, reason)
 
 
 def test_one_program() -> None:
@@ -63,7 +63,7 @@ def test_one_program() -> None:
     assert archer.judge(add, tests, allow_unisolated=True).reason == "right"
     assert archer.judge("print(7)", tests, allow_unisolated=True).reason == "wrong"
     calls = [{"arguments": [3, 4], "expected": 7}]
-    assert archer.judge("def add(a, b): return a + b", calls, function="add", allow_unisolated=True).correct
+    assert archer.judge("def add(a, b): return a + b", calls, function="add", allow_unisolated=True).passed
     with pytest.raises(DataError, match=r"gold: tests\[0\]: 'expected' is missing"):
         archer.judge(add, [{"stdin": "3 4"}])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # A room uses the shelves below its own; rooms on one shelf do not know each other.
 SHELVES = (
-    ("errors",), ("types",), ("system", "terminal"), ("distributed",),
+    ("errors",), ("types",), ("system", "terminal", "parts"), ("distributed",),
     ("algorithms",), ("recipe",), ("models", "sandbox"), ("rewards",), ("problems", "engines", "trainer"),
     ("rollouts",), ("runs",), ("evaluation",), ("leaderboards", "spec"), ("tools",), ("train", "compare"), ("commands",),
     ("__main__",),

@@ -107,7 +107,7 @@ def evaluate(
     return Result(
         label=model.label, seed=model.seed, step=model.step, benchmark=benchmark.name, sha256=benchmark.sha256,
         sampling=benchmark.sampling, problems=tuple(problem.id for problem in loaded.problems),
-        outcomes=by_problem([verdict.correct for verdict in verdicts], samples),
+        outcomes=by_problem([verdict.passed for verdict in verdicts], samples),
         reasons=by_problem([verdict.reason for verdict in verdicts], samples),
         stops=by_problem([stored.stop for stored in stored_samples], samples),
         tokens=by_problem([stored.tokens for stored in stored_samples], samples),

@@ -23,7 +23,7 @@ def verify(gold: str | Sequence[str], response: str, *, seconds: float = 5.0) ->
     reason ``timeout``. The first answer that needs algebra starts a worker process (about 2 s), which later calls
     use again.
 
-        >>> archer.verify(r"\frac{1}{2}", r"so it is \boxed{0.5}").correct
+        >>> archer.verify(r"\frac{1}{2}", r"so it is \boxed{0.5}").passed
         True
 
     Raises DataError for a gold that is no text, GraderError where the worker broke: never a verdict.

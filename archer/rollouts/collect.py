@@ -152,9 +152,9 @@ def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> floa
     """Return the reward that enters the advantage: the verdict's plus the overlong penalty (0 to -1)."""
     rollout, verdict = graded
     if not algorithm.overlong_buffer:
-        return verdict.reward
+        return verdict.score
     buffer = max(1, round(algorithm.overlong_buffer * max_tokens))
-    return verdict.reward + overlong_penalty(len(rollout.tokens), max_tokens, buffer)
+    return verdict.score + overlong_penalty(len(rollout.tokens), max_tokens, buffer)
 
 
 def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: int) -> list[Group]:
@@ -183,8 +183,8 @@ def rollout_metrics(batch: RolloutBatch, version: int) -> dict[str, float]:
     """
     averages = Averages()
     for rollout, verdict in batch.sampled:
-        averages.add("reward", verdict.reward)
-        averages.add(f"reward/{rollout.problem.source}", verdict.reward)
+        averages.add("reward", verdict.score)
+        averages.add(f"reward/{rollout.problem.source}", verdict.score)
         averages.add(f"verdict/{verdict.reason}", 1.0, 0.0)
         averages.add("length", len(rollout.tokens))
         averages.add("staleness", version - rollout.version)

@@ -148,7 +148,7 @@ class GroupSampler:
 
 def has_signal(group: Sequence[Graded]) -> bool:
     """Whether a group has both right and wrong samples; others have no group-relative advantage."""
-    return len({verdict.correct for _, verdict in group}) == 2
+    return len({verdict.passed for _, verdict in group}) == 2
 
 
 def sample(one: Graded) -> tuple[Json, ...]:
@@ -156,7 +156,7 @@ def sample(one: Graded) -> tuple[Json, ...]:
     rollout, verdict = one
     return (
         rollout.sample, rollout.prompt_tokens, rollout.tokens, rollout.logps, rollout.entropies, rollout.text,
-        rollout.stop, rollout.version, verdict.reward, verdict.correct, verdict.reason, verdict.answer,
+        rollout.stop, rollout.version, verdict.score, verdict.passed, verdict.reason, verdict.answer,
     )  # fmt: skip
 
 

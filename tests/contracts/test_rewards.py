@@ -40,20 +40,20 @@ def test_every_reward_has_a_gold_here() -> None:
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_gold_earns_1(name: str) -> None:
     assert graded(name, GOLDS[name][1]).reason == "right"
-    assert (graded(name, GOLDS[name][1]).reward, graded(name, GOLDS[name][1]).correct) == (1.0, True)
+    assert (graded(name, GOLDS[name][1]).score, graded(name, GOLDS[name][1]).passed) == (1.0, True)
 
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_response_cut_before_its_answer_earns_0(name: str) -> None:
     verdict = graded(name, GOLDS[name][1][:8], "length")
-    assert (verdict.reward, verdict.correct, verdict.reason) == (0.0, False, "no_answer")
+    assert (verdict.score, verdict.passed, verdict.reason) == (0.0, False, "no_answer")
 
 
 @pytest.mark.parametrize("name", REWARDS)
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_no_answer_earns_0_and_raises_nothing(name: str, text: str) -> None:
     verdict = graded(name, text)
-    assert (verdict.reward, verdict.correct) == (0.0, False)
+    assert (verdict.score, verdict.passed) == (0.0, False)
     assert verdict.reason not in ("", "right")
 
 

@@ -17,5 +17,5 @@ def test_first_steps(tmp_path: Path) -> None:
         env={**os.environ, **own},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Verdict(reward=1.0, correct=True, reason='right', answer='0.5')" in done.stdout
+    assert "Verdict(score=1.0, passed=True, reason='right', answer='0.5')" in done.stdout
     assert (tmp_path / "runs" / "first-steps" / "compare" / "archer" / "seed-0" / "metrics.jsonl").is_file()

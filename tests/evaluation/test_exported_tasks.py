@@ -131,7 +131,7 @@ def test_stock_lm_eval_gives_our_numbers_on_real_aime24(shared: Path, tmp_path: 
         ]
         with Grader(1, 5.0) as grader:
             verdicts = grader.grade(rollouts)
-        outcomes = np.array([verdict.correct for verdict in verdicts]).reshape(4, count)
+        outcomes = np.array([verdict.passed for verdict in verdicts]).reshape(4, count)
         for metric, value in (("avg@k", avg_at_k(outcomes)), ("pass@k", pass_at_k(outcomes, count))):
             assert results[name][f"{metric},graded"] == pytest.approx(value.mean())
             assert results[name][f"{metric}_stderr,graded"] == pytest.approx(value.std(ddof=1) / 2)

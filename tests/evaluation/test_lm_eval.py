@@ -303,7 +303,7 @@ def test_our_benchmark_through_lm_eval_is_our_benchmark(tmp_path: Path) -> None:
     assert [text for row in rows for text in row["resps"][0]] == [rollout.text for rollout in rollouts]
     with Grader(1, 5.0) as grader:
         verdicts = grader.grade(rollouts)
-    share = sum(verdict.correct for verdict in verdicts) / 12
+    share = sum(verdict.passed for verdict in verdicts) / 12
     assert 0 < share < 1  # else this would show little
     assert report["results"]["archer_lab_arithmetic"]["avg@k,graded"] == pytest.approx(share)
     assert [one["stop"] for row in rows for one in row["texts"]] == [rollout.stop for rollout in rollouts]

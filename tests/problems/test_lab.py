@@ -52,7 +52,7 @@ def test_columns_without_carry_are_right_only_where_nothing_carries() -> None:
             int(a) + int(b) > 9
             for a, b in zip(*(n.zfill(6) for n in problem.prompt.split("+")), strict=True)
         )  # fmt: skip
-        right = REWARDS["math"](problem, task.text(problem, Random(index))).correct
+        right = REWARDS["math"](problem, task.text(problem, Random(index))).passed
         assert right != carries
 
 

@@ -57,7 +57,7 @@ def test_bomb_times_out_and_the_next_answers_are_graded(grader: Grader) -> None:
     ]
     assert reasons(grader(batch)) == ["timeout", "right", "timeout", "wrong"]
     assert time.monotonic() - begin < 10
-    assert not any(verdict.correct or verdict.reward for verdict in grader([batch[0]]))
+    assert not any(verdict.passed or verdict.score for verdict in grader([batch[0]]))
 
 
 def test_works_from_threads_an_event_loop_and_under_an_alarm(grader: Grader) -> None:

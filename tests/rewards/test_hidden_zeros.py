@@ -34,7 +34,7 @@ def fits(grader: Grader, answers: list[str]) -> dict[str, list[Json]]:
         for gold in GOLDS
     ]
     verdicts = iter(grader(rollouts))
-    return {answer: [gold for gold in GOLDS if next(verdicts).correct] for answer in dict.fromkeys(answers)}
+    return {answer: [gold for gold in GOLDS if next(verdicts).passed] for answer in dict.fromkeys(answers)}
 
 
 # What is zero, and not to be seen to be so by any number of digits.

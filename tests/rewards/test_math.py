@@ -155,7 +155,7 @@ def test_gold_list_asks_for_every_member(gold: list[str], answer: str, expected:
 
 def test_verdict_is_priced_by_the_hyperparameters() -> None:
     verdict = MathReward(right=1.0, wrong=-1.0).judge("5", "6")
-    assert (verdict.reward, verdict.correct, verdict.answer) == (-1.0, False, "6")
+    assert (verdict.score, verdict.passed, verdict.answer) == (-1.0, False, "6")
     assert reason("5", "no box") == "no_answer"
     assert reason("5", r"\boxed{5}") == "right"
 
@@ -183,7 +183,7 @@ def test_unknown_reward_suggests_a_known_one() -> None:
 
 def test_plain_path_imports_no_sympy() -> None:
     script = (
-        "import sys; from archer.rewards.math import MathReward; assert MathReward().judge('5', '5').correct;"
+        "import sys; from archer.rewards.math import MathReward; assert MathReward().judge('5', '5').passed;"
         "sys.exit('sympy' in sys.modules or 'math_verify' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -95,7 +95,7 @@ def test_a_group_travels_as_plain_values() -> None:
         again = GradedGroup(cut.place, tuple([list(values) for values in cut.samples]))  # as JSON gives it back
         problem = one.problem(StreamCursor(), 0)
         assert again.graded(problem) == cut.graded(problem)
-        assert cut.graded(problem)[0][1].correct
+        assert cut.graded(problem)[0][1].passed
 
 
 def test_what_grading_raises_reaches_the_loop() -> None:

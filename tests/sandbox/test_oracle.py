@@ -85,7 +85,7 @@ def solved(executor: Executor, register: str) -> int:
         job = reward.job(problem, f"```python\n{ORACLE.format(register=register, sample=sample)}```")
         assert isinstance(job, ProgramJob)
         [(_, outcome)] = executor.execute([job])
-        count += reward.judge(problem, outcome).correct
+        count += reward.judge(problem, outcome).passed
     return count
 
 

@@ -310,7 +310,7 @@ def test_a_model_s_samples_decide_and_a_kill_loses_none_of_them(
     for sample in stored:
         if "problem" in sample:
             reward = MathReward()
-            right[sample["problem"]] += reward.judge(golds[sample["problem"]], reward.extract(sample["text"])).correct
+            right[sample["problem"]] += reward.judge(golds[sample["problem"]], reward.extract(sample["text"])).passed
     assert report["right"] == {str(n): list(right.values()).count(n) for n in range(5)}
     assert report["dropped"]["prompt too long"] == 1
     assert report["dropped"]["none of 4 right"] == list(right.values()).count(0) >= 1

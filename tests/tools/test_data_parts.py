@@ -179,7 +179,7 @@ def test_released_checks_judge_programs(sandbox: object, tmp_path: Path) -> None
     ]
     with Grader(1, 5.0, sandbox) as grader:  # type: ignore[arg-type]
         found = grader([Completion(one, n, n, text(body), 1, "end") for n, (one, body) in enumerate(answers)])
-    assert [verdict.correct for verdict in found] == [True, False, True, False]
+    assert [verdict.passed for verdict in found] == [True, False, True, False]
 
 
 # ---- what a statement shows

@@ -83,7 +83,7 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
     return [
         [
             {
-                "correct": verdict.correct,
+                "correct": verdict.passed,
                 "reason": verdict.reason,
                 "answer": verdict.answer,
                 "new": text not in texts[:sample],

@@ -79,7 +79,7 @@ class AttackRun:
         """Run one attack between an honest program and the canary, and record its effects in ``row``."""
         problem = self.problem(attack)
         verdict, _ = judged(executor, problem, TASKS[attack.task].solution)
-        if not verdict.correct:
+        if not verdict.passed:
             row.effects.append(f"{attack.name}: an honest program before it was judged {verdict.reason}")
         limits = default_limits() if attack.patient else TIGHT
         begin = time.perf_counter()
@@ -88,7 +88,7 @@ class AttackRun:
         row.attacks += 1
         if verdict.reason not in (*attack.expect, "right"):  # load can change what happens near a limit: try once more
             verdict, _ = judged(executor, problem, self.decoys.told(attack.program), limits)
-        if verdict.correct or verdict.reward:
+        if verdict.passed or verdict.score:
             row.rewarded.append(attack.name)
         elif verdict.reason not in attack.expect:
             row.unexpected.append(f"{attack.name}: {verdict.reason}, expected {' or '.join(attack.expect)}")
@@ -182,7 +182,7 @@ def honest(
         for program in programs:
             verdict, outcome = judged(executor, shared.problem(program), program.program)
             report.honest += 1
-            if not verdict.correct:
+            if not verdict.passed:
                 detail = outcome.runs[-1].detail if outcome.runs else "no program found in the text"
                 report.rejected.append(f"{program.name}: {verdict.reason}: {detail}")
 

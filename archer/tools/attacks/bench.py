@@ -222,8 +222,10 @@ def children() -> list[str]:
     """Return the ids of this process's children, zombies included."""
     while True:
         try:
-            return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile; its children are another's now
+            return [
+                pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
+            ]
+        except (FileNotFoundError, ProcessLookupError):  # a thread ended; its children are another's now
             continue
 
 

@@ -27,7 +27,8 @@ from archer.recipe.reading import as_recipe
 from archer.recipe.sections import Recipe, RewardSection
 from archer.rewards.grading import Grader
 from archer.rewards.opening import open_grader
-from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, assign_advantages, rollout_metrics
+from archer.rollouts.advantages import assign_advantages
+from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, rollout_metrics
 from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.rollouts.prefetch import RolloutSource
 from archer.runs.checkpoints import complete_checkpoints, load_checkpoint, save_checkpoint
@@ -168,7 +169,7 @@ class Run:
             mismatch = measure_mismatch(groups)
             self.check_mismatch(step, mismatch)
             groups, metrics = apply_importance_weights(groups, rollout.correction), {**metrics, **mismatch}
-        if spec.algorithm.objective.needs_reference:
+        if spec.algorithm.needs_reference:
             with clock("reference"):
                 groups = self.trainer.add_reference(groups, spec.algorithm)
         return groups, metrics
@@ -275,7 +276,7 @@ def open_run(spec: RunSpec, folder: Path, options: RunOptions) -> Iterator[Run]:
         # DeepSpeed moves the weights to its GPU itself, narrowed: in float32 those of a large model do not fit there.
         model = spec.engine.model.load(torch.device("cpu") if update.deepspeed else None)
         trainer = open_trainer(update, recipe.rollout, model, recipe.optimizer_steps, ranks, spec.seed)
-        if spec.algorithm.objective.needs_reference:
+        if spec.algorithm.needs_reference:
             trainer.keep_reference()
         engine = open_engine(spec.engine, model if spec.samples_from_policy else None, ranks)
         stack.callback(engine.close)

@@ -101,13 +101,13 @@ def update_archer(work: Work) -> dict[str, Any]:
     algorithm = build_algorithm(made, work.algorithm)
     model = load_model(made.model)[0]
     policy = open_trainer(made.update, made.rollout, model, made.optimizer_steps, Ranks())
-    if algorithm.objective.needs_reference:
+    if algorithm.needs_reference:
         policy.keep_reference()
     taken = []
     for number in range(2):
         begin = time.perf_counter()
         groups = [made_up(work, number * work.prompts + at) for at in range(work.prompts)]
-        if algorithm.objective.needs_reference:
+        if algorithm.needs_reference:
             groups = policy.add_reference(groups, algorithm)
         policy.update(groups, algorithm)
         taken.append(time.perf_counter() - begin)
@@ -122,8 +122,8 @@ def made_up(work: Work, seed: int, prompt: int = 16, vocabulary: int = 60) -> Gr
     def one(row: int) -> TrainSample:
         ids = torch.randint(vocabulary, (work.max_tokens,), generator=rng)
         logp_T = -torch.rand(work.max_tokens, generator=rng) - 1
-        return TrainSample(
-            asked, tuple(ids.tolist()), (-1.0) ** row, logp_T, torch.rand(work.max_tokens, generator=rng)
+        return TrainSample.of(
+            asked, ids, advantage=(-1.0) ** row, old_logp=logp_T, entropy=torch.rand(work.max_tokens, generator=rng)
         )
 
     return tuple(one(row) for row in range(work.group))

@@ -135,7 +135,7 @@ def group(case: Case) -> Group:
     def one(row: int) -> TrainSample:
         ids = torch.randint(case.config.vocab_size, (PROMPT + case.tokens,), generator=rng).tolist()
         logp_T, entropy_T = -torch.rand(case.tokens, generator=rng) - 1, torch.rand(case.tokens, generator=rng)
-        return TrainSample(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
+        return TrainSample.of(ids[:PROMPT], ids[PROMPT:], advantage=(-1.0) ** row, old_logp=logp_T, entropy=entropy_T)
 
     return tuple(one(row) for row in range(2 * case.rows))
 

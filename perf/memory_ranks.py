@@ -63,7 +63,7 @@ def group(seed: int) -> Group:
     def one(row: int) -> TrainSample:
         ids = torch.randint(CONFIG.vocab_size, (PROMPT + TOKENS,), generator=rng).tolist()
         logp_T, entropy_T = -torch.rand(TOKENS, generator=rng) - 1, torch.rand(TOKENS, generator=rng)
-        return TrainSample(tuple(ids[:PROMPT]), tuple(ids[PROMPT:]), (-1.0) ** row, logp_T, entropy_T)
+        return TrainSample.of(ids[:PROMPT], ids[PROMPT:], advantage=(-1.0) ** row, old_logp=logp_T, entropy=entropy_T)
 
     return tuple(one(row) for row in range(4))
 

@@ -1,10 +1,14 @@
 """Aggregation of token losses: a weight per response, for a weighted sum over the whole optimizer step.
 
 B responses of the optimizer step. All tokens of a response have the same weight, so micro-batches, padding, packing
-and ranks only add up.
+and ranks only add up. ``length_B`` is 0 where a response is excluded from the loss; ``longest`` is the most tokens that
+a response may have. A function may ask for more by the names of its other parameters: ``group_B`` (int64) numbers the
+responses' groups, ``signal_B`` (bool) is False where all advantages of a response are 0.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -26,4 +30,4 @@ def constant(length_B: Tensor, longest: int) -> Tensor:
     return used_B / (used_B.sum().clamp_min(1) * longest)
 
 
-AGGREGATIONS = {"token": token, "response": response, "constant": constant}
+AGGREGATIONS: dict[str, Callable[..., Tensor]] = {"token": token, "response": response, "constant": constant}

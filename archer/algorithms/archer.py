@@ -6,13 +6,23 @@ knowledge and should not (narrow clip, KL to the reference).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from archer.algorithms.base import Algorithm, Clip, Columns, Estimator, above_quantile, clipped_surrogate, kl
+from archer.algorithms.base import (
+    Algorithm,
+    Clip,
+    Columns,
+    Estimator,
+    above_quantile,
+    clipped_surrogate,
+    kl,
+    no_advantage,
+)
 from archer.algorithms.tokens import Tokens
 
 
@@ -54,9 +64,36 @@ class Archer:
         """Whether any token carries a KL weight."""
         return self.reasoning_kl > 0 or self.knowledge_kl > 0
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The entropy that divides tokens, that of the whole step by ``scope``, and the reference's log-probs."""
+        names = {"entropy" if self.entropy == "rollout" else "policy_entropy"}
+        names |= {"step_entropy"} if self.scope == "batch" else set()
+        return frozenset(names | {"ref_logp"} if self.needs_reference else names)
+
+    def skips(self, columns: Mapping[str, Tensor]) -> bool:
+        """Whether a response's loss is constant: without a KL term it is proportional to the advantage."""
+        return not self.needs_reference and no_advantage(columns)
+
+    def reasoning(self, tokens: Tokens) -> Tensor:
+        """Return which tokens are reasoning tokens, (B, T) bool."""
+        return above_quantile(tokens, self.entropy_quantile, scope=self.scope, strict=self.gate == ">")
+
+    def reads_reference(self, tokens: Tokens) -> Tensor:
+        """Return the tokens of the classes with a KL weight, (B, T) bool; all, while classes are not known yet."""
+        if self.entropy == "policy":
+            return tokens.mask_BT
+        classes = torch.tensor(self.reasoning_kl > 0), torch.tensor(self.knowledge_kl > 0)
+        return torch.where(self.reasoning(tokens), *classes) & tokens.mask_BT
+
+    def masks(self, tokens: Tokens) -> Columns:
+        """Return the two classes, which split the metrics."""
+        reasoning_BT = self.reasoning(tokens)
+        return {"reasoning": reasoning_BT, "knowledge": tokens.mask_BT & ~reasoning_BT}
+
     def __call__(self, tokens: Tokens) -> tuple[Tensor, Columns]:
         """Return the unreduced loss and the columns ``clip`` and, with a reference, ``kl``."""
-        reasoning_BT = above_quantile(tokens, self.entropy_quantile, scope=self.scope, strict=self.gate == ">")
+        reasoning_BT = self.reasoning(tokens)
         below_BT, above_BT = (
             by_class(reasoning_BT, wide, narrow, tokens.logp_BT.dtype)
             for wide, narrow in zip(self.reasoning_clip, self.knowledge_clip, strict=True)

@@ -7,13 +7,19 @@ advantage, the aggregation, the group filter and the length shaping.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from archer.algorithms.advantages import ADVANTAGES
+from archer.algorithms.aggregation import AGGREGATIONS
 from archer.algorithms.tokens import Tokens
+from archer.parts import find_part
+from archer.types import Rollout, Verdict
 
 LOG_RATIO_BOUND = 20.0  # beyond it exp() overflows the gradient; as in verl
 KL_BOUND = 10.0
@@ -21,22 +27,29 @@ KL_BOUND = 10.0
 Clip = tuple[float, float]  # (below, above): the ratio stays within 1 - below .. 1 + above
 Bound = float | Tensor
 Columns = dict[str, Tensor]
+ColumnFunction = Callable[[Sequence[tuple[Rollout, Verdict]]], Sequence[Any]]
 
 
 class Objective(Protocol):
-    """A policy-gradient loss.
+    """A loss of a micro-batch: a frozen dataclass of hyperparameters that can be called.
 
-    - ``entropy``: whether gates read the entropy at rollout or that of the current policy
-    - ``needs_reference``: whether the loss has a KL term
+    - ``needs``: names of the columns that it reads beside logp, old_logp, advantage and mask, of
+      :data:`archer.algorithms.needs.SUPPLIED` or of its algorithm's ``columns``; nothing else is computed
 
-    Without a reference, a response with advantage 0 must have loss 0, because it gets no forward pass.
+    It may have four methods more:
+
+    - ``skips(columns) -> bool``: whether a response of these columns, (T,) each, gets no forward pass, because its
+      loss has no gradient. Without the method none is skipped. :func:`no_advantage` is the usual rule.
+    - ``reads_reference(tokens) -> Tensor``: which tokens need reference log-probs, (B, T) bool; without it all do. It
+      is asked before any update, with the old policy's columns.
+    - ``masks(tokens) -> Mapping[str, Tensor]``: named kinds of tokens, (B, T) bool; each splits the metrics
+    - ``over_step(tokens) -> Mapping[str, Tensor]``: columns from a statistic of all responses of the optimizer step.
+      It is called before the step, with the current policy's log-probs of all of them (a second forward pass, without
+      gradient); what it returns, (B, T), (B, 1) or (), comes along as ``tokens[name]``.
     """
 
     @property
-    def entropy(self) -> Literal["rollout", "policy"]: ...
-
-    @property
-    def needs_reference(self) -> bool: ...
+    def needs(self) -> frozenset[str]: ...
 
     def __call__(self, tokens: Tokens) -> tuple[Tensor, Columns]: ...
 
@@ -45,26 +58,85 @@ class Objective(Protocol):
 class Algorithm:
     """An objective with the other parts of its paper's algorithm.
 
-    - ``advantage``: the normalisation of rewards within a group
-    - ``aggregation``: how token losses are averaged
-    - ``group_filter``: "none" trains on every group; "drop" removes groups whose samples are all right or all wrong;
-      "resample" replaces them by new ones (DAPO's dynamic sampling)
+    - ``advantage``: a name in ``ADVANTAGES``, ``module:NAME``, ``./file.py:NAME`` or a function; see
+      :mod:`archer.algorithms.advantages`
+    - ``aggregation``: how token losses are averaged, given alike; see :mod:`archer.algorithms.aggregation`
+    - ``group_filter``: "none" trains on every group; "drop" removes groups without signal; "resample" replaces them by
+      new ones (DAPO's dynamic sampling)
     - ``max_resample_rounds``: most rounds of "resample" per step
     - ``overlong_buffer``: last share of ``max_tokens`` over which a length penalty falls to -1 (0: no penalty)
     - ``overlong_filter``: excludes truncated responses from the loss
+    - ``columns``: the algorithm's own columns by name. Each function gets a graded group, rollouts with their verdicts,
+      and returns one array (T,) for each response; it is called where the objective or the advantage asks for the name
     """
 
     objective: Objective
-    advantage: Literal["zscore", "centred"] = "zscore"
-    aggregation: Literal["token", "response", "constant"] = "token"
+    advantage: str | Callable[..., Tensor] = "zscore"
+    aggregation: str | Callable[..., Tensor] = "token"
     group_filter: Literal["none", "drop", "resample"] = "none"
     max_resample_rounds: int = 9
     overlong_buffer: float = 0.0
     overlong_filter: bool = False
+    columns: Mapping[str, ColumnFunction] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlong_buffer <= 1:
             raise ValueError(f"overlong_buffer is a share of max_tokens, 0 to 1, found {self.overlong_buffer}")
+
+    @property
+    def advantage_function(self) -> Callable[..., Tensor]:
+        """The advantage itself. Raises UserError where there is none of its name."""
+        return named_part("advantages", self.advantage, ADVANTAGES)
+
+    @property
+    def aggregation_function(self) -> Callable[..., Tensor]:
+        """The aggregation itself. Raises UserError where there is none of its name."""
+        return named_part("aggregations", self.aggregation, AGGREGATIONS)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a step has a forward pass of the reference."""
+        return "ref_logp" in self.objective.needs
+
+    @property
+    def asks_groups(self) -> bool:
+        """Whether the objective or the aggregation reads which group a response belongs to."""
+        return "group" in self.objective.needs or "group_B" in extra_parameters(self.aggregation_function, 2)
+
+
+def extra_parameters(function: Callable[..., Any], positional: int) -> tuple[str, ...]:
+    """Return the names of the parameters after the first ``positional`` that have no default.
+
+    A parameter with a default is a hyperparameter, and nothing is passed to it.
+    """
+    rest = list(inspect.signature(function).parameters.values())[positional:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(one.name for one in rest if one.kind in named and one.default is one.empty)
+
+
+def named_part(
+    kind: Literal["advantages", "aggregations"], part: str | Callable[..., Tensor],
+    shipped: Mapping[str, Callable[..., Tensor]],
+) -> Callable[..., Tensor]:  # fmt: skip
+    """Return a part given by its name or as it is. Raises UserError where there is none of the name."""
+    return find_part(kind, part, shipped) if isinstance(part, str) else part
+
+
+def no_advantage(columns: Mapping[str, Tensor]) -> bool:
+    """Whether a response's advantage is 0 at all its tokens: the rule of losses that are proportional to it."""
+    return not bool(columns["advantage"].any())
+
+
+def skipped(objective: Objective, columns: Mapping[str, Tensor]) -> bool:
+    """Whether a response with these columns, (T,) each, gets no forward pass."""
+    rule: Callable[[Mapping[str, Tensor]], bool] | None = getattr(objective, "skips", None)
+    return rule is not None and rule(columns)
+
+
+def metric_masks(objective: Objective, tokens: Tokens) -> Mapping[str, Tensor]:
+    """Return the objective's named kinds of tokens, (B, T) bool, by the suffix of the metrics that they split."""
+    named: Callable[[Tokens], Mapping[str, Tensor]] | None = getattr(objective, "masks", None)
+    return {} if named is None else named(tokens)
 
 
 def ratio(tokens: Tokens) -> Tensor:
@@ -124,7 +196,7 @@ def above_quantile(tokens: Tokens, quantile: float, *, scope: str = "response", 
 
     Quantiles are interpolated linearly; ``strict`` excludes entropies equal to the threshold.
     """
-    entropy_BT = tokens.entropy_BT
+    entropy_BT = tokens["entropy"]
     if scope == "batch":
         if tokens.step_entropy_N is None:
             raise ValueError("a batch-level quantile needs the entropies of the whole step")

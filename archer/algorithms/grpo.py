@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
-from archer.algorithms.base import Algorithm, Clip, Columns, Estimator, clipped_surrogate, kl
+from archer.algorithms.base import Algorithm, Clip, Columns, Estimator, clipped_surrogate, kl, no_advantage
 from archer.algorithms.tokens import Tokens
 
 
@@ -28,14 +28,18 @@ class Grpo:
             raise ValueError(f"kl_weight is a weight of 0 or more, found {self.kl_weight}")
 
     @property
-    def entropy(self) -> Literal["rollout", "policy"]:
-        """The entropy that splits metrics: that at rollout; the loss reads none."""
-        return "rollout"
-
-    @property
     def needs_reference(self) -> bool:
         """Whether the KL term is on."""
         return self.kl_weight > 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The reference's log-probs, if the KL term is on."""
+        return frozenset({"ref_logp"} if self.needs_reference else ())
+
+    def skips(self, columns: Mapping[str, Tensor]) -> bool:
+        """Whether a response's loss is constant: without a KL term it is proportional to the advantage."""
+        return not self.needs_reference and no_advantage(columns)
 
     def __call__(self, tokens: Tokens) -> tuple[Tensor, Columns]:
         """Return the unreduced loss and the columns ``clip`` and, with a reference, ``kl``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -103,7 +103,7 @@ def merged(row: T, changes: Mapping[str, Json], where: str) -> T:
     for key, value in changes.items():
         if key not in values:
             raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, values)}")
-        if is_dataclass(values[key]):
+        if is_dataclass(values[key]) and not (isinstance(value, str) and names_a_part(row, key)):
             if not isinstance(value, Mapping):
                 raise RecipeError(f"{where}: {key}: expected keys and values, found {value!r}")
             values[key] = merged(values[key], value, f"{where}: {key}")
@@ -120,3 +120,8 @@ def merged(row: T, changes: Mapping[str, Json], where: str) -> T:
     except (ValidationError, ValueError) as error:
         detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise RecipeError(f"{where}: {dict(changes)}: {detail}") from error
+
+
+def names_a_part(row: object, key: str) -> bool:
+    """Whether a field of a dataclass holds a part or its name."""
+    return str in get_args(get_type_hints(type(row))[key])

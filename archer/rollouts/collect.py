@@ -1,4 +1,4 @@
-"""From problems to the groups that a step trains on: sampling, grading, filtering, advantages.
+"""From problems to the groups that a step trains on: sampling, grading, filtering.
 
 P groups, G samples a group.
 """
@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from archer.algorithms import Algorithm
-from archer.algorithms.advantages import ADVANTAGES
-from archer.algorithms.shaping import overlong_penalty, repetition_ratio
+from archer.algorithms.shaping import repetition_ratio
 from archer.distributed import Ranks
 from archer.engines.base import Engine
 from archer.errors import UserError
@@ -28,7 +26,6 @@ from archer.rewards.code import draw_tests
 from archer.rewards.grading import Grader
 from archer.rollouts.dynamic_sampling import Graded, GradedGroup, GroupSampler, RankQuota, StreamCursor, has_signal
 from archer.system import region
-from archer.trainer.batch import Group, to_sample
 from archer.trainer.metrics import Averages
 from archer.types import Problem, Request
 
@@ -146,33 +143,6 @@ class StepSampler:
             rng = np.random.default_rng([self.seed, position, zlib.crc32(problem.id.encode())])
             return replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
         return problem
-
-
-def shaped_reward(graded: Graded, algorithm: Algorithm, max_tokens: int) -> float:
-    """Return the reward that enters the advantage: the verdict's plus the overlong penalty (0 to -1)."""
-    rollout, verdict = graded
-    if not algorithm.overlong_buffer:
-        return verdict.score
-    buffer = max(1, round(algorithm.overlong_buffer * max_tokens))
-    return verdict.score + overlong_penalty(len(rollout.tokens), max_tokens, buffer)
-
-
-def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, max_tokens: int) -> list[Group]:
-    """Return the groups as training samples, each with its group-relative advantage."""
-    if not groups:
-        return []
-    reward_PG = torch.tensor(
-        [[shaped_reward(graded, algorithm, max_tokens) for graded in group] for group in groups],
-        dtype=torch.float64,
-    )
-    advantage_PG = ADVANTAGES[algorithm.advantage](reward_PG).tolist()
-    return [
-        tuple(
-            to_sample(rollout, advantage, in_loss=rollout.stop == "end" or not algorithm.overlong_filter)
-            for (rollout, _), advantage in zip(group, row, strict=True)
-        )
-        for group, row in zip(groups, advantage_PG, strict=True)
-    ]
 
 
 def rollout_metrics(batch: RolloutBatch, version: int) -> dict[str, float]:

@@ -8,7 +8,6 @@ T tokens of a response, N tokens of a step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ def measure_mismatch(groups: Sequence[Group]) -> dict[str, float]:
 
     {} if the engine's log-probs are the policy's own.
     """
-    parts = [logp_diff(sample) for group in groups for sample in group if sample.engine_logp_T is not None]
+    parts = [logp_diff(sample) for group in groups for sample in group if "engine_logp" in sample.columns]
     return mismatch_metrics(torch.cat(parts)) if parts else {}
 
 
@@ -61,12 +60,11 @@ def check_mismatch(metrics: Mapping[str, float], correction: CorrectionSection, 
 
 
 def apply_importance_weights(groups: Sequence[Group], correction: CorrectionSection) -> list[Group]:
-    """Return the groups with importance weights in ``correction_T``, by the kind and level of ``correction``."""
+    """Return the groups with the column ``correction``, importance weights by the kind and level of ``correction``."""
     if correction.kind == "none":
         return list(groups)
     return [
-        tuple(replace(sample, correction_T=importance_weights(sample, correction)) for sample in group)
-        for group in groups
+        tuple(sample.having(correction=importance_weights(sample, correction)) for sample in group) for group in groups
     ]
 
 
@@ -86,5 +84,5 @@ def importance_weights(sample: TrainSample, correction: CorrectionSection) -> Te
 
 def logp_diff(sample: TrainSample) -> Tensor:
     """Return log pi_policy - log pi_engine of every token, (T,); zeros where the engine's are the policy's own."""
-    old_logp_T = sample.old_logp_T
-    return torch.zeros_like(old_logp_T) if sample.engine_logp_T is None else old_logp_T - sample.engine_logp_T
+    old_logp_T, engine_logp_T = sample["old_logp"], sample.columns.get("engine_logp")
+    return torch.zeros_like(old_logp_T) if engine_logp_T is None else old_logp_T - engine_logp_T

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -133,30 +133,49 @@ class ForwardInputs:
 
 def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
     """Return the responses as one packed row; consecutive responses to one prompt share it."""
-    ids: list[int] = []
-    positions: list[int] = []
-    places: list[int] = []
+    ids: list[Tensor] = []
+    positions: list[Tensor] = []
+    places: list[Tensor] = []
     segments: list[Span] = []
     families: list[PromptFamily] = []
-    for prompt, family in groupby(responses, key=lambda response: response.prompt):
-        first = len(ids)
-        last = first + len(prompt) - 1  # predicts the first token of every response
-        ids += prompt
-        positions += range(len(prompt))
-        segments.append((first, len(ids)))
+    end = 0
+    for family in families_of(responses):
+        prompt = family[0].prompt
+        first, last = end, end + len(prompt) - 1  # the last predicts the first token of every response
+        ids.append(prompt)
+        positions.append(torch.arange(len(prompt)))
+        end += len(prompt)
+        segments.append((first, end))
         for response in family:
-            start, inner = len(ids), len(response.tokens) - 1
-            ids += response.tokens[:-1]
-            positions += range(len(prompt), len(prompt) + inner)
-            places += [last, *range(start, start + inner)]
+            inner = len(response.tokens) - 1
+            ids.append(response.tokens[:-1])
+            positions.append(torch.arange(len(prompt), len(prompt) + inner))
+            places += [torch.tensor([last]), torch.arange(end, end + inner)]
             if inner:
-                segments.append((start, start + inner))
-        families.append(PromptFamily((first, last + 1), (last + 1, len(ids))))
-    targets = [token for response in responses for token in response.tokens]
-    id_N, position_N, place_N, target_N = map(torch.tensor, (ids, positions, places, targets))
+                segments.append((end, end + inner))
+            end += inner
+        families.append(PromptFamily((first, last + 1), (last + 1, end)))
+    targets = [response.tokens for response in responses]
+    id_N, position_N, place_N, target_N = (torch.cat(parts).long() for parts in (ids, positions, places, targets))
     return ForwardInputs(
         id_N[None], position_N[None], place_N, target_N, PackedLayout(tuple(segments), tuple(families))
     )
+
+
+def families_of(responses: Sequence[TrainSample]) -> list[list[TrainSample]]:
+    """Return the responses in runs that share a prompt."""
+    runs: list[list[TrainSample]] = []
+    for response in responses:
+        if runs and same_prompt(runs[-1][0], response):
+            runs[-1].append(response)
+        else:
+            runs.append([response])
+    return runs
+
+
+def same_prompt(one: TrainSample, other: TrainSample) -> bool:
+    """Whether two responses are to the same prompt."""
+    return one.prompt is other.prompt or torch.equal(one.prompt, other.prompt)
 
 
 def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> list[list[int]]:
@@ -167,30 +186,35 @@ def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> lis
     """
     if not responses:
         return [[] for _ in range(least)]
-    limit = max(budget, max(map(len, responses)))
-    count = -(-len(cut(responses, limit)) // least) * least
-    low = min(limit, sum(map(len, responses)) // count // 2)
+    lengths, shared = list(map(len, responses)), shared_prompts(responses)
+    limit = max(budget, max(lengths))
+    count = -(-len(cut(lengths, shared, limit)) // least) * least
+    low = min(limit, sum(lengths) // count // 2)
     while low < limit:  # find the smallest limit that needs no more runs, to balance them
         middle = (low + limit) // 2
-        if len(cut(responses, middle)) <= count:
+        if len(cut(lengths, shared, middle)) <= count:
             limit = middle
         else:
             low = middle + 1
-    runs = cut(responses, limit)
+    runs = cut(lengths, shared, limit)
     return runs + [[] for _ in range(count - len(runs))]
 
 
-def cut(responses: Sequence[TrainSample], limit: int) -> list[list[int]]:
+def shared_prompts(responses: Sequence[TrainSample]) -> list[int]:
+    """Return the tokens of each response's prompt that the response before it has too: all, or 0."""
+    pairs = pairwise(responses)
+    return [0, *(len(after.prompt) * same_prompt(before, after) for before, after in pairs)]
+
+
+def cut(lengths: Sequence[int], shared: Sequence[int], limit: int) -> list[list[int]]:
     """Fill runs one after the other, each with at least one response and else at most ``limit`` tokens."""
     runs: list[list[int]] = []
     filled = 0
-    for row, response in enumerate(responses):
-        shared = bool(runs) and responses[row - 1].prompt == response.prompt
-        cost = len(response) - len(response.prompt) * shared
-        if runs and filled + cost <= limit:
+    for row, (length, common) in enumerate(zip(lengths, shared, strict=True)):
+        if runs and filled + length - common <= limit:
             runs[-1].append(row)
-            filled += cost
+            filled += length - common
         else:
             runs.append([row])
-            filled = len(response)
+            filled = length
     return runs

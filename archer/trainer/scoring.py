@@ -60,16 +60,14 @@ def inputs(micro: Sequence[TrainSample], sharing: bool) -> ForwardInputs:
     """Return the responses as one packed row with shared prompts, or as one padded row each."""
     if sharing:
         return packed(micro)
-    id_BT = pad([torch.tensor(sample.prompt + sample.tokens[:-1]) for sample in micro], torch.device("cpu"))
+    id_BT = pad([torch.cat([sample.prompt, sample.tokens[:-1]]).long() for sample in micro], torch.device("cpu"))
     width = id_BT.shape[1]
     position_BT = torch.arange(width)[None]
     starts = [row * width + len(sample.prompt) - 1 for row, sample in enumerate(micro)]
     place_N = torch.cat(
         [torch.arange(start, start + len(sample.tokens)) for start, sample in zip(starts, micro, strict=True)]
     )
-    return ForwardInputs(
-        id_BT, position_BT, place_N, torch.tensor([token for sample in micro for token in sample.tokens])
-    )
+    return ForwardInputs(id_BT, position_BT, place_N, torch.cat([sample.tokens for sample in micro]).long())
 
 
 def silence_dropout(model: PreTrainedModel) -> None:
@@ -105,7 +103,7 @@ def differing(scorer: TokenScorer) -> str:
     """
     training, device = scorer.model.training, scorer.model.device
     ragged = [((5, 6, 7), (8, 5, 7, 6)), ((5, 6, 7), (6,)), ((8,), (7, 6, 5)), ((8,), (5, 5))]
-    made = [TrainSample(prompt, tokens, 0.0, torch.zeros(0), torch.zeros(0)) for prompt, tokens in ragged]
+    made = [TrainSample.of(prompt, tokens) for prompt, tokens in ragged]
     embedding = scorer.model.get_input_embeddings().weight
     first = next(weight for weight in scorer.parameters() if weight.requires_grad and weight is not embedding)
     scorer.eval()

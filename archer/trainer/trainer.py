@@ -6,16 +6,13 @@ B responses, T tokens, N response tokens of several responses, one after the oth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from archer.algorithms import Algorithm
-from archer.algorithms.aggregation import AGGREGATIONS
-from archer.algorithms.base import above_quantile, ratio
 from archer.algorithms.tokens import Tokens
 from archer.distributed import Ranks
 from archer.errors import UserError
@@ -23,18 +20,15 @@ from archer.recipe.sections import UpdateSection
 from archer.system import WorkCounter
 from archer.trainer.backend import Scores, TrainBackend
 from archer.trainer.balance import rounds
-from archer.trainer.batch import Group, TrainSample, mini_batches
-from archer.trainer.columns import has_gradient, kl_masks, loss_columns
+from archer.trainer.batch import Group, TrainSample, all_tokens, mini_batches, numbered
+from archer.trainer.columns import column, has_gradient, kl_masks, loss_columns, over_step, step_entropy, weights_of
 from archer.trainer.metrics import Averages
-from archer.trainer.mismatch import LARGEST, mismatch_metrics
+from archer.trainer.observing import compare, observe
 from archer.trainer.packing import ForwardInputs
 from archer.trainer.scoring import inputs
 from archer.trainer.state import read_policy, whole_weights, write_policy
 
-CLASS_QUANTILE = 0.8  # metrics call a token "reasoning" above this quantile of its response, as Archer does
-NOTHING = TrainSample(
-    (0,), (0,), 0.0, torch.zeros(1), torch.zeros(1)
-)  # what a rank without work scores while others work
+NOTHING = TrainSample.of((0,), (0,))  # what a rank without work scores while others work
 
 
 class Trainer:
@@ -69,21 +63,19 @@ class Trainer:
         wanted = [mask_T for mini in minis for mask_T in kl_masks(mini, algorithm)]
 
         def known(sample: TrainSample, mask_T: Tensor, logp_N: Tensor, entropy_N: Tensor) -> TrainSample:
-            return replace(
-                sample, ref_logp_T=sample.old_logp_T.to(logp_N).masked_scatter(mask_T, logp_N), kl_mask_T=mask_T
-            )
+            return sample.having(ref_logp=sample["old_logp"].to(logp_N).masked_scatter(mask_T, logp_N), kl_mask=mask_T)
 
         return self._scored(groups, "reference", self.backend.reference, known, wanted)
 
     def score(self, groups: Sequence[Group]) -> list[Group]:
-        """Return the groups with the policy's own log-probs and entropies; ``engine_logp_T`` keeps the engine's."""
+        """Return the groups with the policy's own log-probs and entropies; ``engine_logp`` keeps the engine's."""
 
         def known(sample: TrainSample, wanted_T: Tensor, logp_T: Tensor, entropy_T: Tensor) -> TrainSample:
-            engine = sample.old_logp_T if sample.engine_logp_T is None else sample.engine_logp_T
-            return replace(sample, old_logp_T=logp_T, entropy_T=entropy_T, engine_logp_T=engine)
+            engine_logp_T = column(sample, "engine_logp")
+            return sample.having(old_logp=logp_T, entropy=entropy_T, engine_logp=engine_logp_T)
 
         self.backend.model.eval()
-        wanted = [torch.ones(len(sample.tokens), dtype=torch.bool) for group in groups for sample in group]
+        wanted = [all_tokens(sample) for group in groups for sample in group]
         return self._scored(groups, "score", self.backend.forward, known, wanted)
 
     def update(self, groups: Sequence[Group], algorithm: Algorithm) -> dict[str, float]:
@@ -92,9 +84,12 @@ class Trainer:
         Raises UserError if training diverged.
         """
         averages = Averages()
+        size = self.section.mini_batch
+        if algorithm.asks_groups:
+            groups = numbered(groups, size)
         self.backend.model.train(self.section.checkpointing)  # what only training mode switches on
         for epoch in range(self.section.epochs):
-            for number, mini in enumerate(mini_batches(groups, self.section.mini_batch)):
+            for number, mini in enumerate(mini_batches(groups, size)):
                 self._step(mini, algorithm, averages, first=epoch == number == 0)
         self.version += 1
         return sum_over_ranks(averages, self.ranks).result()
@@ -132,6 +127,20 @@ class Trainer:
     ) -> list[Group]:
         """Score the ``wanted`` tokens, each response on one rank; return the groups updated by ``known``."""
         flat = [sample for group in groups for sample in group]
+        scores = self._scores(flat, work, forward, wanted)
+        scored = iter(
+            [known(sample, wanted_T, *found) for sample, wanted_T, found in zip(flat, wanted, scores, strict=True)]
+        )
+        return [tuple(next(scored) for _ in group) for group in groups]
+
+    def _scores(
+        self,
+        flat: Sequence[TrainSample],
+        work: str,
+        forward: Callable[[ForwardInputs], Scores],
+        wanted: Sequence[Tensor],
+    ) -> list[Scores]:
+        """Return the scores of each response's ``wanted`` tokens, the same on every rank."""
         own: dict[int, Scores] = {}
         with torch.no_grad():
             for rows in self._rounds(flat, [row for row, wanted_T in enumerate(wanted) if wanted_T.any()]):
@@ -144,8 +153,18 @@ class Trainer:
         for theirs in self.ranks.gather("scores of responses", own):
             scores_by_row.update(theirs)
         nothing = torch.zeros(0), torch.zeros(0)
-        scored = iter([known(sample, wanted[row], *scores_by_row.get(row, nothing)) for row, sample in enumerate(flat)])
-        return [tuple(next(scored) for _ in group) for group in groups]
+        return [scores_by_row.get(row, nothing) for row in range(len(flat))]
+
+    def _seen_whole(self, mini: Sequence[TrainSample], algorithm: Algorithm) -> Sequence[TrainSample]:
+        """Return the responses with the columns that the objective makes of the whole step, if it makes any."""
+        rule: Callable[[Tokens], Mapping[str, Tensor]] | None = getattr(algorithm.objective, "over_step", None)
+        if rule is None:
+            return mini
+        scores = self._scores(mini, "score", self.backend.forward, [all_tokens(sample) for sample in mini])
+        whole = torch.cat([logp_T for logp_T, _ in scores]), torch.cat([entropy_T for _, entropy_T in scores])
+        tokens = loss_columns(mini, whole, algorithm, step_entropy(mini, algorithm))
+        with torch.no_grad():
+            return over_step(mini, rule(tokens), tokens.mask_BT.shape)
 
     def _rounds(self, responses: Sequence[TrainSample], rows: Sequence[int]) -> list[list[int]]:
         """Return this rank's micro-batches of the ``rows``."""
@@ -168,12 +187,11 @@ class Trainer:
         ``first``: the weights are still those that sampled, so if the policy did not score the responses again, the
         forward pass measures the mismatch with the engine.
         """
-        length_B = torch.tensor([float(len(sample.tokens)) if sample.in_loss else 0.0 for sample in mini])
-        weight_B = AGGREGATIONS[algorithm.aggregation](length_B, self.longest)
-        used = [sample.entropy_T for sample in mini if sample.in_loss]
-        if not used:  # over-long filtering left nothing to train on
+        if not any(sample.in_loss for sample in mini):  # over-long filtering left nothing to train on
             return
-        step_entropy_N = torch.cat(used)
+        weight_B = weights_of(mini, algorithm, self.longest)
+        step_entropy_N = step_entropy(mini, algorithm)
+        mini = self._seen_whole(mini, algorithm)
         micros = self._rounds(mini, [row for row, sample in enumerate(mini) if has_gradient(sample, algorithm)])
         for index, rows in enumerate(micros):
             last = index == len(micros) - 1
@@ -187,8 +205,8 @@ class Trainer:
             loss = (loss_BT * tokens.mask_BT * weight_B[rows, None].to(loss_BT)).sum()
             self.backend.backward(loss, last)
             averages.add("loss", float(loss.detach()), 0.0)
-            self._observe(tokens, columns, averages)
-            if first and mini[0].engine_logp_T is None:
+            observe(algorithm.objective, micro, tokens, columns, averages)
+            if first and "engine_logp" not in mini[0].columns:
                 compare(tokens, averages)
         self._finish(averages)
 
@@ -204,27 +222,6 @@ class Trainer:
         if self.ranks.main:  # the same on all ranks, so counted once
             averages.add("gradient_norm", norm)
             averages.counts["loss"] += 1
-
-    def _observe(self, tokens: Tokens, columns: dict[str, Tensor], averages: Averages) -> None:
-        """Average the objective's columns over all tokens, and over reasoning and knowledge tokens."""
-        gate = replace(tokens, logp_BT=tokens.logp_BT.detach())
-        reasoning_BT = above_quantile(gate, CLASS_QUANTILE)
-        masks = {"": tokens.mask_BT, "reasoning": reasoning_BT, "knowledge": tokens.mask_BT & ~reasoning_BT}
-        columns = {**columns, "entropy": tokens.entropy_BT, "ratio": ratio(gate)}
-        if "kl" in columns and tokens.anchored_BT is not None:  # the others have no reference log-probs
-            held = {suffix: mask_BT & tokens.anchored_BT for suffix, mask_BT in masks.items()}
-            averages.add_columns({"kl": columns.pop("kl")}, held)
-        averages.add_columns(columns, masks)
-
-
-def compare(tokens: Tokens, averages: Averages) -> None:
-    """Add the mismatch between the policy's and the engine's log-probs to ``averages``."""
-    gap_N = (tokens.logp_BT.detach() - tokens.old_logp_BT)[tokens.mask_BT]
-    for name, value in mismatch_metrics(gap_N).items():
-        if name == LARGEST:
-            averages.top(name, value)
-        else:
-            averages.add(name, value * len(gap_N), len(gap_N))
 
 
 def sum_over_ranks(averages: Averages, ranks: Ranks) -> Averages:

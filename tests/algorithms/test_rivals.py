@@ -35,9 +35,9 @@ def corrected(case: dict, tokens: Tokens) -> Tokens:
     correction = CorrectionSection(KINDS[kind], level, low=float(bounds[0]), high=float(bounds[-1]))  # type: ignore[arg-type]
     weight_BT = torch.zeros_like(tokens.old_logp_BT)
     for row, mask_T in enumerate(tokens.mask_BT):
-        own = (one[row][mask_T] for one in (tokens.old_logp_BT, tokens.entropy_BT, column(case, "engine_log_probs")))
-        old_logp_T, entropy_T, engine_logp_T = own
-        one = TrainSample((), (), 0.0, old_logp_T, entropy_T, engine_logp_T=engine_logp_T)
+        own = (one[row][mask_T] for one in (tokens.old_logp_BT, column(case, "engine_log_probs")))
+        old_logp_T, engine_logp_T = own
+        one = TrainSample.of((1,), [0] * len(old_logp_T), old_logp=old_logp_T, engine_logp=engine_logp_T)
         weight_BT[row, mask_T] = importance_weights(one, correction)
     return replace(tokens, advantage_BT=tokens.advantage_BT * weight_BT)
 

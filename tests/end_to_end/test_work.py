@@ -73,7 +73,7 @@ def groups(count: int, lengths: Sequence[int] = LENGTHS) -> list[Group]:
     def one(prompt: tuple[int, ...], place: int) -> TrainSample:
         tokens = tuple(torch.randint(5, 300, (lengths[place],), generator=make).tolist())
         old, entropy = (torch.rand(lengths[place], generator=make) for _ in range(2))
-        return TrainSample(prompt, tokens, (-1.0) ** place, -old - 1, entropy)
+        return TrainSample.of(prompt, tokens, advantage=(-1.0) ** place, old_logp=-old - 1, entropy=entropy)
 
     prompts = [tuple(range(20, 32 + number)) for number in range(count)]
     return [tuple(one(prompt, place) for place in range(len(lengths))) for prompt in prompts]

@@ -338,7 +338,7 @@ def test_under_autocast_engine_and_policy_round_alike(tiny: Path) -> None:
     engine = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 12, torch.bfloat16)
     rollouts = engine.generate(asks, recipe.rollout.sampling)
     mechanics = TorchBackend(model, recipe.update, 1.0)
-    made = inputs([to_sample(one, 1.0) for one in rollouts], mechanics.sharing)
+    made = inputs([to_sample(one) for one in rollouts], mechanics.sharing)
     with torch.no_grad():
         logp_N, _ = mechanics.forward(made)
     gap_N = logp_N - torch.cat([torch.tensor(one.logps) for one in rollouts])

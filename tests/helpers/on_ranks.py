@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ def groups(seed: int, count: int = 5) -> list[Group]:
         tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
         prompt = tuple(range(40, 44 + index % 3))
         old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
-        made.append(TrainSample(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+        made.append(
+            TrainSample.of(prompt, tokens, advantage=[1.0, -0.7, -0.3][index % 3], old_logp=old, entropy=entropy)
+        )
     return [tuple(made[start : start + 3]) for start in range(0, 3 * count, 3)]
 
 
@@ -91,7 +93,7 @@ def trained(policy: Trainer, name: str, steps: range) -> list[dict[str, float]]:
     metrics = []
     for step in steps:
         batch = groups(step)
-        if algorithm.objective.needs_reference:
+        if algorithm.needs_reference:
             batch = policy.add_reference(batch, algorithm)
         metrics.append(policy.update(batch, algorithm))
     return metrics
@@ -176,7 +178,7 @@ def faults(ranks: Ranks, model: Path, stages: list[str]) -> Any:
     found = {}
     for stage in map(int, stages):
         policy = opened(model, ranks, deepspeed={"stage": stage})
-        batch = [tuple(replace(one, advantage=float("nan")) for one in group) for group in groups(0)]
+        batch = [tuple(one.having(advantage=float("nan")) for one in group) for group in groups(0)]
         try:
             policy.update(batch, ALGORITHMS["dapo"])
         except UserError as error:

@@ -12,7 +12,8 @@ from archer.errors import UserError
 from archer.problems.streams import open_stream
 from archer.recipe.sections import DataSource, RolloutSection
 from archer.rewards.grading import Grader
-from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, assign_advantages, rollout_metrics
+from archer.rollouts.advantages import assign_advantages
+from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, rollout_metrics
 from archer.rollouts.dynamic_sampling import StreamCursor
 from archer.types import Problem
 
@@ -82,7 +83,7 @@ def packed(algorithm: Algorithm, texts: list[str]) -> list:
 def test_advantages_of_one_right_of_four_by_hand() -> None:
     algorithm = replace(ALGORITHMS["grpo"], overlong_buffer=0.0)
     responses = packed(algorithm, ["\\boxed{GOLD}", "\\boxed{1}", "\\boxed{2}", "\\boxed{3}"])
-    assert [one.advantage for one in responses] == pytest.approx([1.5, -0.5, -0.5, -0.5], abs=1e-5)
+    assert [float(one["advantage"][0]) for one in responses] == pytest.approx([1.5, -0.5, -0.5, -0.5], abs=1e-5)
 
 
 def test_overlong_shaping_lowers_the_reward_inside_the_buffer() -> None:
@@ -90,7 +91,7 @@ def test_overlong_shaping_lowers_the_reward_inside_the_buffer() -> None:
     algorithm = replace(ALGORITHMS["dapo"], advantage="centred", group_filter="none")
     responses = packed(algorithm, ["\\boxed{GOLD}".rjust(95), "\\boxed{1}"])
     length = len(responses[0].tokens)
-    assert responses[0].advantage == pytest.approx((1 + (80 - length) / 20) / 2)
+    assert responses[0]["advantage"].tolist()[0] == pytest.approx((1 + (80 - length) / 20) / 2)
 
 
 def test_overlong_filtering_keeps_cut_responses_out_of_the_loss() -> None:

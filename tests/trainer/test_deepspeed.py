@@ -87,9 +87,9 @@ def test_scores_of_policy_and_reference_are_those_of_one_process(tiny: Path, tmp
     for stage in STAGES:
         for ours, theirs in zip(expected, found[stage], strict=True):
             for one, other in zip(ours, theirs, strict=True):
-                assert one.tokens == other.tokens
-                for column in ("old_logp_T", "entropy_T", "ref_logp_T", "engine_logp_T"):
-                    left, right = getattr(one, column), getattr(other, column)
+                assert torch.equal(one.tokens, other.tokens)
+                for column in ("old_logp", "entropy", "ref_logp", "engine_logp"):
+                    left, right = one.columns.get(column), other.columns.get(column)
                     assert (left is None) == (right is None)
                     if left is not None:
                         torch.testing.assert_close(left, right, atol=1e-5, rtol=0)

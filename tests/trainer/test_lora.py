@@ -67,7 +67,7 @@ def test_the_reference_is_the_base_model_without_a_copy(tiny: Path) -> None:
     base = opened(tiny)
     base.keep_reference()
     for ours, theirs in zip(policy.add_reference(groups(0), GRPO), base.add_reference(groups(0), GRPO), strict=True):
-        assert all(torch.equal(one.ref_logp_T, other.ref_logp_T) for one, other in zip(ours, theirs, strict=True))
+        assert all(torch.equal(one["ref_logp"], other["ref_logp"]) for one, other in zip(ours, theirs, strict=True))
     mechanics = policy.backend  # type: ignore[attr-defined]
     assert isinstance(mechanics, TorchBackend)
     assert mechanics.frozen is mechanics.scorer

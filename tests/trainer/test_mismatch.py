@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import e, log
 
 import pytest
@@ -20,10 +19,10 @@ from archer.trainer.mismatch import (
 )
 
 # Ratios policy to engine: 1, 2, 1/2, 8.
-ONE = TrainSample(
+ONE = TrainSample.of(
     prompt=(1,), tokens=(2, 3, 4, 5), advantage=1.0,
-    old_logp_T=torch.tensor([-1.0, -1.0 + log(2), -1.0 - log(2), -1.0 + log(8)]), entropy_T=torch.ones(4),
-    engine_logp_T=torch.full((4,), -1.0),
+    old_logp=torch.tensor([-1.0, -1.0 + log(2), -1.0 - log(2), -1.0 + log(8)]), entropy=torch.ones(4),
+    engine_logp=torch.full((4,), -1.0),
 )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ def test_one_log_prob_below_the_engines_has_ratio_e() -> None:
 
 
 def test_an_engine_that_is_the_policy_is_not_measured() -> None:
-    own = replace(ONE, engine_logp_T=None)
+    own = ONE.without("engine_logp")
     assert measure_mismatch([(own, own)]) == {}
     assert importance_weights(own, CorrectionSection(kind="truncate")).tolist() == [1, 1, 1, 1]
 
@@ -60,11 +59,11 @@ def test_an_engine_that_is_the_policy_is_not_measured() -> None:
 )
 def test_corrections_by_hand(correction: CorrectionSection, expected: list[float]) -> None:
     assert importance_weights(ONE, correction).tolist() == pytest.approx(expected)
-    assert apply_importance_weights([(ONE,)], correction)[0][0].correction_T.tolist() == pytest.approx(expected)
+    assert apply_importance_weights([(ONE,)], correction)[0][0]["correction"].tolist() == pytest.approx(expected)
 
 
 def test_no_correction_leaves_the_groups_as_they_are() -> None:
-    assert apply_importance_weights([(ONE,)], CorrectionSection())[0][0].correction_T is None
+    assert "correction" not in apply_importance_weights([(ONE,)], CorrectionSection())[0][0].columns
 
 
 def test_a_run_warns_then_stops() -> None:

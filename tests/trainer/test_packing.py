@@ -32,7 +32,7 @@ def responses(shape: list[tuple[int, list[int]]]) -> list[TrainSample]:
     found = []
     for prompt, lengths in shape:
         shared = tokens(prompt)
-        found += [TrainSample(shared, tokens(n), 1.0, torch.zeros(n), torch.zeros(n)) for n in lengths]
+        found += [TrainSample.of(shared, tokens(n)) for n in lengths]
     return found
 
 
@@ -54,8 +54,7 @@ def seen(layout: PackedLayout) -> torch.Tensor:
 
 
 def test_a_row_holds_the_prompt_once_and_no_last_token() -> None:
-    nothing = torch.zeros(1)
-    made = [TrainSample((1, 2), tokens, 0.0, nothing, nothing) for tokens in [(3, 4, 5), (6,), (7, 8)]]
+    made = [TrainSample.of((1, 2), tokens) for tokens in [(3, 4, 5), (6,), (7, 8)]]
     row = packed(made)
     assert row.id_BT.tolist() == [[1, 2, 3, 4, 7]]
     assert row.position_BT.tolist() == [[0, 1, 2, 3, 2]]

@@ -34,7 +34,9 @@ def groups(seed: int = 0) -> list[Group]:
         tokens = tuple(torch.randint(5, 300, (length,), generator=make).tolist())
         prompt = tuple(range(40, 44 + index % 3))
         old, entropy = -5.8 - torch.rand(length, generator=make) * 0.2, torch.rand(length, generator=make)
-        made.append(TrainSample(prompt, tokens, [1.0, -0.7, -0.3][index % 3], old, entropy))
+        made.append(
+            TrainSample.of(prompt, tokens, advantage=[1.0, -0.7, -0.3][index % 3], old_logp=old, entropy=entropy)
+        )
     return [tuple(made[start : start + 3]) for start in range(0, 12, 3)]
 
 
@@ -47,7 +49,7 @@ def trained(tiny: Path, name: str, update: UpdateSection, batch: list[Group]) ->
     model, _ = load_model(ModelSection(str(tiny)))
     # In float64: AdamW divides by the gradient's size, so float32's noise around zero gradients would be moved by lr.
     policy = policy_of(model.double(), update)
-    if ALGORITHMS[name].objective.needs_reference:
+    if ALGORITHMS[name].needs_reference:
         policy.keep_reference()
         batch = policy.add_reference(batch, ALGORITHMS[name])
     metrics = policy.update(batch, ALGORITHMS[name])
@@ -78,16 +80,16 @@ def test_a_good_response_becomes_likelier_and_a_bad_one_less(tiny: Path) -> None
     model, _ = load_model(ModelSection(str(tiny)))
     policy = policy_of(model, UPDATE)
     policy.keep_reference()
-    before = [one.ref_logp_T.sum() for group in policy.add_reference(batch, GRPO) for one in group]
+    before = [one["ref_logp"].sum() for group in policy.add_reference(batch, GRPO) for one in group]
     # Old log-probs that are the policy's own, so that the first update starts at ratio 1.
     own = [
-        tuple(replace(one, old_logp_T=one.ref_logp_T, ref_logp_T=None) for one in g)
+        tuple(one.having(old_logp=one["ref_logp"]).without("ref_logp", "kl_mask") for one in g)
         for g in policy.add_reference(batch, GRPO)
     ]
     for _ in range(3):
         policy.update(own, ALGORITHMS["dapo"])
     policy.keep_reference()
-    after = [one.ref_logp_T.sum() for group in policy.add_reference(batch, GRPO) for one in group]
+    after = [one["ref_logp"].sum() for group in policy.add_reference(batch, GRPO) for one in group]
     rise = [float(new - old) for old, new in zip(before, after, strict=True)]
     assert sum(rise[0::3]) > sum(rise[1::3])
 
@@ -96,8 +98,7 @@ def test_filtered_responses_do_not_train(tiny: Path) -> None:
     batch = groups()
     without = [tuple(replace(one, in_loss=index > 0) for index, one in enumerate(group)) for group in batch]
     other = [
-        tuple(replace(one, advantage=9.0) if index == 0 else one for index, one in enumerate(group))
-        for group in without
+        tuple(one.having(advantage=9.0) if index == 0 else one for index, one in enumerate(group)) for group in without
     ]
     first, _ = trained(tiny, "dapo", UPDATE, without)
     second, _ = trained(tiny, "dapo", UPDATE, other)
@@ -125,7 +126,7 @@ def test_shares_hold_every_response_once_and_balance_tokens() -> None:
 
 
 def test_every_rank_runs_as_many_micro_batches() -> None:
-    made = [TrainSample((1,), (2,) * (length - 1), 0.0, torch.zeros(1), torch.zeros(1)) for length in [30, 8, 8, 8, 6]]
+    made = [TrainSample.of((1,), (2,) * (length - 1)) for length in [30, 8, 8, 8, 6]]
     first, second = (rounds(made, 16, rank, 2, sharing=False) for rank in (0, 1))
     assert (first, second) == ([[0], []], [[4, 1], [2, 3]])
     assert rounds(made, 16, 0, 1, sharing=False) == [[4, 1], [2, 3], [0]]
@@ -135,8 +136,8 @@ def test_every_rank_runs_as_many_micro_batches() -> None:
 
 def test_a_correction_weighs_the_advantage_of_each_token(tiny: Path) -> None:
     batch = groups()
-    zero = [tuple(replace(one, correction_T=torch.zeros(len(one.tokens))) for one in group) for group in batch]
-    one = [tuple(replace(one, correction_T=torch.ones(len(one.tokens))) for one in group) for group in batch]
+    zero = [tuple(one.having(correction=torch.zeros(len(one.tokens))) for one in group) for group in batch]
+    one = [tuple(one.having(correction=torch.ones(len(one.tokens))) for one in group) for group in batch]
     before = dict(load_model(ModelSection(str(tiny)))[0].double().state_dict())
     still, _ = trained(tiny, "dapo", UPDATE, zero)
     same, _ = trained(tiny, "dapo", UPDATE, one)
@@ -153,10 +154,10 @@ def test_scores_are_the_policy_s_own_and_the_engine_s_are_kept(tiny: Path) -> No
     scored, referred = policy.score(batch), policy.add_reference(batch, GRPO)
     for group, asked, other in zip(scored, batch, referred, strict=True):
         for new, old, ref in zip(group, asked, other, strict=True):
-            assert torch.equal(new.engine_logp_T, old.old_logp_T)
-            assert torch.equal(new.old_logp_T, ref.ref_logp_T)
-            assert new.entropy_T.shape == (len(new.tokens),)
-            assert float(new.entropy_T.max()) <= 5.85  # log of the vocabulary of 344
+            assert torch.equal(new["engine_logp"], old["old_logp"])
+            assert torch.equal(new["old_logp"], ref["ref_logp"])
+            assert new["entropy"].shape == (len(new.tokens),)
+            assert float(new["entropy"].max()) <= 5.85  # log of the vocabulary of 344
 
 
 def test_archer_asks_the_reference_about_knowledge_tokens_alone(tiny: Path) -> None:
@@ -166,25 +167,27 @@ def test_archer_asks_the_reference_about_knowledge_tokens_alone(tiny: Path) -> N
     referred = policy.add_reference(batch, ALGORITHMS["archer"])
     asked = 0
     for one in (one for group in referred for one in group):
-        high_T = one.entropy_T >= one.entropy_T.quantile(0.8)
-        assert torch.equal(one.kl_mask_T, ~high_T)
+        high_T = one["entropy"] >= one["entropy"].quantile(0.8)
+        assert torch.equal(one["kl_mask"], ~high_T)
         asked += int((~high_T).sum())
     assert policy.tally["reference"].rows == asked == 130
     everything = policy.add_reference(batch, ALGORITHMS["grpo"])
     for one, whole in zip(referred[3], everything[3], strict=True):
-        torch.testing.assert_close(one.ref_logp_T[one.kl_mask_T], whole.ref_logp_T[one.kl_mask_T])
-        assert torch.equal(one.ref_logp_T[~one.kl_mask_T], one.old_logp_T[~one.kl_mask_T])  # never asked for
+        torch.testing.assert_close(one["ref_logp"][one["kl_mask"]], whole["ref_logp"][one["kl_mask"]])
+        assert torch.equal(one["ref_logp"][~one["kl_mask"]], one["old_logp"][~one["kl_mask"]])  # never asked for
 
 
-@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.objective.needs_reference])
+@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if not row.needs_reference])
 def test_what_has_no_signal_goes_through_no_forward_pass_and_still_counts(tiny: Path, name: str) -> None:
     batch = groups()
-    batch[1] = tuple(replace(one, advantage=0.0) for one in batch[1])
+    batch[1] = tuple(one.having(advantage=0.0) for one in batch[1])
     policy = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
     policy.update(batch, ALGORITHMS[name])
-    assert policy.tally["update"].rows == sum(len(one.tokens) for group in batch for one in group if one.advantage)
+    assert policy.tally["update"].rows == sum(
+        len(one.tokens) for group in batch for one in group if one["advantage"].any()
+    )
     # The same responses with an advantage too small to see, which are forwarded: only the normaliser is theirs.
-    batch[1] = tuple(replace(one, advantage=1e-30) for one in batch[1])
+    batch[1] = tuple(one.having(advantage=1e-30) for one in batch[1])
     forwarded = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
     forwarded.update(batch, ALGORITHMS[name])
     for ours, theirs in zip(policy.backend.model.parameters(), forwarded.backend.model.parameters(), strict=True):
@@ -192,12 +195,12 @@ def test_what_has_no_signal_goes_through_no_forward_pass_and_still_counts(tiny: 
 
 
 def test_a_mini_batch_without_signal_still_moves_by_momentum(tiny: Path) -> None:
-    silent = [tuple(replace(one, advantage=0.0) for one in group) for group in groups()]
+    silent = [tuple(one.having(advantage=0.0) for one in group) for group in groups()]
     moved = []
     for advantage in (0.0, 1e-30):
         policy = policy_of(load_model(ModelSection(str(tiny)))[0].double(), UPDATE)
         policy.update(groups(), ALGORITHMS["dapo"])
-        policy.update([tuple(replace(one, advantage=advantage) for one in g) for g in silent], ALGORITHMS["dapo"])
+        policy.update([tuple(one.having(advantage=advantage) for one in g) for g in silent], ALGORITHMS["dapo"])
         assert policy.optimizer_steps == 4
         moved.append(dict(policy.backend.model.state_dict()))
     for key in moved[0]:

@@ -38,7 +38,7 @@ class TrainingPlan:
 
 def make_plan(recipe: Recipe, algorithm: str, cluster: Cluster) -> TrainingPlan:
     """Return the plan. Raises UserError for an invalid recipe, algorithm or model."""
-    reference = build_algorithm(recipe, algorithm).objective.needs_reference
+    reference = build_algorithm(recipe, algorithm).needs_reference
     config, shape = described(recipe.model.path, recipe.model.revision, recipe.update.lora)
     bf16, sharded = recipe.update.bf16, recipe.update.deepspeed is not None
     per_token = kept(config, PassDtypes(bf16_weights=bf16 and sharded, autocast=bf16 and not sharded))

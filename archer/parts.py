@@ -37,7 +37,8 @@ def find_part(kind: Kind, name: str, shipped: Mapping[str, T]) -> T:
         return cast(T, _attribute(kind, name, _import(kind, entry.module), entry.attr))
     known = [*shipped, *(entry.name for entry in entry_points(group=f"archer.{kind}"))]
     raise UserError(
-        f"{kind}: no {name!r}{did_you_mean(name, known)}; name one of your own as module:NAME or ./file.py:NAME"
+        f"{kind}: no {kind.removesuffix('s')} {name!r}{did_you_mean(name, known)}; name one of your own as "
+        "module:NAME or ./file.py:NAME"
     )
 
 

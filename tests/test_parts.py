@@ -48,7 +48,7 @@ def test_the_digest_is_that_of_the_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("maths", "rewards: no 'maths' \\(did you mean 'math'\\?\\); name one of your own as module:NAME"),
+        ("maths", "rewards: no reward 'maths' \\(did you mean 'math'\\?\\); name one of your own as module:NAME"),
         ("nowhere.at_all:PART", "nowhere.at_all: no such module; install it, or name a file as ./nowhere/at_all.py"),
         ("./absent.py:PART", "absent.py: no such file"),
         ("json:laods", "json has no 'laods' \\(did you mean 'loads'\\?\\)"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 STD_EPSILON = 1e-6
@@ -32,14 +31,13 @@ def centred(reward_PG: Tensor) -> Tensor:
 def process(reward_PG: Tensor, token_score_PGT: Tensor, mask_PGT: Tensor) -> Tensor:
     """Sum over this and later tokens of (score - mean) / (std + 1e-6), of all scored tokens of the group, (P, G, T).
 
-    GRPO with process supervision (arXiv 2402.03300, section 4.1.3). A token whose score is NaN ends no step: it has
-    none. The reward of the whole response is not read.
+    GRPO with process supervision (arXiv 2402.03300, section 4.1.3). A score of 0 is none: the token ends no step. The
+    reward of the whole response is not read.
     """
-    scored_PGT = mask_PGT & ~token_score_PGT.isnan()
+    scored_PGT = mask_PGT & (token_score_PGT != 0)
     count_P = scored_PGT.sum((1, 2)).clamp_min(1)
-    score_PGT = torch.where(scored_PGT, token_score_PGT, 0.0)
-    mean_P11 = (score_PGT.sum((1, 2)) / count_P)[:, None, None]
-    apart_PGT = torch.where(scored_PGT, score_PGT - mean_P11, 0.0)
+    mean_P = (token_score_PGT * scored_PGT).sum((1, 2)) / count_P
+    apart_PGT = (token_score_PGT - mean_P[:, None, None]) * scored_PGT
     std_P = (apart_PGT.square().sum((1, 2)) / (count_P - 1).clamp_min(1)).sqrt()
     scaled_PGT = apart_PGT / (std_P + STD_EPSILON)[:, None, None]
     return scaled_PGT.flip(2).cumsum(2).flip(2) * mask_PGT

@@ -27,6 +27,5 @@ def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
     except RecipeError:
         raise
     except UserError as error:
-        said = str(error).replace("algorithms: no ", "no algorithm ", 1)
-        raise RecipeError(f"{where}: {said}") from error
+        raise RecipeError(f"{where}: {error}") from error
     return made

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -47,14 +47,13 @@ class CurveQuantity:
     share: bool = False
 
 
-CLIPPED = "Share of tokens whose ratio was clipped."
 UNREFERENCED = "none held to a reference"
+ENTROPY = CurveQuantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled.")
+UPDATES = (
+    CurveQuantity("clip", "Clip fraction", "Share of tokens whose ratio was clipped.", share=True),
+    CurveQuantity("kl", "KL to the reference", "Nats per token.", UNREFERENCED),
+)
 FIXED = (
-    CurveQuantity("rollout_entropy", "Entropy", "Nats per token, of all responses sampled."),
-    CurveQuantity("clip_reasoning", "Clip fraction, reasoning tokens", CLIPPED, share=True),
-    CurveQuantity("clip_knowledge", "Clip fraction, knowledge tokens", CLIPPED, share=True),
-    CurveQuantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),
-    CurveQuantity("kl_knowledge", "KL to the reference, knowledge tokens", "Nats per token.", UNREFERENCED),
     CurveQuantity("length", "Response length", "Mean tokens of a sampled response."),
     CurveQuantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
 )  # fmt: skip
@@ -87,9 +86,22 @@ def charts(metrics: Runs, timings: Runs, base: Mapping[str, float]) -> list[Curv
     ]
     curves = [
         curve(quantity, metrics, base.get(quantity.key.removesuffix("/avg")))
-        for quantity in (*rewards, *held_out, *FIXED)
+        for quantity in (*rewards, *held_out, ENTROPY, *of_updates(keys), *FIXED)
     ]
     return [*curves, durations(timings)]
+
+
+def of_updates(keys: Collection[str]) -> list[CurveQuantity]:
+    """Return the quantities of updates that a run recorded: over all tokens, and over each kind of tokens that an
+    algorithm tells apart (``clip_reasoning``), which others have no line for."""
+    found = []
+    for whole in UPDATES:
+        found += [whole] if whole.key in keys else []
+        absent = f"{whole.absent}, or no such kind of tokens" if whole.key in keys else whole.absent
+        for key in sorted(key for key in keys if key.startswith(f"{whole.key}_")):
+            kind = key.removeprefix(f"{whole.key}_")
+            found.append(replace(whole, key=key, title=f"{whole.title}, {kind} tokens", absent=absent))
+    return found
 
 
 def curve(quantity: CurveQuantity, runs: Runs, start: float | None = None) -> CurveChart:

@@ -230,7 +230,7 @@ class Run:
         for part in parts:
             result = evaluate(engine, self.grader, part, self._model(step, ""), UnstoredSamples())
             self._recorded.result(result, final=False)
-            scores[f"{result.benchmark}/avg"] = sum(map(sum, result.outcomes)) / (len(result.problems) * result.samples)
+            scores[f"{result.benchmark}/avg"] = sum(map(sum, result.scores)) / (len(result.problems) * result.samples)
         return scores
 
     def _finals(self, engine: Generator) -> None:

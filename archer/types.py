@@ -5,6 +5,7 @@ Problem -> Rollout -> Verdict -> (tensors, in ``trainer/batch.py``) -> Result. A
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -53,6 +54,8 @@ class Rollout:
     version: int = 0
 
 
+DEFAULT_METRICS = ("mean", "pass@k")  # what tables show of a benchmark that names no metrics
+NOT_PASSED = frozenset({"wrong", "no_answer"})  # reasons that contradict a pass
 # Reasons of verdicts on what ended at a limit of the grader or the sandbox; they may depend on the machine.
 AT_A_LIMIT = frozenset({"timeout", "cpu_timeout", "wall_timeout", "memory", "output"})
 
@@ -110,15 +113,17 @@ class Request:
 class Result:
     """One model on one benchmark: P problems x K samples.
 
-    ``label`` names the row of a table (an algorithm, or ``base``), ``seed`` its training seed. ``outcomes``
-    (P, K) are right or not, as ``reasons`` say; these, ``stops`` and ``tokens`` (lengths of the responses) have
-    the same shape; so have ``answers``, what the verifier took for the answer (cut short, empty where there is none),
-    unless empty. ``clusters`` and ``dates`` (P,) name each problem's contest and day, empty strings where the
-    data has none; nothing where it has none at all. ``weights`` is the sha256 of the model's weights (a server's
-    name for them; empty for a point of a curve, which no file stands behind), ``prompts`` that of all that the model
-    was given. ``verifier`` holds by reward the versions that decide verdicts. ``seconds`` are those of drawing, in all
-    sessions, and of grading after it. ``provenance`` holds other versions, commit, machine, engine and the
-    recipe's digest; under ``drawn_by`` those of earlier sessions, where they differ.
+    ``label`` names the row of a table (an algorithm, or ``base``), ``seed`` its training seed. ``passed`` (P, K) says
+    of each sample whether it counts as solved, ``scores`` (P, K) how good it is: any finite number; left out, 1.0 where
+    passed and 0.0 elsewhere. ``reasons``, ``stops`` and ``tokens`` (lengths of the responses) have the same shape; so
+    have ``answers``, what the verifier took for the answer (cut short, empty where there is none), unless empty.
+    ``metrics`` are those that the benchmark names. ``clusters`` and ``dates`` (P,) name each problem's contest and day,
+    empty strings where the data has none; nothing where it has none at all. ``weights`` is the sha256 of the
+    model's weights (a server's name for them; empty for a point of a curve, which no file stands behind), ``prompts``
+    that of all that the model was given. ``verifier`` holds by reward the versions that decide verdicts. ``seconds``
+    are those of drawing, in all sessions, and of grading after it. ``provenance`` holds other versions, commit,
+    machine, engine, the recipe's digest, and the sources of metrics that are not shipped; under ``drawn_by`` those of
+    earlier sessions, where they differ.
     """
 
     label: str
@@ -128,13 +133,15 @@ class Result:
     sha256: str
     sampling: Sampling
     problems: tuple[str, ...]
-    outcomes: tuple[tuple[bool, ...], ...]
+    passed: tuple[tuple[bool, ...], ...]
     reasons: tuple[tuple[str, ...], ...]
     stops: tuple[tuple[str, ...], ...]
     tokens: tuple[tuple[int, ...], ...]
     seconds: float
     provenance: Mapping[str, Json]
     answers: tuple[tuple[str, ...], ...] = ()
+    scores: tuple[tuple[float, ...], ...] = ()
+    metrics: tuple[str, ...] = DEFAULT_METRICS
     clusters: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
     weights: str = ""
@@ -142,17 +149,26 @@ class Result:
     verifier: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a result whose outcomes are not problems x samples: such a score would be of another set."""
-        if not self.problems or not self.outcomes or not self.outcomes[0]:
-            raise DataError(f"{self.benchmark}: a result without outcomes")
-        for name in ("outcomes", "reasons", "stops", "tokens"):
+        """Refuse a result that is not problems x samples, a score that is no number, a pass that its reason denies."""
+        if not self.problems or not self.passed or not self.passed[0]:
+            raise DataError(f"{self.benchmark}: a result without samples")
+        if not self.scores:
+            object.__setattr__(self, "scores", scores_of(self.passed))
+        for name in ("passed", "scores", "reasons", "stops", "tokens"):
             shape = {len(row) for row in getattr(self, name)}
             if len(getattr(self, name)) != len(self.problems) or shape != {self.samples}:
                 raise DataError(
                     f"{self.benchmark}: {name} are not {len(self.problems)} problems x {self.samples} samples"
                 )
-        if self.outcomes != tuple(tuple(reason == "right" for reason in row) for row in self.reasons):
-            raise DataError(f"{self.benchmark}: outcomes and reasons contradict each other: only 'right' is right")
+        for problem, *rows in zip(self.problems, self.scores, self.passed, self.reasons, strict=True):
+            for sample, (score, passed, reason) in enumerate(zip(*rows, strict=True)):
+                if not math.isfinite(score):
+                    raise DataError(f"{self.benchmark}: {problem}, sample {sample}: score {score} is no finite number")
+                if reason in NOT_PASSED if passed else reason == "right":
+                    raise DataError(
+                        f"{self.benchmark}: outcomes and reasons contradict each other: {problem}, sample {sample} "
+                        f"is {'passed' if passed else 'not passed'}, its reason {reason!r}"
+                    )
         if self.answers and [len(row) for row in self.answers] != [self.samples] * len(self.problems):
             raise DataError(f"{self.benchmark}: answers are not {len(self.problems)} problems x {self.samples} samples")
         for name in ("clusters", "dates"):
@@ -162,4 +178,14 @@ class Result:
     @property
     def samples(self) -> int:
         """K, the samples of each problem."""
-        return len(self.outcomes[0])
+        return len(self.passed[0])
+
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether every score is 1 where passed and 0 elsewhere, so that the mean is the share of right samples."""
+        return self.scores == scores_of(self.passed)
+
+
+def scores_of(passed: tuple[tuple[bool, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    """Return the scores of samples that are right or wrong: 1.0 and 0.0."""
+    return tuple(tuple(map(float, row)) for row in passed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from archer.evaluation.benchmark import Benchmark, benchmark_names, expand, read_benchmark
 from archer.evaluation.evaluate import EvalWatcher, SilentWatcher
 from archer.evaluation.model import EvalRequest, eval_folder, evaluate_model
-from archer.evaluation.statistics import avg_at_k, mean_interval, pass_at_k
+from archer.evaluation.named_metrics import find_metrics, measured
 from archer.recipe.reading import read_recipe
 from archer.runs.loaded import rows_of_result
 from archer.types import Json, Result
@@ -26,14 +26,17 @@ class Evaluation:
     results: tuple[Result, ...]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row a benchmark: K, avg@K and pass@K with 95 % intervals, truncated share, mean tokens."""
+        """Return one row a benchmark: K, its metrics with 95 % intervals, truncated share, mean tokens.
+
+        A metric's columns are ``avg@k``, ``avg@k low`` and ``avg@k high``; NaN for a benchmark that does not name it.
+        """
         import pandas as pd
 
         return pd.DataFrame([score_of(result) for result in self.results]).set_index("benchmark")
 
     @property
     def samples(self) -> pd.DataFrame:
-        """One row a sample: problem, correct, reason, stop, tokens, answer."""
+        """One row a sample: problem, score, passed, reason, stop, tokens, answer; ``correct`` is ``passed``."""
         import pandas as pd
 
         return pd.DataFrame([row for result in self.results for row in rows_of_result(result)])
@@ -75,15 +78,11 @@ def benchmarks() -> dict[str, Benchmark]:
 
 
 def score_of(result: Result) -> dict[str, Json]:
-    """Return what a result comes to, as plain numbers: shares, and tokens a response."""
+    """Return what a result comes to, as plain numbers: its metrics, shares, and tokens a response."""
     flat = [length for lengths in result.tokens for length in lengths]
     cut = [stop == "length" for stops in result.stops for stop in stops]
-    clusters = [result.clusters] if result.clusters else ()
-    scores = {
-        "avg": mean_interval(avg_at_k(result.outcomes)[None], clusters=clusters),
-        "pass": mean_interval(pass_at_k(result.outcomes, result.samples)[None], clusters=clusters),
-    }
     found: dict[str, Json] = {"benchmark": result.benchmark, "problems": len(result.problems), "k": result.samples}
-    for name, score in scores.items():
-        found |= {f"{name}@k": score.value, f"{name}@k low": score.low, f"{name}@k high": score.high}
+    for metric in find_metrics(result.metrics):
+        name, score = metric.title("k"), measured(metric, result)
+        found |= {name: score.value, f"{name} low": score.low, f"{name} high": score.high}
     return {**found, "truncated": sum(cut) / len(cut), "tokens": sum(flat) / len(flat)}

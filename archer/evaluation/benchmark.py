@@ -12,11 +12,12 @@ from typing import Literal
 
 from pydantic import with_config
 
-from archer.errors import DataError, did_you_mean
+from archer.errors import DataError, UserError, did_you_mean
+from archer.evaluation.named_metrics import find_metrics
 from archer.recipe.config import STRICT, read_yaml, typed
 from archer.recipe.sections import DataSource
 from archer.system import suite
-from archer.types import Problem, Sampling
+from archer.types import DEFAULT_METRICS, Problem, Sampling
 
 SUITES = "suites.yaml"  # names groups of benchmarks; the only file there that is not a benchmark
 
@@ -27,7 +28,8 @@ class Benchmark:
     """The contents of ``benchmarks/<name>.yaml``. ``samples`` is K; ``sha256`` is computed by :func:`fingerprint`.
 
     ``confirm`` names the pins that nobody has compared with the hub yet; until then rows are read from local files
-    only. ``known`` gives the reason for every gold that its own reward does not grade as right.
+    only. ``known`` gives the reason for every gold that its own reward does not grade as right. ``metrics`` are those
+    that tables show, as :mod:`archer.evaluation.metrics` names them; the mean of the scores is always shown.
     """
 
     name: str
@@ -41,9 +43,10 @@ class Benchmark:
     sampling: Sampling = field(default_factory=Sampling)
     confirm: tuple[Literal["revision", "sha256"], ...] = ()
     known: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = DEFAULT_METRICS
 
     def __post_init__(self) -> None:
-        """Raise DataError for a sampling that makes no sense and for a missing revision or checksum."""
+        """Raise DataError for a sampling or a metric that makes no sense and for a missing revision or checksum."""
         sampling = self.sampling
         if self.samples > 1 and sampling.temperature == 0:
             raise DataError(
@@ -65,6 +68,11 @@ class Benchmark:
             )
         if self.data.path and not self.data.revision and "revision" not in self.confirm:
             raise DataError(f"{self.name}: data: no revision; where it is not known yet, name it under confirm")
+        try:
+            for metric in find_metrics(self.metrics):
+                metric.refuse(self.samples)
+        except UserError as error:
+            raise DataError(f"{self.name}: {error}") from error
 
 
 def benchmark_names() -> list[str]:

@@ -1,4 +1,6 @@
-"""How hard a benchmark's problems are for a model, as a beta distribution of the chance of a right sample. Pure.
+"""How hard a benchmark's problems are for a model: how its scores vary between problems and within one. Pure.
+
+Where a sample is right or wrong, this is a beta distribution of the chance of a right sample.
 
 It gives the noise of a score whose outcomes are not published: a printed avg@K and pass@K determine the two parameters,
 since avg = a / (a + b) and 1 - pass@K = B(a, b + K) / B(a, b), the share of problems without a right sample among K.
@@ -9,36 +11,36 @@ it when the same problems are sampled again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
-from archer.evaluation.statistics import avg_at_k
+from archer.evaluation.estimates import Scores, avg_at_k
 
 HALF = 0.5  # problems assumed unsolved if the printed pass@K is 100 %
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Chances of a right sample: their mean, and their variance between problems.
+    """Problems' expected scores: their mean, and their variance between problems.
 
-    ``mean * (1 - mean) == between + within``, whatever the distribution.
+    Of right and wrong samples these are chances, and ``mean * (1 - mean) == between + within``, whatever the
+    distribution. Of other scores ``sampled`` is the variance of a sample around its problem's expected score.
     """
 
     mean: float
     between: float
+    sampled: float | None = None
 
     @property
     def within(self) -> float:
-        """The mean of p (1 - p) over problems: the variance of a sample around its problem's chance."""
-        return self.mean * (1 - self.mean) - self.between
+        """The variance of a sample around its problem's expected score: of chances the mean of p (1 - p)."""
+        return self.mean * (1 - self.mean) - self.between if self.sampled is None else self.sampled
 
     @property
     def shape(self) -> tuple[float, float]:
-        """The beta's a and b; infinite if there is no variance between problems."""
+        """The beta's a and b, of right and wrong samples alone; infinite if there is no variance between problems."""
         total = self.within / self.between if self.between > 0 else math.inf
         return self.mean * total, (1 - self.mean) * total
 
@@ -78,22 +80,24 @@ def log_unsolved(mean: float, total: float, samples: int) -> float:
     return float(special.betaln(a, b + samples) - special.betaln(a, b))
 
 
-def from_outcomes(outcomes_PK: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> Difficulty:
+def from_scores(scores_PK: Scores) -> Difficulty:
     """Estimate the difficulty by the method of moments. Raises ValueError below two problems or samples."""
-    right_PK = np.asarray(outcomes_PK, dtype=bool)
-    problems, samples = right_PK.shape
+    score_PK = np.asarray(scores_PK, dtype=float)
+    problems, samples = score_PK.shape
     if problems < 2 or samples < 2:
         raise ValueError(f"difficulty of {problems} problems x {samples} samples: both must be two or more")
-    mean_P = avg_at_k(right_PK)
-    noise = float((mean_P * (1 - mean_P)).mean()) / (samples - 1)  # unbiased for the mean of p (1 - p) / K
-    mean = float(mean_P.mean())
-    between = min(max(float(mean_P.var(ddof=1)) - noise, 0.0), mean * (1 - mean))
-    return Difficulty(mean, between)
+    mean_P = avg_at_k(score_PK)
+    mean, spread = float(mean_P.mean()), float(mean_P.var(ddof=1))
+    if np.isin(score_PK, (0, 1)).all():
+        noise = float((mean_P * (1 - mean_P)).mean()) / (samples - 1)  # unbiased for the mean of p (1 - p) / K
+        return Difficulty(mean, min(max(spread - noise, 0.0), mean * (1 - mean)))
+    within = float(score_PK.var(axis=1, ddof=1).mean())
+    return Difficulty(mean, max(spread - within / samples, 0.0), within)
 
 
-def correlation(left_PK: NDArray[np.bool_], right_PK: NDArray[np.bool_]) -> float:
-    """Return the correlation of two models' chances over problems, corrected for sampling noise, within 0 and 1."""
-    between = [from_outcomes(outcomes_PK).between for outcomes_PK in (left_PK, right_PK)]
+def correlation(left_PK: Scores, right_PK: Scores) -> float:
+    """Return the correlation of two models' expected scores over problems, corrected for noise, within 0 and 1."""
+    between = [from_scores(scores_PK).between for scores_PK in (left_PK, right_PK)]
     if min(between) <= 0:
         return 0.0
     together = float(np.cov(avg_at_k(left_PK), avg_at_k(right_PK))[0, 1])

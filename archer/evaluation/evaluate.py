@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from archer.engines.base import Completion, Generator, sample_seed
 from archer.evaluation.loaded import LoadedBenchmark
+from archer.evaluation.named_metrics import metric_sources
 from archer.rewards.grading import Grader, RunsUnderWay
 from archer.runs.samples import Samples, StoredSample, sample_key, seconds
 from archer.types import Json, Problem, Request, Result
@@ -107,7 +108,8 @@ def evaluate(
     return Result(
         label=model.label, seed=model.seed, step=model.step, benchmark=benchmark.name, sha256=benchmark.sha256,
         sampling=benchmark.sampling, problems=tuple(problem.id for problem in loaded.problems),
-        outcomes=by_problem([verdict.passed for verdict in verdicts], samples),
+        passed=by_problem([verdict.passed for verdict in verdicts], samples),
+        scores=by_problem([float(verdict.score) for verdict in verdicts], samples), metrics=benchmark.metrics,
         reasons=by_problem([verdict.reason for verdict in verdicts], samples),
         stops=by_problem([stored.stop for stored in stored_samples], samples),
         tokens=by_problem([stored.tokens for stored in stored_samples], samples),
@@ -116,7 +118,8 @@ def evaluate(
         weights=model.weights, prompts=prompts_digest(engine, loaded),
         verifier=grader.versions(problem.reward for problem in loaded.problems),
         seconds=seconds(stored_samples) + graded,
-        provenance={**model.provenance, "engine": engine.describe(), "drawn_by": store.origins(stored_samples)},
+        provenance={**model.provenance, "engine": engine.describe(), "drawn_by": store.origins(stored_samples),
+                    **metric_sources(benchmark.metrics)},
     )  # fmt: skip
 
 

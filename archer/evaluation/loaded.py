@@ -26,8 +26,10 @@ class LoadedBenchmark:
     notes: tuple[str, ...] = ()
 
     def part(self, problems: int, samples: int) -> LoadedBenchmark:
-        """Return the first ``problems`` with ``samples`` each: for curves, not for tables."""
-        return replace(self, benchmark=replace(self.benchmark, samples=samples), problems=self.problems[:problems])
+        """Return the first ``problems`` with ``samples`` each: for curves, which show means alone, not for tables."""
+        metrics = self.benchmark.metrics if samples == self.benchmark.samples else ("mean",)
+        benchmark = replace(self.benchmark, samples=samples, metrics=metrics)
+        return replace(self, benchmark=benchmark, problems=self.problems[:problems])
 
 
 def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> LoadedBenchmark:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -17,6 +18,7 @@ from archer.errors import RunFolderError
 from archer.evaluation.benchmark import fingerprint
 from archer.evaluation.evaluate import EvalWatcher, ModelUnderTest, evaluate, prompts_digest
 from archer.evaluation.loaded import LoadedBenchmark, load_benchmark
+from archer.evaluation.named_metrics import metric_sources
 from archer.evaluation.target import EvalTarget, open_target, stored_target
 from archer.problems.streams import reward_of
 from archer.recipe.config import merged
@@ -113,7 +115,7 @@ def evaluate_benchmark(
         refuse_other(path, before, loaded, model, context.engine)
         if not request.regrade and before.samples == loaded.benchmark.samples:
             context.watch.say(other_versions(before, context.grader, loaded))
-            return before
+            return with_metrics(before, loaded.benchmark.metrics, context.writer)
     made = {**provenance(), "engine": context.engine.describe(), "server": model.provenance["server"]}
     with SampleStore(store_of(request, name), made) as store:
         result = evaluate(context.engine, context.grader, loaded, model, store, context.watch)
@@ -171,12 +173,27 @@ def other_versions(before: Result, grader: Grader, loaded: LoadedBenchmark) -> s
     return f"{before.benchmark}: graded by {before.verifier}, here is {now}; --regrade grades its samples again"
 
 
+def with_metrics(before: Result, metrics: tuple[str, ...], writer: RunWriter) -> Result:
+    """Return a result under the metrics that its benchmark names now, rewritten if these are others."""
+    if before.metrics == metrics:
+        return before
+    kept = {name: value for name, value in before.provenance.items() if name != "metrics"}
+    result = replace(before, metrics=metrics, provenance={**kept, **metric_sources(metrics)})
+    writer.result(result, final=True)
+    return result
+
+
 def verdict_changes(before: Result, after: Result) -> str:
     """Return a message that counts the verdicts that grading again changed."""
-    flat = [[right for row in result.outcomes for right in row[: before.samples]] for result in (before, after)]
+    flat = [[passed for row in result.passed for passed in row[: before.samples]] for result in (before, after)]
     pairs = list(zip(*flat, strict=True))
     gained, lost = pairs.count((False, True)), pairs.count((True, False))
-    return f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
+    text = f"{after.benchmark}: graded again: {gained} of {len(pairs)} samples are now right, {lost} now wrong"
+    if before.right_or_wrong and after.right_or_wrong:
+        return text
+    scores = [[score for row in result.scores for score in row[: before.samples]] for result in (before, after)]
+    others = sum(old != new for old, new in zip(*scores, strict=True))
+    return f"{text}; {others} scores are others, their mean {fmean(scores[1]):.3f}, it was {fmean(scores[0]):.3f}"
 
 
 def eval_manifest(request: EvalRequest, target: EvalTarget, origin: Mapping[str, Json]) -> dict[str, Json]:

@@ -22,6 +22,7 @@ and neither scipy nor another library defines it for two crossed factors.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,14 +101,17 @@ def grouped(names: Sequence[str], problems: int) -> Index | None:
     return group_P if FEWEST <= len(numbers) < problems else None
 
 
-def alike(study: ResamplingStudy, least: float) -> tuple[float, float]:
-    """Return the bounds for problems that all score the same; scores lie between ``least`` and 1.
+def alike(study: ResamplingStudy, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the bounds for problems that all score the same, where scores lie within ``bounds``; NaN if these are not.
 
     Up to 1 - 0.025 ** (1 / P) of the problems that were not asked may score differently (the exact binomial bound for
     none seen among P; P, or C clusters, of the smallest benchmark), and by as much as a score can.
     """
+    least, most = bounds
+    if math.isinf(most - least):
+        return np.nan, np.nan
     share = 1 - TAIL ** (1 / min(study.units))
-    return study.value - share * (study.value - least), study.value + share * (1 - study.value)
+    return study.value - share * (study.value - least), study.value + share * (most - study.value)
 
 
 def resample(study: ResamplingStudy) -> tuple[Array, float]:

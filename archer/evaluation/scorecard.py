@@ -12,35 +12,51 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from archer.evaluation.statistics import avg_at_k, maj_at_k, mean_interval, pass_at_k, votable
+from archer.evaluation.named_metrics import NamedMetric, find_metrics, measured
 from archer.types import Json, Result
 
 T = TypeVar("T")
-HEADER = ("benchmark", "avg@K", "95% interval", "pass@K", "maj@K", "cut off", "no answer", "tokens", "seconds")
+RESPONSES = ("cut off", "no answer", "tokens", "seconds")
 WIDTH = 110  # characters of the table's width without a terminal
 
 
 def scorecard(results: Sequence[Result]) -> RenderableType:
     """Return the table, followed by every benchmark's verdict reasons, versions and notes."""
     table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(HEADER):
+    for index, name in enumerate(header(results)):
         table.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for result in results:
-        table.add_row(*cells(result))
+        table.add_row(*cells(result, titles(results)))
     return Group(table, "", *(under(result) for result in results))
 
 
-def cells(result: Result) -> list[str]:
-    """Return a result's row."""
-    clusters = [result.clusters] if result.clusters else ()
-    avg = mean_interval(avg_at_k(result.outcomes)[None], clusters=clusters)
+def header(results: Sequence[Result]) -> list[str]:
+    """Return the columns' names: the mean with its interval, the other metrics, what the responses were like."""
+    mean, *others = titles(results)
+    return ["benchmark", mean, "95% interval", *others, *RESPONSES]
+
+
+def titles(results: Sequence[Result]) -> list[str]:
+    """Return the names of all metrics that a benchmark among the results asks for."""
+    return list(dict.fromkeys(metric.title("K") for result in results for metric in asked(result)))
+
+
+def asked(result: Result) -> tuple[NamedMetric, ...]:
+    """Return a result's metrics; the majority's stands beside pass@K."""
+    names = result.metrics
+    return find_metrics((*names, "maj@k") if "pass@k" in names else names)
+
+
+def cells(result: Result, columns: Sequence[str]) -> list[str]:
+    """Return a result's row, under the metrics' names of :func:`titles`."""
+    metrics = {metric.title("K"): metric for metric in asked(result)}
+    avg = measured(metrics[columns[0]], result)
     tokens = flat(result.tokens)
     return [
         f"{result.benchmark} ({len(result.problems)} x {result.samples})",
         f"{avg.value:.3f}",
         "unknown" if math.isnan(avg.low) else f"[{avg.low:.3f}, {avg.high:.3f}]",
-        f"{pass_at_k(result.outcomes, result.samples).mean():.3f}",
-        majority(result),
+        *(value(metrics.get(name), result) for name in columns[1:]),
         f"{share(result.stops, 'length'):.1%}",
         f"{share(result.reasons, 'no_answer'):.1%}",
         f"{np.mean(tokens):,.0f}",
@@ -48,11 +64,10 @@ def cells(result: Result) -> list[str]:
     ]
 
 
-def majority(result: Result) -> str:
-    """Return maj@K, or a dash if samples cannot vote: one per problem, or programs, which have no answer text."""
-    if not votable(result.outcomes, result.answers):
-        return "-"
-    return f"{maj_at_k(result.outcomes, result.answers).mean():.3f}"
+def value(metric: NamedMetric | None, result: Result) -> str:
+    """Return a metric's mean; a dash where it is not asked for or cannot be told, as maj@K of one sample a problem."""
+    mean = float(metric.values(result).mean()) if metric else math.nan
+    return f"{mean:.3f}" if math.isfinite(mean) else "-"
 
 
 def under(result: Result) -> str:

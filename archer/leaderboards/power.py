@@ -22,7 +22,9 @@ from statsmodels.stats.power import NormalIndPower, TTestIndPower, TTestPower
 
 from archer.errors import UserError
 from archer.evaluation.benchmark import Benchmark, expand, read_benchmark
-from archer.evaluation.difficulty import Difficulty, correlation, from_outcomes
+from archer.evaluation.difficulty import Difficulty, correlation, from_scores
+from archer.evaluation.named_metrics import score_bounds
+from archer.evaluation.statistics import SHARES
 from archer.leaderboards.layouts import Page, PageTable, TerminalPage
 from archer.leaderboards.paper.collect import fitting, gather
 from archer.leaderboards.paper.noise import CORRELATION, POINTS, Z
@@ -150,8 +152,9 @@ def basis(case: PowerSetting) -> str:
         POINTS * part(case.problems, case.samples) for part in (case.difficulty.spread, case.difficulty.rerun)
     )
     share = case.difficulty.between / (case.difficulty.between + case.difficulty.within)
+    words = ("accuracy", "p (1 - p)") if case.difficulty.sampled is None else ("mean score", "the scores' variance")
     return (
-        f"{case.name}: accuracy {case.difficulty.mean:.2f}, {share:.0%} of p (1 - p) between problems, "
+        f"{case.name}: {words[0]} {case.difficulty.mean:.2f}, {share:.0%} of {words[1]} between problems, "
         f"r {case.alike:.2f} ({case.source}). One model: ±{Z * spread:.1f} points over problems, rerun SD {rerun:.2f}."
     )
 
@@ -160,20 +163,28 @@ def setting(benchmark: Benchmark) -> PowerSetting:
     """Return a benchmark's setting from stored results, else from published scores, else assumed."""
     size = (benchmark.name, benchmark.problems, benchmark.samples)
     results, left_out = stored(benchmark.name)
-    right = [(result.label, np.asarray(result.outcomes, dtype=bool)) for result in results]
-    telling = [(label, right_PK) for label, right_PK in right if right_PK.any() and not right_PK.all()]
-    blank = f"; of {len(results)} stored results {len(results) - len(telling)} are all right or all wrong: nothing told"
+    scores = [(result.label, np.asarray(result.scores)) for result in results]
+    telling = [(label, score_PK) for label, score_PK in scores if np.ptp(score_PK) > 0]
+    same = "all right or all wrong" if all(result.right_or_wrong for result in results) else "the same score throughout"
+    blank = f"; of {len(results)} stored results {len(results) - len(telling)} are {same}: nothing told"
     blank = blank if len(telling) < len(results) else ""
     if telling:
-        difficulties = [from_outcomes(right_PK) for _, right_PK in telling]
+        difficulties = [from_scores(score_PK) for _, score_PK in telling]
         pairs = [correlation(left, other) for (a, left), (b, other) in combinations(telling, 2) if a != b]
-        known = Difficulty(fmean(each.mean for each in difficulties), fmean(each.between for each in difficulties))
+        known = average(difficulties)
         source = f"{len(telling)} stored results" + ("" if pairs else "; r assumed") + blank
         return PowerSetting(*size, known, median(pairs) if pairs else CORRELATION, source, left_out)
     spread = known_spreads().get(benchmark.name)
     if spread is not None:
         return PowerSetting(*size, spread.difficulty, CORRELATION, f"published scores; r assumed{blank}", left_out)
     return PowerSetting(*size, DEFAULT, CORRELATION, f"assumed{blank}", left_out)
+
+
+def average(difficulties: Sequence[Difficulty]) -> Difficulty:
+    """Return the mean of several models' difficulties; of scores between right and wrong with the samples' variance."""
+    mean, between = fmean(each.mean for each in difficulties), fmean(each.between for each in difficulties)
+    partial = any(each.sampled is not None for each in difficulties)
+    return Difficulty(mean, between, fmean(each.within for each in difficulties) if partial else None)
 
 
 def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:
@@ -188,4 +199,7 @@ def stored(benchmark: str) -> tuple[list[Result], tuple[str, ...]]:
     remarks = [f"{benchmark}: {len(complaints)} stored results left out; {complaints[0]}"] if complaints else []
     if gathered.damaged:
         remarks.append(f"{len(gathered.damaged)} files are no results; {gathered.damaged[0].splitlines()[0]}")
-    return [result for result in fit if result.samples > 1], tuple(remarks)
+    wide = [result for result in fit if score_bounds([result]) != SHARES]
+    if wide:
+        remarks.append(f"{benchmark}: {len(wide)} stored results left out; their scores are not within 0 and 1")
+    return [result for result in fit if result.samples > 1 and result not in wide], tuple(remarks)

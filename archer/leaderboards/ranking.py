@@ -11,19 +11,20 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from archer.evaluation.resampling import grouped
-from archer.evaluation.statistics import Array, Clusters, Difference, Interval, holm, mean_interval, paired_difference
+from archer.evaluation.metrics import Better
+from archer.evaluation.named_metrics import NamedMetric, bounds_of, find_metrics, interval_of, with_k
+from archer.evaluation.statistics import SHARES, Array, Bounds, Clusters, Difference, Interval, holm, paired_difference
+from archer.types import DEFAULT_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("avg", "pass")
 MEAN = "mean"
 BASE = "base"
 ANCHORS = (BASE, "grpo", "dapo")  # the rows that every algorithm is compared with
 LEVEL = 0.05
 
-Cell = tuple[str, str, str]  # row, column, metric
+Cell = tuple[str, str, str]  # row, column, metric: `avg`, `pass`, `pass@8`
 Scores = Mapping[Cell, Array]  # one S x P matrix for each row, benchmark and metric
 
 
@@ -37,14 +38,20 @@ class Comparison:
     metric: str
     difference: Difference
     p: float
+    better: Better = "higher"
 
     @property
     def words(self) -> str:
-        """The verdict: better or worse if the interval excludes zero, "uncorrected" if the corrected p is too large."""
+        """The verdict: better or worse if the interval excludes zero, "uncorrected" if the corrected p is too large.
+
+        Higher or lower, where neither is better.
+        """
         if not self.difference.tells_apart:
             return "cannot be told apart"
-        better = "better" if self.difference.value > 0 else "worse"
-        return better if self.p <= LEVEL else f"{better}, uncorrected"
+        higher = self.difference.value > 0
+        better = "better" if higher == (self.better == "higher") else "worse"
+        word = ("higher" if higher else "lower") if self.better == "neither" else better
+        return word if self.p <= LEVEL else f"{word}, uncorrected"
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,19 @@ class TrainingCost:
 
 @dataclass(frozen=True)
 class BenchmarkEntry:
-    """A benchmark of P problems x K samples; ``clusters`` (P,) names each problem's contest, empty if unknown."""
+    """A benchmark of P problems x K samples; ``clusters`` (P,) names each problem's contest, empty if unknown.
+
+    ``metrics`` are those that it names, ``bounds`` what no score can exceed; ``right_or_wrong`` says whether all
+    scores are 0 or 1.
+    """
 
     name: str
     problems: int
     samples: int
     clusters: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    bounds: Bounds = SHARES
+    right_or_wrong: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,9 +130,23 @@ class Standings:
         counts = {entry.samples for entry in self.benchmarks if column in (entry.name, MEAN)}
         return counts.pop() if len(counts) == 1 else None
 
+    def metrics(self, column: str) -> dict[str, NamedMetric]:
+        """Return a column's metrics by key, the mean's first; of the benchmarks' mean those that all of them name."""
+        first, *others = [find_metrics(entry.metrics) for entry in self.benchmarks if column in (entry.name, MEAN)]
+        return {metric.key: metric for metric in first if all(metric in named for named in others)}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all metrics, in the order in which the benchmarks name them."""
+        return tuple(dict.fromkeys(key for column in self.columns for key in self.metrics(column)))
+
+    def columns_of(self, metric: str) -> tuple[str, ...]:
+        """Return the columns that show a metric."""
+        return tuple(column for column in self.columns if metric in self.metrics(column))
+
     def metric_name(self, metric: str, column: str) -> str:
         """Return the metric with its K, as in ``avg@16``."""
-        return f"{metric}@{self.samples(column) or 'K'}"
+        return with_k(metric, self.samples(column))
 
     def against(self, anchor: str, metric: str) -> dict[str, dict[str, Comparison]]:
         """Return the comparisons with ``anchor``, by row and column."""
@@ -140,12 +168,16 @@ def rank(
     comparisons: list[Comparison] = []
     for column in empty.columns:
         clusters = [entry.clusters for entry in benchmarks if column in (entry.name, MEAN)]
-        for metric in METRICS:
-            matrices = {row: column_of(scores, row, column, metric, benchmarks) for row in rows}
-            cells |= {(row, column, metric): mean_interval(*matrices[row], clusters=clusters) for row in rows}
-            differences = all_pairs(matrices, clusters)
-            bold |= {(row, column, metric) for row in rows if beats_all(row, rows, differences)}
-            comparisons += compared(column, metric, differences, empty.anchors)
+        bounds = bounds_of([entry.bounds for entry in benchmarks if column in (entry.name, MEAN)])
+        for key, metric in empty.metrics(column).items():
+            matrices = {row: column_of(scores, row, column, key, benchmarks) for row in rows}
+            cells |= {(row, column, key): interval_of(metric, matrices[row], clusters, bounds) for row in rows}
+            if not all(math.isfinite(cells[row, column, key].value) for row in rows):
+                continue  # a problem without a value, as a vote that cannot be told
+            within = metric.bounds([matrix for row in rows for matrix in matrices[row]], bounds)
+            differences = all_pairs(matrices, clusters, within)
+            bold |= {(row, column, key) for row in rows if beats_all(row, rows, differences, metric.better)}
+            comparisons += compared((column, key, metric.better), differences, empty.anchors)
     return Standings(*(empty.rows, empty.seeds, empty.benchmarks), cells, frozenset(bold), tuple(comparisons), *extras)
 
 
@@ -157,71 +189,35 @@ def column_of(scores: Scores, row: str, column: str, metric: str, benchmarks: Se
 Pairs = dict[tuple[str, str], Difference]
 
 
-def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = ()) -> Pairs:
+def all_pairs(matrices: Mapping[str, list[Array]], clusters: Clusters = (), bounds: Bounds = SHARES) -> Pairs:
     """Return the difference of every two rows, in both directions."""
     pairs: Pairs = {}
     for left, right in combinations(matrices, 2):
-        pairs[left, right] = paired_difference(matrices[left], matrices[right], clusters)
+        pairs[left, right] = paired_difference(matrices[left], matrices[right], clusters, bounds)
         pairs[right, left] = pairs[left, right].mirrored()
     return pairs
 
 
-def beats_all(row: str, rows: Sequence[str], pairs: Pairs) -> bool:
+def beats_all(row: str, rows: Sequence[str], pairs: Pairs, better: Better = "higher") -> bool:
     """Return whether a row is better than every other one.
 
     This needs no correction: to be wrongly called best, a row must wrongly beat the one that is as good.
     """
     others = [other for other in rows if other != row]
-    return bool(others) and all(pairs[row, other].low > 0 for other in others)
+    if better == "neither" or not others:
+        return False
+    return all(pairs[row, other].low > 0 if better == "higher" else pairs[row, other].high < 0 for other in others)
 
 
-def compared(column: str, metric: str, pairs: Pairs, anchors: Sequence[str]) -> list[Comparison]:
+def compared(of: tuple[str, str, Better], pairs: Pairs, anchors: Sequence[str]) -> list[Comparison]:
     """Return every algorithm against every anchor; a pair listed in both directions is corrected for once."""
     listed = [pair for anchor in anchors for pair in pairs if pair[1] == anchor and pair[0] != BASE]
     family = {frozenset(pair): pairs[pair].p for pair in listed}
     corrected = dict(zip(family, holm(list(family.values())), strict=True))
+    column, metric, better = of
     return [
-        Comparison(row, against, column, metric, pairs[row, against], corrected[frozenset((row, against))])
+        Comparison(row, against, column, metric, pairs[row, against], corrected[frozenset((row, against))], better)
         for row, against in listed
-    ]
-
-
-def show(interval: Interval) -> str:
-    """Return the interval as in ``0.72 [0.66, 0.78]``."""
-    if math.isnan(interval.low):
-        return f"{interval.value:.2f} [unknown]"
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-
-
-def show_difference(difference: Interval) -> str:
-    """Return the difference as in ``+0.35 [+0.28, +0.42]``; ``-0.00`` is slightly below zero."""
-    if math.isnan(difference.low):
-        return f"{difference.value:+.2f} [unknown]"
-    return f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
-
-
-def legend(standings: Standings) -> list[str]:
-    """Return the notes below the tables, one or two sentences each."""
-    counts = ", ".join(f"{entry.name} {entry.problems} x {entry.samples}" for entry in standings.benchmarks)
-    seeds = len(standings.seeds)
-    if seeds > 1:
-        over = f"Mean over {seeds} training seeds with its 95% interval"
-        noise = f"Intervals are over problems and, but for base (one model), the {seeds} seeds."
-    else:
-        over = "One training seed; the mean over problems with its 95% interval"
-        noise = "Training noise is NOT covered: another seed may differ by more than the intervals say."
-    drawn = [entry.name for entry in standings.benchmarks if grouped(entry.clusters, entry.problems) is not None]
-    noise += f" Problems of one contest are drawn together: {', '.join(drawn)}." if drawn else ""
-    bold = "a column without bold has no such row" if standings.bold else "no column has such a row"
-    differences = (
-        "Differences are paired by problem and, where both rows have seeds, by seed. Better or worse: the "
-        "95% interval excludes zero. Uncorrected: Holm's p, for all comparisons of the column, is above 0.05."
-    )
-    return [
-        f"{over}. Problems x samples: {counts}. {noise}",
-        "avg@K: share of right samples. pass@K: share of problems with a right sample among K.",
-        f"Bold: better than every other row, each paired difference's interval above zero; {bold}.",
-        differences,
     ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from archer.errors import DataError, RunFolderError
-from archer.evaluation.statistics import avg_at_k, pass_at_k
+from archer.evaluation.named_metrics import find_metrics, score_bounds
 from archer.leaderboards.layouts import markdown
 from archer.leaderboards.ranking import BASE, BenchmarkEntry, ResponseDetail, Scores, Standings, TrainingCost, rank
 from archer.leaderboards.tables import page, render
@@ -58,14 +58,22 @@ def read_standings(out: Path) -> Standings:
     entries = [entry([result for row in results.values() for result in row[name]]) for name in benchmarks]
     details = {row: detail(by_benchmark) for row, by_benchmark in results.items()}
     costs = {name: cost([out / name / f"seed-{seed}" for seed in seeds]) for name in algorithms}
-    return rank(score(results), list(results), seeds, entries, (details, costs))
+    return rank(score(results, entries), list(results), seeds, entries, (details, costs))
 
 
 def entry(results: Sequence[Result]) -> BenchmarkEntry:
     """Return what a benchmark's results have in common. Raises DataError for results that do not compare."""
     refuse_unlike(results)
     first = results[0]
-    return BenchmarkEntry(first.benchmark, len(first.problems), first.samples, contests(results))
+    return BenchmarkEntry(
+        first.benchmark, len(first.problems), first.samples, contests(results), metrics_of(results),
+        score_bounds(results), all(result.right_or_wrong for result in results),
+    )  # fmt: skip
+
+
+def metrics_of(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the metrics that any of a benchmark's results names: its file may have changed between them."""
+    return tuple(dict.fromkeys(name for result in results for name in result.metrics))
 
 
 def contests(results: Sequence[Result]) -> tuple[str, ...]:
@@ -127,13 +135,13 @@ def refuse_unlike(results: Sequence[Result]) -> None:
                 )
 
 
-def score(results: Results) -> Scores:
+def score(results: Results, entries: Sequence[BenchmarkEntry]) -> Scores:
     """Return the S x P matrices of every row, benchmark and metric."""
-    scores = {}
+    scores, named = {}, {entry.name: find_metrics(entry.metrics) for entry in entries}
     for row, by_benchmark in results.items():
         for name, by_seed in by_benchmark.items():
-            scores[row, name, "avg"] = np.stack([avg_at_k(result.outcomes) for result in by_seed])
-            scores[row, name, "pass"] = np.stack([pass_at_k(result.outcomes, result.samples) for result in by_seed])
+            for metric in named[name]:
+                scores[row, name, metric.key] = np.stack([metric.values(result) for result in by_seed])
     return scores
 
 

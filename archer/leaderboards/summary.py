@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,8 @@ from rich.text import Text
 
 from archer.evaluation.statistics import Interval
 from archer.leaderboards.layouts import PageTable, pieces
-from archer.leaderboards.ranking import ANCHORS, BASE, LEVEL, MEAN, Comparison, Standings, show
+from archer.leaderboards.legends import show
+from archer.leaderboards.ranking import ANCHORS, BASE, LEVEL, MEAN, Comparison, Standings
 from archer.leaderboards.tables import show_p
 
 METRIC = "avg"
@@ -200,7 +202,7 @@ def headings(standings: Standings) -> list[str]:
 
 def compact(interval: Interval) -> str:
     """Return ``.72 [.66, .78]``."""
-    return show(interval).replace("0.", ".")
+    return re.sub(r"(?<!\d)0\.", ".", show(interval))
 
 
 LAYOUTS: tuple[Layout, ...] = (

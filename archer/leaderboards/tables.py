@@ -10,8 +10,10 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from archer.evaluation.named_metrics import with_k
 from archer.leaderboards.layouts import GAP, Page, PageTable, plain_table
-from archer.leaderboards.ranking import METRICS, Comparison, Standings, legend, show, show_difference
+from archer.leaderboards.legends import legend, show, show_difference
+from archer.leaderboards.ranking import Comparison, Standings
 
 SCORE, DIFFERENCE = len("0.72 [0.66, 0.78]"), len("+0.35 [+0.28, +0.42]")
 
@@ -50,7 +52,7 @@ def page(standings: Standings) -> Page:
 
 def score_grid(standings: Standings) -> PageTable:
     """Return the main table."""
-    wanted = [(column, metric) for column in standings.columns for metric in METRICS]
+    wanted = [(column, metric) for column in standings.columns for metric in standings.metrics(column)]
     header = ("", *(f"{column} {standings.metric_name(metric, column)}" for column, metric in wanted))
     rows, strong = [], set()
     for at, row in enumerate(standings.rows):
@@ -63,11 +65,15 @@ def score_grid(standings: Standings) -> PageTable:
 def difference_grid(standings: Standings, anchor: str) -> PageTable:
     """Return the table of differences to one row."""
     rows = []
-    for metric in METRICS:
+    for metric in standings.keys:
         for row, by_column in standings.against(anchor, metric).items():
-            texts = [f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})" for one in by_column.values()]
-            rows.append((row, f"{metric}@K", *texts))
+            rows.append((row, with_k(metric), *(in_words(by_column.get(column)) for column in standings.columns)))
     return PageTable(("", "", *standings.columns), tuple(rows), f"Difference to {anchor}")
+
+
+def in_words(one: Comparison | None) -> str:
+    """Return a difference with its words and p; a dash where there is none."""
+    return "-" if one is None else f"{show_difference(one.difference)} {one.words} ({show_p(one.p)})"
 
 
 def render(standings: Standings) -> RenderableType:
@@ -83,12 +89,12 @@ class TerminalTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         standings, width = self.standings, options.max_width
-        for metric in METRICS:
+        for metric in standings.keys:
             yield from score_tables(standings, metric, width)
         for line in legend(standings):
             yield Text(line, style="dim")
         yield Text()
-        for metric in METRICS:
+        for metric in standings.keys:
             yield from difference_tables(standings, metric, width)
         header, rows = detail_table(standings)
         table = plain_table("Responses and cost", header)
@@ -100,8 +106,10 @@ class TerminalTable:
 
 def score_tables(standings: Standings, metric: str, width: int) -> Iterator[Table]:
     """Yield the scores of one metric, as many columns a table as fit."""
-    for columns in chunks(standings, SCORE, width):
-        table = plain_table(f"{metric}@K [95% interval]", headings(standings, metric, columns))
+    shown = standings.columns_of(metric)
+    widest = max(len(show(standings.cells[row, column, metric])) for row in standings.rows for column in shown)
+    for columns in chunks(standings, shown, max(SCORE, widest), width):
+        table = plain_table(f"{with_k(metric)} [95% interval]", headings(standings, metric, columns))
         for row in standings.rows:
             cells = [(row, column, metric) for column in columns]
             styles = ["bold" if cell in standings.bold else "" for cell in cells]
@@ -112,18 +120,22 @@ def score_tables(standings: Standings, metric: str, width: int) -> Iterator[Tabl
 
 def difference_tables(standings: Standings, metric: str, width: int) -> Iterator[Table]:
     """Yield the differences of one metric to every anchor, as many columns a table as fit."""
-    for columns in chunks(standings, DIFFERENCE, width):
-        title = f"Differences in {metric}@K [95% interval]"
+    listed = [one for one in standings.comparisons if one.metric == metric]
+    widest = max((len(show_difference(one.difference)) for one in listed), default=0)
+    for columns in chunks(standings, standings.columns_of(metric), max(DIFFERENCE, widest), width):
+        title = f"Differences in {with_k(metric)} [95% interval]"
         table = plain_table(title, headings(standings, metric, columns))
         for anchor in standings.anchors:
             table.add_row(Text(f"to {anchor}", "italic"))
             for row, found in standings.against(anchor, metric).items():
-                table.add_row(Text(f" {row}"), *(two_lines(found[column]) for column in columns))
+                table.add_row(Text(f" {row}"), *(two_lines(found.get(column)) for column in columns))
         yield table
 
 
-def two_lines(one: Comparison) -> Text:
-    """Return a difference with its words below."""
+def two_lines(one: Comparison | None) -> Text:
+    """Return a difference with its words below; a dash where there is none."""
+    if one is None:
+        return Text("-")
     style = "dim" if not one.difference.tells_apart else ""
     return Text(f"{show_difference(one.difference)}\n{one.words}", style)
 
@@ -133,9 +145,8 @@ def headings(standings: Standings, metric: str, columns: Sequence[str]) -> list[
     return ["", *(f"{column}\n{standings.metric_name(metric, column)}" for column in columns)]
 
 
-def chunks(standings: Standings, cell: int, width: int) -> list[tuple[str, ...]]:
+def chunks(standings: Standings, columns: tuple[str, ...], cell: int, width: int) -> list[tuple[str, ...]]:
     """Return the columns, dealt evenly to as few tables as fit the width."""
-    columns = standings.columns
     label = 2 + max(len(row) for row in (*standings.rows, *(f"to {one}" for one in standings.anchors)))
     widest = GAP + max(cell, *(len(column) for column in columns))
     tables = math.ceil(len(columns) / max(1, (width - label) // widest))

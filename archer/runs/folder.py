@@ -106,7 +106,7 @@ class RunWriter:
             row = {
                 "problem": rollout.problem.id, "prompt": rollout.problem.prompt, "sample": rollout.sample,
                 "text": rollout.text, "stop": rollout.stop, "version": rollout.version,
-                "reward": verdict.score, "correct": verdict.passed, "reason": verdict.reason,
+                "score": verdict.score, "passed": verdict.passed, "reason": verdict.reason,
                 "tokens": rollout.tokens, "logps": [round(logp, 6) for logp in rollout.logps],
             }  # fmt: skip
             lines.append(json.dumps(row) + "\n")

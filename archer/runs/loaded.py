@@ -42,14 +42,20 @@ class LoadedRun:
 
     @property
     def rollouts(self) -> pd.DataFrame:
-        """One row per response sampled in training, with its verdict, token ids and log-probs (nats)."""
+        """One row per response sampled in training, with its verdict, token ids and log-probs (nats).
+
+        ``reward`` is ``score`` and ``correct`` is ``passed``, by their earlier names.
+        """
         import pandas as pd
 
         return pd.DataFrame(list(self._rollouts()))
 
     @property
     def results(self) -> pd.DataFrame:
-        """One row per sample of the final evaluation: problem, correct, reason, stop, tokens, answer."""
+        """One row per sample of the final evaluation: problem, score, passed, reason, stop, tokens, answer.
+
+        ``correct`` is ``passed``, by its earlier name.
+        """
         import pandas as pd
 
         return pd.DataFrame([row for result in self.outcomes for row in rows_of_result(result)])
@@ -68,7 +74,13 @@ class LoadedRun:
     def _rollouts(self) -> Iterator[dict[str, Json]]:
         for path in sorted((self.folder / "rollouts").glob("[0-9]*.jsonl.gz")):
             for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-                yield {"step": int(path.name.split(".")[0]), **json.loads(line)}
+                yield {"step": int(path.name.split(".")[0]), **both_names(json.loads(line))}
+
+
+def both_names(row: dict[str, Json]) -> dict[str, Json]:
+    """Return a rollout's row, of any version, with its verdict under the names of now and of before."""
+    score, passed = row.get("score", row.get("reward")), row.get("passed", row.get("correct"))
+    return {**row, "score": score, "passed": passed, "reward": score, "correct": passed}
 
 
 def rows_of_result(result: Result) -> Iterator[dict[str, Json]]:
@@ -77,7 +89,8 @@ def rows_of_result(result: Result) -> Iterator[dict[str, Json]]:
         for sample in range(result.samples):
             yield {
                 "label": result.label, "seed": result.seed, "benchmark": result.benchmark, "problem": problem,
-                "sample": sample, "correct": result.outcomes[number][sample], "reason": result.reasons[number][sample],
+                "sample": sample, "score": result.scores[number][sample], "passed": result.passed[number][sample],
+                "correct": result.passed[number][sample], "reason": result.reasons[number][sample],
                 "stop": result.stops[number][sample], "tokens": result.tokens[number][sample],
                 "answer": result.answers[number][sample] if result.answers else "",
             }  # fmt: skip

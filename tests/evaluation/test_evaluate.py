@@ -28,7 +28,7 @@ from archer.evaluation.benchmark import Benchmark
 from archer.evaluation.evaluate import ModelUnderTest, SilentWatcher, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import EvalRequest, evaluate_model, first_problems
-from archer.evaluation.scorecard import cells, majority, under
+from archer.evaluation.scorecard import cells, titles, under
 from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
 from archer.recipe.reading import read_recipe
@@ -82,7 +82,8 @@ def same(left: Result, right: Result) -> bool:
 
 def test_a_result_says_all_that_happened() -> None:
     result = run(ScriptedEngine(script))
-    assert result.outcomes == ((True, False, False), (True, False, False))
+    assert result.passed == ((True, False, False), (True, False, False))
+    assert result.scores == ((1.0, 0.0, 0.0), (1.0, 0.0, 0.0))
     assert result.reasons == (("right", "wrong", "no_answer"), ("right", "wrong", "no_answer"))
     assert result.stops == (("end", "length", "end"), ("end", "end", "end"))
     assert result.tokens == ((9, 40, 7), (9, 9, 7))
@@ -217,7 +218,8 @@ def test_a_verdict_of_an_older_verifier_is_mended_without_the_model(tmp_path: Pa
     asked = EvalRequest(recipe, "model", 0, tmp_path)
     (result,) = evaluate_model(asked, SilentWatcher())
     old = replace(
-        result, outcomes=((True, True), *result.outcomes[1:]), reasons=(("right", "right"), *result.reasons[1:]),
+        result, passed=((True, True), *result.passed[1:]), scores=((1.0, 1.0), *result.scores[1:]),
+        reasons=(("right", "right"), *result.reasons[1:]),
         verifier={"math": {"rules": 1}},
     )  # fmt: skip
     write_result(old, tmp_path / "results" / "lab-arithmetic.json")
@@ -271,7 +273,7 @@ def test_more_samples_are_added_to_a_finished_result(tmp_path: Path, recipe: Rec
     more = replace(asked, recipe=replace(recipe, evaluate=replace(recipe.evaluate, samples=4)))
     (four,) = evaluate_model(more, SilentWatcher())
     assert (two.samples, four.samples) == (2, 4)
-    for name in ("outcomes", "reasons", "stops", "tokens", "answers"):
+    for name in ("passed", "scores", "reasons", "stops", "tokens", "answers"):
         assert tuple(row[:2] for row in getattr(four, name)) == getattr(two, name)
     assert len({row["key"] for row in stored(tmp_path)}) == len(stored(tmp_path)) == 12  # 6 of them drawn before
     assert read_result(tmp_path / "results" / "lab-arithmetic-first-3.json") == four
@@ -400,6 +402,7 @@ def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Pat
     ("change", "message"),
     [
         ({"outcomes": [[True, True, False], [True, False, False]]}, "q: outcomes and reasons contradict each other"),
+        ({"passed": [[True, True, False], [True, False, False]]}, "q: outcomes and reasons contradict each other: q/1"),
         ({"stops": [["end"], ["end"]]}, "q: stops are not 2 problems x 3 samples"),
         ({"tokens": [[9, "x", 7], [9, 9, 7]]}, "tokens.0.1: Input should be a valid integer.*, found 'x'$"),
         (None, "Input should be"),
@@ -503,7 +506,8 @@ def test_real_problems_go_through_every_step(tmp_path: Path, tiny: Path, shared:
 
 def test_the_scorecard_by_hand() -> None:
     result = replace(run(ScriptedEngine(script)), seconds=12.34, provenance={"notes": ["no checksum"]})
-    row = cells(result)
+    assert titles([result]) == ["avg@K", "pass@K", "maj@K"]
+    row = cells(result, titles([result]))
     # 2 of 6 right, one of three samples of both problems; 1 of 6 cut off; 2 of 6 without an answer; 81 tokens
     assert [row[0], row[1], row[3]] == ["q (2 x 3)", "0.333", "1.000"]
     assert row[4:] == ["0.500", "16.7%", "33.3%", "14", "12.3"]
@@ -513,13 +517,14 @@ def test_the_scorecard_by_hand() -> None:
 
 
 def test_nothing_is_known_of_the_spread_of_one_problem() -> None:
-    assert cells(run(ScriptedEngine(script), exam=replace(EXAM, problems=PROBLEMS[:1])))[2] == "unknown"
+    result = run(ScriptedEngine(script), exam=replace(EXAM, problems=PROBLEMS[:1]))
+    assert cells(result, titles([result]))[2] == "unknown"
 
 
 def test_no_majority_where_right_answers_have_no_text() -> None:
     result = run(ScriptedEngine(script))
-    assert majority(replace(result, answers=())) == "-"
-    assert majority(replace(result, answers=(("", "7", ""), ("4", "7", "")))) == "-"
+    for answers in ((), (("", "7", ""), ("4", "7", ""))):
+        assert cells(replace(result, answers=answers), ["avg@K", "maj@K"])[3] == "-"
 
 
 def test_results_of_before_are_still_read(tmp_path: Path) -> None:

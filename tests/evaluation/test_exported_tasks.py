@@ -16,10 +16,10 @@ from lm_eval.tasks import TaskManager
 
 from archer.errors import DataError
 from archer.evaluation.benchmark import benchmark_names, read_benchmark, read_suites
+from archer.evaluation.estimates import avg_at_k, pass_at_k
 from archer.evaluation.lm_eval.export import files, folder, kwargs, task_name
 from archer.evaluation.lm_eval.tasks import documents, graded, scored
 from archer.evaluation.loaded import load_benchmark
-from archer.evaluation.statistics import avg_at_k, pass_at_k
 from archer.models.loading import model_path
 from archer.rewards.grading import Grader
 from archer.types import Rollout, Sampling

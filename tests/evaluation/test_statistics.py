@@ -5,18 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from archer.evaluation.statistics import (
-    Array,
-    avg_at_k,
-    holm,
-    maj_at_k,
-    mean_interval,
-    paired_difference,
-    pass_at_k,
-    pass_curve,
-    rerun_sd,
-    votable,
-)
+from archer.evaluation.estimates import avg_at_k, maj_at_k, pass_at_k, pass_curve, rerun_sd, votable
+from archer.evaluation.statistics import Array, holm, mean_interval, paired_difference
 
 STUDIES = 400  # the standard error of a coverage of 95 % is 1.1 points
 

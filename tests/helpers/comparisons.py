@@ -29,7 +29,7 @@ def result(row: str, seed: int, benchmark: str, right: Sequence[int]) -> Result:
     return Result(
         label=row, seed=seed, step=0 if row == "base" else 3, benchmark=benchmark, sha256="a" * 64,
         sampling=Sampling(max_tokens=64), problems=tuple(f"{benchmark}-{n}" for n in range(len(right))),
-        outcomes=outcomes, reasons=reasons, stops=tuple(("end", "end", "end", "length") for _ in right),
+        passed=outcomes, reasons=reasons, stops=tuple(("end", "end", "end", "length") for _ in right),
         tokens=tuple((10, 20, 30, 64) for _ in right), seconds=2.5, provenance={},
     )  # fmt: skip
 

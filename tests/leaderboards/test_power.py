@@ -123,7 +123,7 @@ def test_results_all_right_or_all_wrong_tell_nothing(
 ) -> None:
     one = read_benchmark("gsm8k")
     problems, samples = one.problems, 2
-    shaped = {"outcomes": right, "reasons": reason, "stops": "end", "tokens": 1}
+    shaped = {"passed": right, "reasons": reason, "stops": "end", "tokens": 1}
     flat = Result(
         label="sure", seed=0, step=0, benchmark="gsm8k", sha256=one.sha256, sampling=one.sampling, seconds=1.0,
         problems=tuple(map(str, range(problems))), provenance={},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from archer.errors import DataError
-from archer.evaluation.difficulty import Difficulty, correlation, from_outcomes, from_printed, gap_variance
+from archer.evaluation.difficulty import Difficulty, correlation, from_printed, from_scores, gap_variance
 from archer.leaderboards.paper.noise import CORRELATION, RowGap, averaged, difficulty, gaps, own_difficulty, spreads
 from archer.leaderboards.published import (
     PrintedMean,
@@ -170,12 +170,12 @@ def test_moments_and_correlation_find_what_outcomes_were_drawn_from() -> None:
     shared_P, own_P = rng.beta(0.5, 0.5, (2, 20_000))
     other_P = np.where(rng.random(20_000) < 0.7, shared_P, own_P)
     left, right = (rng.random((20_000, 4)) < chance_P[:, None] for chance_P in (shared_P, other_P))
-    found = from_outcomes(left)
+    found = from_scores(left)
     assert found.mean == pytest.approx(0.5, abs=0.01)
     assert found.between == pytest.approx(1 / 8, abs=0.003)
     assert correlation(left, right) == pytest.approx(0.7, abs=0.02)
     with pytest.raises(ValueError, match="1 problems x 4 samples"):
-        from_outcomes(left[:1])
+        from_scores(left[:1])
 
 
 def test_aime_s_noise_is_that_of_a_simulation() -> None:

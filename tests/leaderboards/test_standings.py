@@ -14,7 +14,8 @@ from rich.console import Console
 
 from archer.errors import DataError, RunFolderError
 from archer.evaluation.statistics import Difference, Interval
-from archer.leaderboards.ranking import BenchmarkEntry, Comparison, Standings, TrainingCost, show, show_difference
+from archer.leaderboards.legends import show, show_difference
+from archer.leaderboards.ranking import BenchmarkEntry, Comparison, Standings, TrainingCost
 from archer.leaderboards.standings import read_standings, render, write_tables
 from archer.types import Sampling
 
@@ -179,7 +180,7 @@ REFUSALS = [
     ({"sampling": Sampling(temperature=0.6, max_tokens=64)}, r"sampling is Sampling\(temperature=0.6"),
     ({"verifier": {"math-verify": "0.8.0"}}, r"lab-code: dapo seed 1: verifier is .*0\.8\.0.*, not \{\}"),
     ({"problems": tuple(f"lab-code-{n}" for n in (1, 0, 2, 3))}, "problems are others or in another order"),
-    ({"outcomes": ((True,) * 3,) * 4, **THREE}, "samples is 3, not 4"),
+    ({"passed": ((True,) * 3,) * 4, "scores": ((1.0,) * 3,) * 4, **THREE}, "samples is 3, not 4"),
     ({"label": "grpo"}, "holds the result of .'grpo', 1, 'lab-code'., its path is that of .'dapo'"),
 ]
 

@@ -60,7 +60,7 @@ def made(label: str, benchmark: str, counts: list[int], seed: int = 0, **changes
     shaped["reasons"] = tuple(tuple("right" if one else "wrong" for one in row) for row in outcomes)
     result = Result(
         label=label, seed=seed, step=0, benchmark=benchmark, sha256=one.sha256, sampling=one.sampling,
-        problems=tuple(f"{benchmark}-{n}" for n in range(problems)), outcomes=outcomes, seconds=1.0,
+        problems=tuple(f"{benchmark}-{n}" for n in range(problems)), passed=outcomes, seconds=1.0,
         provenance={}, **shaped,
     )  # fmt: skip
     return replace(result, **changes)
@@ -208,7 +208,7 @@ def test_a_benchmark_that_pins_no_checksum_has_one_data_set_a_table(tmp_path: Pa
 
 def test_a_part_of_the_problems_or_samples_is_refused(tmp_path: Path) -> None:
     whole = made("ours", "lab-code", HALF)
-    names = ("problems", "outcomes", "reasons", "stops", "tokens")
+    names = ("problems", "passed", "scores", "reasons", "stops", "tokens")
     fewer = replace(whole, **{name: getattr(whole, name)[:90] for name in names})
     short = replace(whole, label="x", **{name: tuple(row[:8] for row in getattr(whole, name)) for name in names[1:]})
     with pytest.raises(DataError) as caught:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from archer.errors import DataError
 from archer.evaluation.benchmark import read_benchmark
-from archer.evaluation.statistics import avg_at_k, pass_at_k
+from archer.evaluation.estimates import avg_at_k, pass_at_k
 from archer.leaderboards.paper.maintain import verify, write_all
 from archer.leaderboards.paper.specs import spec_names
 from archer.models.loading import load_model, model_path
@@ -39,14 +39,14 @@ def test_the_base_leaves_something_to_learn(name: str) -> None:
     benchmark = read_benchmark(name)
     result = read_result(RECORD / "base" / "results" / f"{name}.json")
     assert (result.sha256, len(result.problems), result.samples) == (benchmark.sha256, 96, 16)
-    assert 0.15 <= avg_at_k(result.outcomes).mean() <= 0.5
-    assert pass_at_k(result.outcomes, 16).mean() > 0.6
+    assert 0.15 <= avg_at_k(result.scores).mean() <= 0.5
+    assert pass_at_k(result.passed, 16).mean() > 0.6
 
 
 @pytest.mark.parametrize("algorithm", read_recipe("lab").algorithms)
 def test_every_algorithm_learned(algorithm: str) -> None:
     def scores(folder: Path, name: str) -> np.ndarray:
-        return avg_at_k(read_result(folder / "results" / f"{name}.json").outcomes)
+        return avg_at_k(read_result(folder / "results" / f"{name}.json").scores)
 
     for seed in (0, 1, 2):
         rise = {

@@ -78,9 +78,9 @@ def lines(table: ResultTable, columns: Sequence[PublishedColumn], row: Published
         if measured is None:
             continue
         values = {"avg": printed.average, "pass": printed.solved} if printed else {}
-        for metric in ("avg", "pass", "maj") if measured.votes else ("avg", "pass"):
-            value, rerun = values.get(metric), measured.rerun if metric == "avg" else None
-            name, known = f"{metric}@{measured.samples}", None if value is None else float(value)
+        for key, metric in measured.metrics.items():
+            value, rerun = values.get(key), measured.rerun if key == "avg" else None
+            name, known = metric.title(measured.samples), None if value is None else float(value)
             yield MeasuredLine(row.name, column.name, name, measured.interval(metric), known, rerun, measured.marked)
     averaged = together(table.measured, row.key, [column.key for column in columns])
     if len(averaged) > 1:
@@ -165,10 +165,11 @@ def difference(pair: Comparison | None) -> str:
 
 def curve_grids(table: ResultTable) -> Iterator[PageTable]:
     """Yield the table of pass@k for k = 1, 2, 4 ... K; the CSV has every k."""
-    if table.measured:
-        most = max(row.samples for row in table.measured.values())
+    passed = {key: row for key, row in table.measured.items() if "pass" in row.metrics}
+    if passed:
+        most = max(row.samples for row in passed.values())
         chosen = [2**power for power in range(most.bit_length()) if 2**power <= most]
-        rows = tuple((f"{label} {name}", *curve_cells(row, chosen)) for (label, name), row in table.measured.items())
+        rows = tuple((f"{label} {name}", *curve_cells(row, chosen)) for (label, name), row in passed.items())
         yield PageTable(
             ("", *(f"k={k}" for k in chosen)), rows, "pass@k, measured", ("Unbiased, of K samples, in points.",)
         )

@@ -118,7 +118,7 @@ def details(table: ResultTable) -> Iterator[ExportedNumber]:
     for (label, name), row in table.measured.items():
         where = ("measured", NONE, NONE, label, name)
         yield ExportedNumber(*where, "rerun SD", POINTS * row.rerun)
-        for k, value in enumerate(row.curve, start=1):
+        for k, value in enumerate(row.curve if "pass" in row.metrics else (), start=1):
             yield ExportedNumber(*where, f"pass@{k}, curve", POINTS * float(value))
         for month, interval in row.months().items():
             yield ExportedNumber(*where, f"avg@{row.samples}, {month}", *scaled(interval))

@@ -9,23 +9,12 @@ from itertools import combinations
 import numpy as np
 
 from archer.evaluation.benchmark import read_benchmark
-from archer.evaluation.statistics import (
-    Array,
-    Difference,
-    Interval,
-    avg_at_k,
-    holm,
-    maj_at_k,
-    mean_interval,
-    paired_difference,
-    pass_at_k,
-    pass_curve,
-    rerun_sd,
-    votable,
-)
+from archer.evaluation.estimates import avg_at_k, pass_curve, rerun_sd
+from archer.evaluation.named_metrics import NamedMetric, bounds_of, find_metrics, interval_of, score_bounds
+from archer.evaluation.statistics import Array, Bounds, Difference, Interval, holm, mean_interval, paired_difference
 from archer.leaderboards.paper.collect import Key
 from archer.leaderboards.ranking import MEAN, Comparison
-from archer.leaderboards.standings import contests
+from archer.leaderboards.standings import contests, metrics_of
 from archer.types import Result
 
 POINTS = 100
@@ -50,41 +39,44 @@ class MeasuredRow:
 
     @property
     def avg_SP(self) -> Array:
-        """The share of right samples of each seed and problem."""
-        return np.stack([avg_at_k(result.outcomes) for result in self.results])
+        """The mean score of each seed and problem: the share of right samples where scores are 0 and 1."""
+        return np.stack([avg_at_k(result.scores) for result in self.results])
 
     @property
     def rerun(self) -> float:
         """The SD of one seed's avg@K when sampled again: the root of the mean variance over seeds."""
-        return float(np.sqrt(np.mean([rerun_sd(result.outcomes) ** 2 for result in self.results])))
+        return float(np.sqrt(np.mean([rerun_sd(result.scores) ** 2 for result in self.results])))
 
     @property
     def curve(self) -> Array:
         """pass@k for k from 1 to K, averaged over problems and seeds."""
-        curve_K: Array = np.mean([pass_curve(result.outcomes) for result in self.results], axis=0)
+        curve_K: Array = np.mean([pass_curve(result.passed) for result in self.results], axis=0)
         return curve_K
 
     @property
-    def votes(self) -> bool:
-        """Whether maj@K can be computed for every seed."""
-        return all(votable(result.outcomes, result.answers) for result in self.results)
+    def metrics(self) -> dict[str, NamedMetric]:
+        """The metrics that the benchmark's results name, by key; the majority's beside pass@K where there are votes."""
+        names = metrics_of(self.results)
+        named = {metric.key: metric for metric in find_metrics((*names, "maj@k") if "pass@k" in names else names)}
+        return {key: metric for key, metric in named.items() if np.isfinite(self.scores(metric)).all()}
+
+    @property
+    def bounds(self) -> Bounds:
+        """What no score can exceed."""
+        return score_bounds(self.results)
 
     @property
     def marked(self) -> bool:
         """Whether a result was drawn with another sampling than its benchmark's."""
         return any(result.sampling != read_benchmark(result.benchmark).sampling for result in self.results)
 
-    def interval(self, metric: str) -> Interval:
-        """Return ``avg``, ``pass`` or ``maj`` @K with its interval."""
-        return mean_interval(self.scores(metric), clusters=[self.contests])
+    def interval(self, metric: NamedMetric) -> Interval:
+        """Return a metric's mean with its interval."""
+        return interval_of(metric, [self.scores(metric)], [self.contests], self.bounds)
 
-    def scores(self, metric: str) -> Array:
+    def scores(self, metric: NamedMetric) -> Array:
         """Return a metric of each seed and problem, (S, P)."""
-        if metric == "avg":
-            return self.avg_SP
-        if metric == "pass":
-            return np.stack([pass_at_k(result.outcomes, result.samples) for result in self.results])
-        return np.stack([maj_at_k(result.outcomes, result.answers) for result in self.results])
+        return np.stack([metric.values(result) for result in self.results])
 
     def months(self) -> dict[str, Interval]:
         """Return avg@K by the month of the problems (2024-08); empty if no result records dates."""
@@ -95,7 +87,9 @@ class MeasuredRow:
         scores_SP = self.avg_SP
         return {
             month: mean_interval(
-                scores_SP[:, indices], clusters=[[self.contests[index] for index in indices] if self.contests else []]
+                scores_SP[:, indices],
+                clusters=[[self.contests[index] for index in indices] if self.contests else []],
+                bounds=self.bounds,
             )
             for month, indices in sorted(by_month.items())
         }
@@ -118,7 +112,8 @@ def together(measured: Mapping[Key, MeasuredRow], label: str, benchmarks: Sequen
 
 def mean_of(rows: Sequence[MeasuredRow]) -> Interval:
     """Return the mean of several benchmarks' avg@K with its interval."""
-    return mean_interval(*(row.avg_SP for row in rows), clusters=[row.contests for row in rows])
+    bounds = bounds_of([row.bounds for row in rows])
+    return mean_interval(*(row.avg_SP for row in rows), clusters=[row.contests for row in rows], bounds=bounds)
 
 
 def mean_rerun(rows: Sequence[MeasuredRow]) -> float:
@@ -134,6 +129,7 @@ def compared(measured: Mapping[Key, MeasuredRow], benchmarks: Sequence[str], lab
             [row.avg_SP for row in here[left]],
             [row.avg_SP for row in here[right]],
             [row.contests for row in here[left]],
+            bounds_of([row.bounds for row in (*here[left], *here[right])]),
         )
         for left, right in combinations(here, 2)
         if pairable(here[left][0], here[right][0])

@@ -11,7 +11,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from archer.errors import DataError, RunFolderError
-from archer.leaderboards.ranking import BASE, METRICS, Standings, legend, show, show_difference
+from archer.evaluation.named_metrics import with_k
+from archer.leaderboards.legends import legend, show, show_difference
+from archer.leaderboards.ranking import BASE, Standings
 from archer.leaderboards.report.curves import CurveChart, charts, read_runs
 from archer.leaderboards.tables import DETAIL_NOTE, detail_table, show_p
 from archer.runs.folder import read_manifest
@@ -49,13 +51,13 @@ def page(manifest: Mapping[str, Json], standings: Standings, drawn: list[CurveCh
         loader=jinja2.PackageLoader("archer.leaderboards.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals |= {"show": show, "show_difference": show_difference, "show_p": show_p}
+    environment.globals |= {"show": show, "show_difference": show_difference, "show_p": show_p, "with_k": with_k}
     header, rows = detail_table(standings)
     return environment.get_template("report.html.j2").render(
         name=recipe_of(manifest).get("name", "comparison"),
         facts=facts(manifest, standings),
         recipe=json.dumps(recipe_of(manifest), indent=2, ensure_ascii=False),
-        standings=standings, metrics=METRICS, legend=legend(standings),
+        standings=standings, legend=legend(standings),
         detail_header=header, detail_rows=rows, detail_note=DETAIL_NOTE,
         charts=drawn, figures=Markup(in_script([chart_json(chart) for chart in drawn])),
         config=Markup(in_script(CONFIG)), plotly=Markup(get_plotlyjs()),
@@ -106,8 +108,8 @@ def starts(out: Path, manifest: Mapping[str, Json], standings: Standings) -> dic
     problems = recipe_of(manifest).get("evaluate", {}).get("curve_problems")
     averages = {}
     for entry in standings.benchmarks:
-        outcomes = read_result(out / BASE / "results" / f"{entry.name}.json").outcomes[:problems]
-        if not outcomes:
+        scores = read_result(out / BASE / "results" / f"{entry.name}.json").scores[:problems]
+        if not scores:
             raise DataError(f"{out}/manifest.json: recipe: evaluate: curve_problems is {problems}, not 1 or more")
-        averages[entry.name] = sum(map(sum, outcomes)) / (len(outcomes) * entry.samples)
+        averages[entry.name] = sum(map(sum, scores)) / (len(scores) * entry.samples)
     return averages

@@ -120,7 +120,7 @@ class OpenFilterModel:
         with SampleStore(path.with_suffix(".jsonl"), made) as store:
             loaded = LoadedBenchmark(benchmark, tuple(problems))
             result = evaluate(self.subject.engine, self.grader, loaded, who, store, self.sampler.watch)
-        right = dict(zip(result.problems, map(sum, result.outcomes), strict=True))
+        right = dict(zip(result.problems, map(sum, result.passed), strict=True))
         write_aside(path, json.dumps(right, indent=0) + "\n")
         return right
 

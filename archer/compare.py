@@ -23,6 +23,7 @@ from archer.recipe.reading import as_recipe, recipe_yaml
 from archer.recipe.sections import Recipe
 from archer.rewards.opening import open_sandbox
 from archer.runs.folder import RunWriter, last_line, read_manifest, refuse_other
+from archer.runs.outside import outside_parts
 from archer.runs.progress import CompareProgress
 from archer.sandbox import Sandbox, open_executor
 from archer.spec import resolve
@@ -77,8 +78,9 @@ class ComparePlan:
         """Raise RunFolderError if a job's folder holds a run of another recipe or number of threads."""
         existing = read_manifest(job.folder)
         if existing is not None:
-            digest = eval_digest(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm)
-            refuse_other(job.folder, existing, {"recipe_digest": digest, "threads": self.threads})
+            parts = outside_parts(self.recipe, [] if job.algorithm == BASE else [job.algorithm])
+            digest = eval_digest(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm, parts)
+            refuse_other(job.folder, existing, {"parts": parts, "recipe_digest": digest, "threads": self.threads})
 
     def finished(self, job: CompareJob) -> bool:
         """Whether all of the job's final results exist."""
@@ -132,6 +134,12 @@ def compare(
 
     Raises UserError or OurError with the first failing run's message, after the other runs have finished.
     """
+    for part in algorithms:
+        if not isinstance(part, str):
+            raise UserError(
+                f"compare: {part!r:.80}: runs are processes of their own, which find a part by its name: put it into a "
+                "file and name that in the recipe, as in algorithms: {mine: {base: ./mine.py:MINE}}"
+            )
     chosen = as_recipe(recipe, changes)
     names = tuple(dict.fromkeys(algorithms)) or tuple(chosen.algorithms)
     at_a_time, each = schedule(len(names) * seeds, parallel, cores(), gpu_count() > 0)
@@ -152,8 +160,10 @@ def run_plan(plan: ComparePlan) -> None:
         open_sandbox(plan.recipe.reward, spec.rewards, plan.unisolated, stack)
     for job in plan.jobs():
         plan.check_folder(job)
+    parts = outside_parts(plan.recipe, plan.algorithms)
     manifest = {
-        "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(), "algorithms": list(plan.algorithms),
+        "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(None, parts), "parts": parts,
+        "algorithms": list(plan.algorithms),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
     with contextlib.closing(RunWriter(plan.out, manifest)) as writer:

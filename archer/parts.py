@@ -1,7 +1,8 @@
 """Parts from anywhere: what a recipe names is shipped, or ``module:NAME``, or ``./file.py:NAME``, or an entry point.
 
 A package registers a part under the entry point group ``archer.KIND`` (``archer.rewards``); a recipe then names it
-like a shipped one. The sha256 of an outside part's source file is part of what identifies a run.
+like a shipped one. A relative file is one of the working directory, as paths of data are. In Python, parts are also
+given as objects (:func:`given_parts`). The sha256 of an outside part's source is part of what identifies a run.
 """
 
 from __future__ import annotations
@@ -9,24 +10,34 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, TypeVar, cast
+from pathlib import Path, PurePath
+from types import FunctionType, ModuleType
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from archer.errors import UserError, did_you_mean
 
 Kind = Literal["algorithms", "advantages", "aggregations", "rewards", "metrics", "formats", "engines", "trackers"]
 T = TypeVar("T")
+_GIVEN: dict[tuple[str, str], Any] = {}  # objects of `given_parts`, by kind and name
 
 
 def find_part(kind: Kind, name: str, shipped: Mapping[str, T]) -> T:
-    """Return the part ``name``: an entry of ``shipped``, an entry point's, or what ``module:NAME`` leads to.
+    """Return the part ``name``: an entry of ``shipped``, an object given, or what an entry point or its name leads to.
 
     Raises UserError where there is none, or where importing its module fails.
     """
+    if (kind, name) in _GIVEN:
+        if name in shipped:
+            raise UserError(f"parts: {kind}: {name!r} is the name of a shipped one; give yours another name")
+        return cast(T, _GIVEN[kind, name])
     if name in shipped:
         return shipped[name]
     if is_outside(name):
@@ -47,13 +58,72 @@ def is_outside(name: str) -> bool:
     return ":" in name
 
 
+@contextmanager
+def given_parts(parts: Mapping[str, Mapping[str, object]]) -> Iterator[None]:
+    """Within the context, objects are found by their names: ``{"rewards": {"mine": MyReward()}}``.
+
+    Raises UserError for a kind that is none, for a name with a colon, and for one that is given already.
+    """
+    found = {(kind, name): part for kind, named in parts.items() for name, part in named.items()}
+    for kind, name in found:
+        if kind not in get_args(Kind):
+            raise UserError(f"parts: no kind {kind!r}{did_you_mean(kind, get_args(Kind))}")
+        if is_outside(name) or (kind, name) in _GIVEN:
+            raise UserError(f"parts: {kind}: {name!r}: give it another name: a plain one that nothing else has")
+    _GIVEN.update(found)
+    try:
+        yield
+    finally:
+        for key in found:
+            del _GIVEN[key]
+
+
 def part_digests(named: Iterable[tuple[Kind, str]], shipped: Mapping[Kind, Iterable[str]]) -> dict[str, str]:
-    """Return the sha256 of the source file of every part that is not shipped, by name. Raises as :func:`find_part`."""
-    return {
-        name: hashlib.sha256(_source(kind, name).read_bytes()).hexdigest()
-        for kind, name in sorted(set(named))
-        if name not in shipped.get(kind, ())
-    }
+    """Return the sha256 of the source of every part that is not shipped, by ``KIND: NAME``.
+
+    Raises as :func:`find_part`. Of a named part it is its file's; of an object that was given, that of its class and
+    of the values of its fields.
+    """
+    outside = [(kind, name) for kind, name in sorted(set(named)) if name not in shipped.get(kind, ())]
+    return {f"{kind}: {name}": _digest(kind, name) for kind, name in outside}
+
+
+def _digest(kind: Kind, name: str) -> str:
+    if (kind, name) in _GIVEN:
+        told = _told(_GIVEN[kind, name], f"parts: {kind}: {name}")
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_source(kind, name).read_bytes()).hexdigest()
+
+
+def _told(value: Any, where: str) -> Any:
+    """Return all that an object does as plain values: the source of its class or function, and its fields."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return [[_told(key, where), _told(value[key], where)] for key in value]
+    if isinstance(value, list | tuple):
+        return [_told(part, where) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, partial):
+        return ["partial", *(_told(part, where) for part in (value.func, value.args, value.keywords))]
+    if isinstance(value, type | FunctionType) or inspect.isbuiltin(value):
+        return [value.__qualname__, _text(value, where)]
+    inner = {one.name: _told(getattr(value, one.name), where) for one in fields(value)} if is_dataclass(value) else {}
+    return [_told(type(value), where), inner]
+
+
+def _text(value: Any, where: str) -> str:
+    """Return the source of a class or function; nothing for this package's and Python's own. Raises UserError."""
+    root = str(value.__module__).partition(".")[0]
+    if root == "archer" or (root in sys.stdlib_module_names and root != "__main__"):
+        return str(value.__module__)
+    try:
+        return inspect.getsource(value)
+    except (OSError, TypeError) as error:
+        raise UserError(f"{where}: {value.__qualname__} has no source to record; put it into a file") from error
 
 
 def _source(kind: Kind, name: str) -> Path:

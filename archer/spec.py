@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archer.algorithms import Algorithm
+from archer.engines import find_engine
 from archer.engines.requests import check_width
 from archer.engines.spec import EngineSpec
 from archer.errors import UserError
@@ -53,7 +54,7 @@ class RunSpec:
     @property
     def engine_differs(self) -> bool:
         """Whether the engine's log-probs may be others than the policy's: other kernels, or older weights."""
-        return self.recipe.rollout.engine != "native" or bool(self.recipe.rollout.prefetch)
+        return find_engine(self.recipe.rollout).differs or bool(self.recipe.rollout.prefetch)
 
 
 def resolve(recipe: Recipe, algorithm: str = "", seed: int = 0, data: Mapping[str, Path] | None = None) -> RunSpec:
@@ -70,6 +71,7 @@ def resolve(recipe: Recipe, algorithm: str = "", seed: int = 0, data: Mapping[st
     name = algorithm or only_algorithm(recipe)
     built = build_algorithm(recipe, name)
     check_trackers(recipe.log)
+    find_engine(recipe.rollout)
     benchmarks = tuple(load_benchmarks(recipe.evaluate, data))
     spec = RunSpec(recipe, name, built, seed, EngineSpec.of(recipe), open_stream(recipe.data, seed), benchmarks)
     check_context(spec)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from archer.algorithms import Algorithm
 from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
 from archer.engines.base import Generator
@@ -23,6 +24,7 @@ from archer.evaluation.evaluate import ModelUnderTest, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import result_origin
 from archer.models.loading import digest_of
+from archer.parts import given_parts
 from archer.recipe.reading import as_recipe
 from archer.recipe.sections import Recipe, RewardSection
 from archer.rewards.grading import Grader
@@ -34,6 +36,7 @@ from archer.rollouts.prefetch import RolloutSource
 from archer.runs.checkpoints import complete_checkpoints, load_checkpoint, save_checkpoint
 from archer.runs.folder import RunWriter
 from archer.runs.loaded import LoadedRun
+from archer.runs.outside import outside_parts
 from archer.runs.progress import TrainProgress
 from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.runs.trackers import Tracker, open_trackers
@@ -46,19 +49,25 @@ from archer.trainer.mismatch import apply_importance_weights, check_mismatch, me
 from archer.types import Json
 
 RANK_SECONDS = 1800.0  # to join the other ranks, where the recipe names no deadline
-AGREED = ("recipe_digest", "algorithm", "seed", "threads", "archer", "commit", "versions")
+AGREED = ("parts", "recipe_digest", "algorithm", "seed", "threads", "archer", "commit", "versions")
+CUSTOM = "custom"  # the name of an algorithm that is given as an object
+Parts = Mapping[str, Mapping[str, object]]  # objects by kind and name
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 def train(
-    recipe: str | Path | Recipe = "lab", algorithm: str = "", seed: int = 0, out: str | Path | None = None, *,
-    changes: Sequence[str] = (), threads: int = 0, allow_unisolated: bool = False, profile: int = 0,
+    recipe: str | Path | Recipe = "lab", algorithm: str | Algorithm = "", seed: int = 0,
+    out: str | Path | None = None, *, changes: Sequence[str] = (), parts: Parts | None = None, threads: int = 0,
+    allow_unisolated: bool = False, profile: int = 0,
 ) -> LoadedRun:  # fmt: skip
     """Train one algorithm with one seed, evaluate the final model, and return the run's metrics and results.
 
     ``recipe`` is a shipped recipe's name, a YAML file or a :class:`~archer.recipe.sections.Recipe`; ``changes`` are
-    ``key.key=value`` strings as of ``--set``. ``algorithm`` may be left out where the recipe has one. ``out`` is the
+    ``key.key=value`` strings as of ``--set``. ``algorithm`` may be left out where the recipe has one; an
+    :class:`~archer.algorithms.Algorithm` is trained under the name ``custom``. ``parts`` are objects that the recipe
+    names, by kind and name: ``{"rewards": {"mine": MyReward()}}`` with ``reward: mine``; their sources' sha256 is part
+    of the run's identity. ``out`` is the
     run folder (None: ``runs/RECIPE/ALGORITHM/seed-SEED``): called again on the same folder, an unfinished run goes on
     from its last checkpoint, bitwise as if it had not stopped. ``threads`` of the CPU (0: torch's choice);
     ``allow_unisolated`` accepts programs run without a sandbox; ``profile`` measures so many steps.
@@ -66,9 +75,14 @@ def train(
     Under torchrun every rank calls this; rank 0 writes. Raises UserError if the recipe cannot be satisfied on this
     machine, OurError for what broke here; both leave the folder ready to go on.
     """
-    spec = resolve(as_recipe(recipe, changes), algorithm, seed)
-    folder = Path(out) if out else Path("runs") / spec.recipe.name / spec.name / f"seed-{seed}"
-    run_steps(spec, folder, RunOptions(threads, allow_unisolated, profile))
+    given = {kind: dict(named) for kind, named in (parts or {}).items()}
+    if isinstance(algorithm, Algorithm):
+        given.setdefault("algorithms", {})[CUSTOM] = algorithm
+    with given_parts(given):
+        name = CUSTOM if isinstance(algorithm, Algorithm) else algorithm
+        spec = resolve(as_recipe(recipe, changes), name, seed)
+        folder = Path(out) if out else Path("runs") / spec.recipe.name / spec.name / f"seed-{seed}"
+        run_steps(spec, folder, RunOptions(threads, allow_unisolated, profile))
     return LoadedRun(folder)  # on every rank: the others need not see what the first one wrote
 
 
@@ -297,8 +311,9 @@ def open_run(spec: RunSpec, folder: Path, options: RunOptions) -> Iterator[Run]:
 
 def manifest_of(spec: RunSpec) -> dict[str, Json]:
     """Return a run's identity and origin."""
+    parts = outside_parts(spec.recipe, [spec.name])
     return {
-        "recipe": asdict(spec.recipe), "recipe_digest": spec.recipe.digest(spec.name),
+        "recipe": asdict(spec.recipe), "recipe_digest": spec.recipe.digest(spec.name, parts), "parts": parts,
         "algorithm": spec.name, "seed": spec.seed, "threads": torch.get_num_threads(), **provenance(),
     }  # fmt: skip
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from archer import parts
 from archer.errors import UserError
-from archer.parts import find_part, is_outside, part_digests
+from archer.parts import find_part, given_parts, is_outside, part_digests
 
 SHIPPED = {"math": 1, "code": 2}
 
@@ -34,14 +37,14 @@ def test_an_entry_point_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     entry = EntryPoint("theirs", "brought:PART", "archer.rewards")
     monkeypatch.setattr(parts, "entry_points", lambda group, name="theirs": [entry] if name == "theirs" else [])
     assert find_part("rewards", "theirs", SHIPPED) == 9
-    assert list(part_digests([("rewards", "theirs"), ("rewards", "math")], {"rewards": SHIPPED})) == ["theirs"]
+    assert list(part_digests([("rewards", "theirs"), ("rewards", "math")], {"rewards": SHIPPED})) == ["rewards: theirs"]
 
 
 def test_the_digest_is_that_of_the_source(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("PART = 1\n")
     name = f"{tmp_path}/a.py:PART"
     assert part_digests([("rewards", name), ("rewards", "math")], {"rewards": SHIPPED}) == {
-        name: "eb5c64c5682b5ce706100829fd265db3574bcf0272a98c0c58dc351cdcdeb2fc"
+        f"rewards: {name}": "eb5c64c5682b5ce706100829fd265db3574bcf0272a98c0c58dc351cdcdeb2fc"
     }
 
 
@@ -67,3 +70,55 @@ def test_a_file_that_fails_is_named_and_read_again_once_mended(tmp_path: Path) -
     path.write_text("PART = 3\n")
     assert find_part("rewards", f"{path}:PART", SHIPPED) == 3
     assert [module.PART for name, module in sys.modules.items() if name.startswith("archer_part_broken")] == [3]
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A part as an object."""
+
+    by: float = 2.0
+    of: Callable[[float], float] = abs
+
+    def __call__(self, number: float) -> float:
+        return self.by * self.of(number)
+
+
+def halved(number: float) -> float:
+    return number / 2
+
+
+def digest_of(part: object) -> str:
+    with given_parts({"metrics": {"mine": part}}):
+        return part_digests([("metrics", "mine")], {})["metrics: mine"]
+
+
+def test_an_object_is_found_while_it_is_given() -> None:
+    with given_parts({"metrics": {"mine": Doubling(3.0)}}):
+        assert find_part("metrics", "mine", {})(-4.0) == 12.0
+        with (
+            pytest.raises(UserError, match="metrics: 'mine': give it another name"),
+            given_parts({"metrics": {"mine": 1}}),
+        ):
+            pass
+        with pytest.raises(UserError, match="parts: metrics: 'mine' is the name of a shipped one"):
+            find_part("metrics", "mine", {"mine": 1})
+    with pytest.raises(UserError, match="metrics: no metric 'mine'"):
+        find_part("metrics", "mine", {})
+    with (
+        pytest.raises(UserError, match="parts: no kind 'metric' \\(did you mean 'metrics'"),
+        given_parts({"metric": {"a": 1}}),
+    ):
+        pass
+
+
+def test_an_object_s_digest_is_that_of_its_source_and_values() -> None:
+    parts = [Doubling(), Doubling(3.0), Doubling(of=halved), halved, partial(halved), partial(halved, 3.0)]
+    assert len({digest_of(part) for part in parts}) == len(parts)
+    assert digest_of(Doubling(2.0, of=halved)) == digest_of(Doubling(of=halved))
+
+
+def test_an_object_without_source_is_refused() -> None:
+    made: dict[str, object] = {"__name__": "typed_at_a_prompt"}
+    exec("def nowhere(number):\n    return number\n", made)
+    with pytest.raises(UserError, match="parts: metrics: mine: nowhere has no source to record; put it into a file"):
+        digest_of(made["nowhere"])

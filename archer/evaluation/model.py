@@ -26,6 +26,7 @@ from archer.recipe.sections import EvaluateSection, Recipe
 from archer.rewards.grading import Grader
 from archer.rewards.opening import open_grader
 from archer.runs.folder import RunWriter, read_manifest
+from archer.runs.outside import outside_parts
 from archer.runs.results import read_result
 from archer.runs.samples import SampleStore
 from archer.system import provenance
@@ -219,6 +220,9 @@ def eval_digest(recipe: Recipe) -> str:
     # These names are part of the digest in existing folders, so they must not change.
     named = {"path": model.path, "revision": model.revision, "template": dict(model.chat_template_kwargs)}
     parts = [named, recipe.rollout.engine, recipe.update.bf16, recipe.evaluate.server]
+    # An engine of one's own draws by its own source and options; shipped ones are told as before.
+    outside = {name: digest for name, digest in outside_parts(recipe).items() if name.startswith("engines: ")}
+    parts += [outside, dict(recipe.rollout.engine_options)] if outside else []
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -234,5 +238,6 @@ def load_benchmarks(section: EvaluateSection, data: Mapping[str, Path] | None = 
 
 def result_origin(recipe: Recipe, grader: Grader) -> dict[str, Json]:
     """Return the provenance of every result: model, recipe digest, sandbox, commit, versions, machine."""
-    own = {"model": asdict(recipe.model), "recipe_digest": recipe.digest()}
+    parts = outside_parts(recipe)
+    own = {"model": asdict(recipe.model), "recipe_digest": recipe.digest(None, parts), "parts": parts}
     return {**own, "sandbox": grader.sandbox, **provenance()}

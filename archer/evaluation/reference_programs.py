@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archer.errors import DataError, did_you_mean
-from archer.problems.formats import FORMATS, REFERENCES
+from archer.problems.formats import REFERENCES, find_format
 from archer.problems.rows import read_json
 from archer.problems.streams import to_problem
 from archer.recipe.config import typed
@@ -92,9 +92,8 @@ def labelled(form: str, path: Path, programs: Path) -> tuple[list[ReferenceProgr
 
 
 def rows(form: str, path: Path) -> Iterator[tuple[dict[str, object], Problem]]:
-    """Yield the rows of a local file, each with its problem. Raises DataError for an unknown format."""
-    if form not in FORMATS:
-        raise DataError(f"{form}: no such format{did_you_mean(form, FORMATS)}")
+    """Yield the rows of a local file, each with its problem. Raises UserError for an unknown format."""
+    find_format(form)
     source = typed(DataSource, {"name": form, "path": str(path), "reward": "code", "format": form}, str(path))
     for number, row in enumerate(read_json(path), 1):
         yield dict(row), to_problem(row, source, number)

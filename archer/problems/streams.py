@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from archer.errors import DataError, did_you_mean
-from archer.problems.formats import DATES, FORMATS, JUDGED_BY, ORDERS, SPLITS, in_window
+from archer.errors import DataError, UserError, did_you_mean
+from archer.problems.formats import DATES, JUDGED_BY, ORDERS, SPLITS, ShapedRow, find_format, in_window
 from archer.problems.lab import TASKS
 from archer.problems.rows import is_local, read_rows
 from archer.recipe.sections import DataSource
@@ -121,8 +121,10 @@ def kept_rows(source: DataSource) -> list[tuple[int, Mapping[str, Any]]]:
 
 def _check_format(source: DataSource) -> None:
     """Raise DataError if the format's name, the dates and the reward do not fit each other."""
-    if source.format and source.format not in FORMATS:
-        raise DataError(f"{source.path}: format: unknown name {source.format!r}{did_you_mean(source.format, FORMATS)}")
+    try:
+        _ = source.format and find_format(source.format)
+    except UserError as error:
+        raise DataError(f"{source.path}: format: {error}") from error
     judge = JUDGED_BY.get(source.format, source.reward)
     if source.reward != judge:
         raise DataError(
@@ -173,9 +175,13 @@ def _plain(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
 
 def _shaped(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
     try:
-        parts = FORMATS[source.format](row)
+        parts = find_format(source.format)(row)
     except DataError as error:
         raise DataError(f"{source.path}: row {number}: {error}") from error
+    except Exception as error:  # whatever a format of one's own raises
+        raise DataError(f"{source.path}: row {number}: format {source.format} raised {error!r}") from error
+    if not isinstance(parts, ShapedRow):
+        raise DataError(f"{source.path}: row {number}: format {source.format} gave {parts!r:.80}, expected a ShapedRow")
     prompt = source.instruction.replace("{prompt}", parts.prompt)
     name = f"{source.name}/{parts.id or number}"
     return Problem(name, source.name, prompt, source.reward, parts.gold, parts.system, parts.meta)

@@ -1,11 +1,11 @@
-"""From a name in a recipe to the algorithm: a shipped one or one from anywhere, with the recipe's changes made."""
+"""From a name in a recipe to the algorithm: a shipped one or one's own, with the recipe's changes made."""
 
 from __future__ import annotations
 
 from archer.algorithms import ALGORITHMS, Algorithm
 from archer.algorithms.needs import check_needs
 from archer.errors import RecipeError, UserError
-from archer.parts import find_part
+from archer.parts import find_part, is_outside
 from archer.recipe.config import merged
 from archer.recipe.sections import Recipe
 
@@ -16,13 +16,15 @@ def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
     Raises RecipeError for an unknown algorithm, field or value, and for one that needs what nothing supplies.
     """
     where = f"{recipe.name}: algorithms: {name}"
+    if is_outside(name):  # the name becomes a folder
+        raise RecipeError(f"{where}: give it a name in the recipe, as in --set 'algorithms.mine={{base: {name}}}'")
     changes = dict(recipe.algorithms.get(name) or {})
     base = str(changes.pop("base", name))
     try:
-        found = find_part("algorithms", base, ALGORITHMS)
-        if not isinstance(found, Algorithm):
-            raise UserError(f"{base} is a {type(found).__name__}; name an archer.algorithms.Algorithm")
-        made = merged(found, changes, where)
+        row = find_part("algorithms", base, ALGORITHMS)
+        if not isinstance(row, Algorithm):
+            raise UserError(f"base: {base}: expected an archer.algorithms.Algorithm, found {row!r}")
+        made = merged(row, changes, where)
         check_needs(made)
     except RecipeError:
         raise

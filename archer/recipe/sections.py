@@ -20,6 +20,8 @@ Positive = Annotated[float, Field(gt=0)]
 # YAML reads 2024-08-01 as a date, which JSON could not record.
 Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
+LATER = ("engine_options",)  # keys of `rollout` that recipes did not have at first
+
 
 @with_config(STRICT)
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class DataSource:
     weight: int = 1
     """Problems of this source in each cycle over all sources."""
     format: str = ""
-    """The shape of published rows, an entry of ``archer.problems.formats.FORMATS``; it gives prompt and gold."""
+    """The shape of published rows, an entry of ``archer.problems.formats.FORMATS`` or one of your own
+    (``./file.py:NAME``): a function from a row to a ``ShapedRow``. It gives prompt and gold."""
     since: Day = ""
     """The first day of rows that have dates, such as ``2024-08-01``."""
     until: Day = ""
@@ -112,8 +115,10 @@ class CorrectionSection:
 class RolloutSection:
     """How a step's responses are sampled."""
 
-    engine: Literal["native", "vllm"] = "native"
-    """What samples: this process, or vLLM."""
+    engine: str = "native"
+    """What samples, an entry of ``archer.engines.ENGINES`` or one of your own (``./file.py:NAME``)."""
+    engine_options: Mapping[str, Json] = field(default_factory=dict)
+    """What an engine of your own is told: it reads them from its ``EngineSpec``."""
     vllm: VllmSection = VllmSection()
     correction: CorrectionSection = CorrectionSection()
     prefetch: Literal[0, 1] = 0
@@ -271,8 +276,9 @@ class Recipe:
     reward: RewardSection = RewardSection()
     evaluate: EvaluateSection = EvaluateSection()
     save: SaveSection = SaveSection()
-    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Trackers that get each step's metrics beside ``metrics.jsonl``."""
+    log: tuple[str, ...] = ()
+    """Trackers that get each step's metrics beside ``metrics.jsonl``: entries of ``archer.runs.trackers.TRACKERS``, or
+    your own (``./file.py:NAME``)."""
 
     @property
     def optimizer_steps(self) -> int:
@@ -280,10 +286,16 @@ class Recipe:
         update = self.update
         return self.steps * update.epochs * -(-self.rollout.prompts // update.mini_batch)
 
-    def digest(self, algorithm: str | None = None) -> str:
-        """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on."""
+    def digest(self, algorithm: str | None = None, parts: Mapping[str, str] | None = None) -> str:
+        """Return a fingerprint of all that the numbers of one algorithm's run (or of any run) depend on.
+
+        ``parts`` are the sha256 of the parts from outside the package (:func:`archer.runs.outside.outside_parts`).
+        """
         chosen = {} if algorithm is None else {algorithm: self.algorithms.get(algorithm)}
         reward = {**asdict(self.reward), "workers": None, "docker_hosts": None}  # by whom, not how
         values = {**asdict(self), "algorithms": chosen, "log": None, "save": None, "reward": reward}
+        # A recipe that uses nothing of what came later keeps its digest.
+        values |= {"parts": dict(parts)} if parts else {}
+        values["rollout"] = {key: value for key, value in values["rollout"].items() if value or key not in LATER}
         text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

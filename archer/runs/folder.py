@@ -140,6 +140,13 @@ def read_manifest(folder: Path) -> dict[str, Json] | None:
 def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[str, Json]) -> None:
     """Raise RunFolderError if a folder belongs to another run."""
     before = {**existing, "recipe_digest": recorded_digest(existing)}
+    for name, digest in (existing.get("parts") or {}).items():
+        now = (manifest.get("parts") or {}).get(name)
+        if now not in (None, digest):
+            raise RunFolderError(
+                f"{folder}: holds a run with another source of {name} (sha256 {digest[:12]}, now {now[:12]}); take the "
+                "part back to what it was, choose another --out, or delete the folder"
+            )
     for key in IDENTITY:
         if key in manifest and before.get(key) != manifest[key]:
             raise RunFolderError(
@@ -151,7 +158,8 @@ def refuse_other(folder: Path, existing: Mapping[str, Json], manifest: Mapping[s
 def recorded_digest(manifest: Mapping[str, Json]) -> Json:
     """Return the current digest of a manifest's recipe, also if its keys have old names."""
     try:
-        return recorded_recipe(manifest, "manifest.json").digest(manifest.get("algorithm"))
+        recipe = recorded_recipe(manifest, "manifest.json")
+        return recipe.digest(manifest.get("algorithm"), manifest.get("parts"))
     except (KeyError, RecipeError):  # an evaluation's manifest holds no recipe
         return manifest.get("recipe_digest")
 

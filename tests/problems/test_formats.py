@@ -545,7 +545,7 @@ def test_dates_are_half_open(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"reward": "math"}, "format livecodebench gives golds for the reward code; set reward to code"),
-        ({"format": "livecodebanch"}, "unknown name 'livecodebanch'.*did you mean 'livecodebench'"),
+        ({"format": "livecodebanch"}, "no format 'livecodebanch'.*did you mean 'livecodebench'"),
         ({"format": "mbpp", "since": "2024-08-01"}, "which format 'mbpp' does not have"),
         ({"since": "August"}, "row 1: since: expected a date such as 2024-08-01, found 'August'"),
         ({"since": "2025-08-01", "until": "2025-09-01"}, r"no rows in \[2025-08-01, 2025-09-01\)"),
@@ -572,7 +572,9 @@ def test_an_unknown_format_is_refused_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "p", "answer": "1"}\n')
     source = DataSource("x", str(path), format="livecodebnch")
-    with pytest.raises(DataError, match=r"format: unknown name 'livecodebnch' \(did you mean 'livecodebench'\?\)"):
+    with pytest.raises(
+        DataError, match=r"format: formats: no format 'livecodebnch' \(did you mean 'livecodebench'\?\)"
+    ):
         open_source(source, seed=0)
 
 

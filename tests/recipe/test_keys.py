@@ -50,7 +50,7 @@ def test_every_section_is_reached() -> None:
         ("update.lora", "section or null", "null", "A low-rank adapter in place of all weights (arXiv 2106.09685)."),
         ("update.betas", "[float, float]", "[0.9, 0.999]", "AdamW's decay of the first and second moments."),
         ("evaluate.samples", "int >= 1 or null", "null", "Samples of each problem; none: each benchmark's own K."),
-        ("log", 'list of "tensorboard" | "wandb"', "[]", "Trackers that get each step's metrics beside ``metrics.jsonl``."),
+        ("save.keep", "int >= 1", "1", "The newest that stay."),
     ],
 )  # fmt: skip
 def test_a_key_in_words(name: str, kind: str, default: str, meaning: str) -> None:
@@ -82,3 +82,13 @@ def test_defaults_are_those_of_an_empty_section() -> None:
     lab = read_recipe("lab", ["save={}", "rollout.vllm={}"])
     assert lab.save.every == json.loads(KEYS["save.every"].default)
     assert lab.rollout.vllm.seconds == json.loads(KEYS["rollout.vllm.seconds"].default)
+
+
+def test_a_part_s_key_takes_any_name_and_says_where_the_shipped_ones_are() -> None:
+    assert (KEYS["log"].kind, KEYS["rollout.engine"].kind, KEYS["data[].format"].kind) == (
+        "list of string",
+        *["string"] * 2,
+    )
+    assert "archer.runs.trackers.TRACKERS" in KEYS["log"].meaning
+    assert "archer.engines.ENGINES" in KEYS["rollout.engine"].meaning
+    assert "archer.problems.formats.FORMATS" in KEYS["data[].format"].meaning

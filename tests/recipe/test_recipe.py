@@ -55,6 +55,7 @@ KEYS = [
     "rollout.correction.stop",
     "rollout.correction.warn",
     "rollout.engine",
+    "rollout.engine_options",
     "rollout.max_concurrency",
     "rollout.max_tokens",
     "rollout.prefetch",
@@ -88,6 +89,9 @@ KEYS = [
     "update.warmup",
     "update.weight_decay",
 ]
+
+
+LAB_DIGEST, LAB_GRPO_DIGEST = "bbcdd6eca8bc6f72", "1c4a03b25a87d132"  # in the manifests of runs that there are
 
 
 def keys(kind: type, prefix: str = "") -> list[str]:
@@ -183,3 +187,10 @@ def test_numbers_are_read_as_numbers() -> None:
 def test_the_digest_tells_recipes_apart() -> None:
     assert read_recipe("lab").digest() == read_recipe("lab").digest()
     assert read_recipe("lab").digest() != read_recipe("lab", ["steps=41"]).digest()
+
+
+def test_the_digest_of_a_recipe_of_before_stays() -> None:
+    assert read_recipe("lab").digest() == LAB_DIGEST
+    assert read_recipe("lab").digest("grpo", {}) == LAB_GRPO_DIGEST
+    assert read_recipe("lab").digest("grpo", {"rewards: mine": "a1"}) != LAB_GRPO_DIGEST
+    assert read_recipe("lab", ["rollout.engine_options={depth: 2}"]).digest() != LAB_DIGEST

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig, Qwen2Config, Qwen3Config
 
+from archer.engines.kind import GIB
 from archer.errors import ModelError, UserError
 from archer.models.loading import load_config
 from archer.models.transformers_names import enable_checkpointing
@@ -20,7 +21,7 @@ from archer.recipe.sections import LoraSection, ModelSection
 from archer.tools.planning.activations import PassDtypes, anew, saved, saved_by
 from archer.tools.planning.launch import PlanRequest, server_commands, slurm, train_commands
 from archer.tools.planning.live import LiveBytes
-from archer.tools.planning.memory import GIB, PHASES, Cluster
+from archer.tools.planning.memory import PHASES, Cluster
 from archer.tools.planning.page import show
 from archer.tools.planning.plan import TrainingPlan, make_plan
 from archer.tools.planning.remedy import more_machines, remedy

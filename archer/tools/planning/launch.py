@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
+from archer.engines import find_engine
 from archer.engines.spec import EngineSpec
-from archer.engines.vllm.command import serve_command
 from archer.tools.planning.plan import TrainingPlan
 from archer.tools.planning.shape import find_model
 
@@ -55,17 +54,12 @@ def train_commands(plan: TrainingPlan, asked: PlanRequest, first: str = "node0")
 def server_commands(plan: TrainingPlan) -> list[tuple[str, str]]:
     """Return the machine and the command of each server in the recipe. Raises ModelError."""
     recipe = plan.recipe
-    if recipe.rollout.engine != "vllm":
+    launch = find_engine(recipe.rollout).launch
+    if launch is None:
         return []
     named, _ = find_model(recipe.model)
-    spec = EngineSpec.of(replace(recipe, model=named))
-    commands = []
-    for url in recipe.rollout.vllm.servers:
-        address = urlsplit(url)
-        sync = "nccl" if recipe.rollout.vllm.sync == "auto" else recipe.rollout.vllm.sync
-        command = str(serve_command(spec, sync, address.port or 80))
-        commands.append((address.hostname or url, command.replace(named.path, recipe.model.path)))
-    return commands
+    starts = launch(EngineSpec.of(replace(recipe, model=named)))
+    return [(start.host, start.command.replace(named.path, recipe.model.path)) for start in starts]
 
 
 def slurm(plan: TrainingPlan, asked: PlanRequest) -> str:

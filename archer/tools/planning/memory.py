@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archer.engines import find_engine
+from archer.engines.kind import GIB, EngineLoad, EngineMemory, MemoryPart
+from archer.engines.spec import EngineSpec
 from archer.models.heads.memory import head_peak_bytes
 from archer.recipe.sections import Recipe
 from archer.tools.planning.activations import ActivationBytes
 from archer.tools.planning.shape import ModelShape
 
-GIB = 1 << 30
 RESERVE = 0.06  # share of a GPU for CUDA's context, NCCL's buffers and fragmentation
-ENGINE_WORK = 2 * GIB  # vLLM's activations and CUDA graphs, part of its share of the GPU
 BUCKET = 200_000_000  # elements that DeepSpeed reduces together (``trainer/deepspeed_backend.py``)
 LIVE = 1_000_000_000  # elements that ZeRO 3 keeps gathered (DeepSpeed's stage3_max_live_parameters)
 PROMPT = 2048  # tokens of the longest prompt if it is unknown: the limit of the released Archer script
@@ -37,17 +38,6 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class MemoryPart:
-    """Bytes on one GPU while the run starts, samples and updates; ``note`` tells what they hold."""
-
-    name: str
-    starting: float
-    sampling: float
-    updating: float
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class RankLoad:
     """The tokens and responses of one rank.
 
@@ -64,11 +54,16 @@ class RankLoad:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The parts, the tokens of the engine's key-value ``cache``, and the ``host`` bytes a machine needs."""
+    """The parts, the tokens of the engine's key-value ``cache``, and the ``host`` bytes a machine needs.
+
+    ``faults`` are the engine's own; ``partial``: the engine does not tell what it takes, so its parts are missing.
+    """
 
     parts: tuple[MemoryPart, ...]
     cache: int
     host: float
+    faults: tuple[str, ...] = ()
+    partial: bool = False
 
     def total(self, phase: str) -> float:
         """Return the bytes of a phase: the sum of its parts."""
@@ -99,12 +94,14 @@ def memory_of(
     recipe: Recipe, shape: ModelShape, per_token: ActivationBytes, load: RankLoad, cluster: Cluster, reference: bool
 ) -> MemoryPlan:
     """Return the memory plan of one GPU; ``reference``: whether the objective needs a reference model."""
-    engine, cache = engine_parts(recipe, shape, load, cluster)
-    parts = (*state_parts(recipe, shape, cluster, reference), *pass_parts(recipe, shape, per_token, load), *engine)
+    found = engine_memory(recipe, shape, load, cluster)
+    engine = found or EngineMemory((), 0)
+    state = state_parts(recipe, shape, cluster, reference)
+    parts = (*state, *pass_parts(recipe, shape, per_token, load), *engine.parts)
     spare = RESERVE * cluster.memory * GIB
     parts = (*parts, MemoryPart("reserve", spare, spare, spare, f"{RESERVE:.0%} of the GPU: CUDA, NCCL, fragments"))
-    return MemoryPlan(tuple(part for part in parts if part.starting or part.sampling or part.updating), cache,
-                  cluster.gpus * host_bytes(recipe, shape, cluster))  # fmt: skip
+    return MemoryPlan(tuple(part for part in parts if part.starting or part.sampling or part.updating), engine.cache,
+                  cluster.gpus * host_bytes(recipe, shape, cluster, engine), engine.faults, found is None)  # fmt: skip
 
 
 def state_parts(recipe: Recipe, shape: ModelShape, cluster: Cluster, reference: bool) -> tuple[MemoryPart, ...]:
@@ -169,55 +166,25 @@ def head_bytes(recipe: Recipe, shape: ModelShape, per_token: ActivationBytes, an
     return head_peak_bytes(answers, shape.vocabulary, shape.head // shape.vocabulary, inner, width, "cuda")
 
 
-def engine_parts(
-    recipe: Recipe, shape: ModelShape, load: RankLoad, cluster: Cluster
-) -> tuple[tuple[MemoryPart, ...], int]:
-    """Return the engine's parts on this GPU, and the tokens that its cache holds."""
-    if recipe.rollout.engine == "native":
-        return native_parts(recipe, shape, load)
-    width = 2 if recipe.update.bf16 else 4
-    weights, share = width * shape.parameters, recipe.rollout.vllm.memory * cluster.memory * GIB
-    cache = max(0.0, share - weights - ENGINE_WORK)
-    tokens = int(cache / (width * shape.position))
-    if recipe.rollout.vllm.servers:  # they have GPUs of their own, of the same kind
-        return (), tokens
-    awake = recipe.rollout.prefetch  # it samples the next step while this one updates
-    return (
-        MemoryPart(
-            "engine's weights", 0, weights, awake * weights, "vLLM's copy" + ("" if awake else ", asleep in updates")
-        ),
-        MemoryPart("KV cache", 0, cache, awake * cache, f"{tokens:,} tokens: {tokens / load.row:.1f} longest rows"),
-        MemoryPart("engine's work", 0, ENGINE_WORK, awake * ENGINE_WORK, "vLLM's activations and CUDA graphs"),
-    ), tokens
+def engine_memory(recipe: Recipe, shape: ModelShape, load: RankLoad, cluster: Cluster) -> EngineMemory | None:
+    """Return what the engine takes beside this rank; None where it does not tell."""
+    kind = find_engine(recipe.rollout)
+    if kind.memory is None:
+        return None
+    asked = EngineLoad(
+        parameters=shape.parameters, position=shape.position, vocabulary=shape.vocabulary, row=load.row,
+        context=recipe.model.context or shape.context or load.row, slots=load.slots, gpu=cluster.memory * GIB,
+        deepspeed=recipe.update.deepspeed is not None,
+    )  # fmt: skip
+    return kind.memory(EngineSpec.of(recipe), asked)
 
 
-def native_parts(recipe: Recipe, shape: ModelShape, load: RankLoad) -> tuple[tuple[MemoryPart, ...], int]:
-    """Return the native engine's parts: its cache has a row of maximal length for each slot."""
-    tokens = load.slots * load.row
-    autocast = recipe.update.bf16 and recipe.update.deepspeed is None
-    width, cast = (2, 2 * shape.parameters) if autocast else (4, 0)
-    own = 4 * shape.parameters if recipe.update.deepspeed is not None else 0
-    work = 4 * 4 * load.slots * shape.vocabulary + 24 * load.slots * recipe.rollout.max_tokens
-    parts = (
-        MemoryPart("engine's weights", 0, own, 0, "the native engine's own copy, in float32"),
-        MemoryPart("engine's bfloat16", 0, cast, 0, "the weights cast, for as long as it samples"),
-        MemoryPart("KV cache", 0, tokens * shape.position * width, 0, f"{load.slots} rows of {load.row:,} tokens"),
-        MemoryPart("engine's work", 0, work, 0, "logits, tokens drawn and their log-probs"),
-    )
-    return parts, tokens
-
-
-def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster) -> float:
+def host_bytes(recipe: Recipe, shape: ModelShape, cluster: Cluster, engine: EngineMemory) -> float:
     """Return the host memory of one rank: loading weights, offloaded optimizer, a sleeping engine's weights."""
     trained, _ = trained_and_frozen(shape)
     zero = recipe.update.deepspeed
     offloaded = 16 * trained / cluster.world if zero is not None and zero.offload else 0.0
-    asleep = (
-        0
-        if recipe.rollout.engine == "native" or recipe.rollout.vllm.servers
-        else weight_bytes(recipe) * shape.parameters
-    )
-    return max(4 * shape.parameters, offloaded + asleep)
+    return max(4 * shape.parameters, offloaded + engine.host)
 
 
 def trained_and_frozen(shape: ModelShape) -> tuple[int, int]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from archer.engines.kind import GIB
 from archer.terminal import terminal
 from archer.tools.planning.launch import PlanRequest, fixed, server_commands, slurm, train_commands
-from archer.tools.planning.memory import GIB, PHASES, PROMPT
+from archer.tools.planning.memory import PHASES, PROMPT
 from archer.tools.planning.plan import TrainingPlan, missing_data
 from archer.tools.planning.remedy import more_machines, remedy
 
 WIDTH = 120
+NOT_KNOWN = (
+    "Not counted is what the engine takes: rollout.engine {} does not tell, so it is not known whether that fits."
+)
 
 
 def show(plan: TrainingPlan, asked: PlanRequest) -> None:
@@ -85,7 +89,8 @@ def shown(size: float, unit: float) -> str:
 def verdict(plan: TrainingPlan, asked: PlanRequest) -> str:
     """Return whether the plan fits and, if not, what to change."""
     if not plan.faults:
-        return f"It fits: {plan.memory.peak / GIB:.1f} of {plan.cluster.memory:.1f} GiB at most."
+        fits = f"It fits: {plan.memory.peak / GIB:.1f} of {plan.cluster.memory:.1f} GiB at most."
+        return f"{fits}\n{NOT_KNOWN.format(plan.recipe.rollout.engine)}" if plan.memory.partial else fits
     lines = ["It does NOT fit:", *(f"  - {fault}" for fault in plan.faults)]
     changes = remedy(plan)
     if changes:

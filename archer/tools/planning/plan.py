@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
+from archer.engines.kind import GIB
 from archer.errors import DataError
 from archer.models.loading import load_config
 from archer.models.spec import ModelSpec
@@ -17,7 +18,7 @@ from archer.problems.streams import open_stream
 from archer.recipe.algorithm import build_algorithm
 from archer.recipe.sections import LoraSection, ModelSection, Recipe
 from archer.tools.planning.activations import PassDtypes, kept
-from archer.tools.planning.memory import GIB, PHASES, PROMPT, Cluster, MemoryPlan, RankLoad, load_of, memory_of
+from archer.tools.planning.memory import PHASES, PROMPT, Cluster, MemoryPlan, RankLoad, load_of, memory_of
 from archer.tools.planning.shape import ModelShape, find_model, read_shape
 from archer.tools.planning.work import PlannedWork, work_of
 
@@ -80,9 +81,7 @@ def faults(plan: TrainingPlan) -> list[str]:
     limit = context(plan)
     if limit is not None and plan.load.row > limit:
         reasons.append(f"a prompt and a response make {plan.load.row:,} tokens, the model's context is {limit:,}")
-    needed = limit or plan.load.row
-    if plan.recipe.rollout.engine == "vllm" and plan.memory.cache < needed:
-        reasons.append(f"the engine's cache holds {plan.memory.cache:,} tokens, vLLM asks for a context of {needed:,}")
+    reasons += plan.memory.faults
     if plan.cluster.world > 1 and plan.recipe.update.deepspeed is None:
         reasons.append(f"{plan.cluster.world} ranks have nothing to train together with: update.deepspeed is not set")
     return reasons

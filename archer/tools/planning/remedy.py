@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import attrgetter
+from typing import Any
 
+from archer.engines import find_engine
+from archer.engines.kind import GIB
 from archer.errors import UserError
 from archer.recipe.reading import changed_recipe
-from archer.tools.planning.memory import GIB, PHASES
+from archer.recipe.sections import Recipe
+from archer.tools.planning.memory import PHASES
 from archer.tools.planning.plan import TrainingPlan, make_plan
 
-SHARES = tuple(share / 100 for share in range(90, 5, -5))  # shares of a GPU for vLLM, the largest first
+SHARES = tuple(share / 100 for share in range(90, 5, -5))  # shares of a GPU for the engine, the largest first
 SERVER = "http://node{}:8000"  # a placeholder for a machine's name
 
 Changes = tuple[str, ...]
@@ -41,24 +46,27 @@ def remedy(plan: TrainingPlan) -> Changes | None:
 def candidates(plan: TrainingPlan) -> Iterator[str]:
     """Yield single changes that save memory, cheapest first."""
     recipe, world = plan.recipe, plan.cluster.world
-    zero = recipe.update.deepspeed
-    yield from [f"rollout.vllm.memory={recipe.rollout.vllm.memory}"] * (
-        recipe.rollout.engine == "vllm"
-    )  # another share alone
+    zero, engine = recipe.update.deepspeed, find_engine(recipe.rollout).changes
+    if engine.share:  # another share alone
+        yield f"{engine.share}={value_at(recipe, engine.share)}"
     yield from ["update.checkpointing=true"] * (not recipe.update.checkpointing)
     yield from [f"update.micro_batch_tokens={plan.load.row}"] * (recipe.update.micro_batch_tokens > plan.load.row)
-    yield from (
-        f"rollout.max_concurrency={slots}" for slots in halves(plan.load.slots) if recipe.rollout.engine == "native"
-    )
+    yield from (f"{engine.rows}={slots}" for slots in halves(plan.load.slots) if engine.rows)
     yield from ["update.bf16=true"] * (not recipe.update.bf16)
     yield from ["update.deepspeed={stage: 1}"] * (zero is None and world > 1)
     stages = range(zero.stage + 1 if zero else 1, 4) if world > 1 else range(0)
     yield from (f"update.deepspeed.stage={stage}" for stage in stages)
-    yield from ["rollout.engine=vllm"] * (recipe.rollout.engine == "native")
+    yield from [f"rollout.engine={engine.instead}"] * bool(engine.instead)
     yield from ["update.deepspeed.offload=true"] * (zero is None or not zero.offload)
-    yield from [f"rollout.vllm.servers={json.dumps(servers(plan))}"] * (not recipe.rollout.vllm.servers)
+    if engine.servers and not value_at(recipe, engine.servers):
+        yield f"{engine.servers}={json.dumps(servers(plan))}"
     yield from ["update.lora={rank: 32, alpha: 64}"] * (recipe.update.lora is None)
     yield from (f"rollout.max_tokens={tokens}" for tokens in halves(recipe.rollout.max_tokens) if tokens >= 1024)
+
+
+def value_at(recipe: Recipe, key: str) -> Any:
+    """Return the value of a dotted key."""
+    return attrgetter(key)(recipe)
 
 
 def halves(number: int) -> Iterator[int]:
@@ -82,13 +90,14 @@ def planned(plan: TrainingPlan, changes: Changes) -> TrainingPlan | None:
 
 
 def with_share(plan: TrainingPlan, changes: Changes, trial: TrainingPlan) -> Changes | None:
-    """Return the changes if they fit, with another share for vLLM if needed; None if none fits."""
+    """Return the changes if they fit, with another share for the engine if needed; None if none fits."""
     if not trial.faults:
         return changes
-    if trial.recipe.rollout.engine != "vllm":
+    key = find_engine(trial.recipe.rollout).changes.share
+    if not key:
         return None
     for share in SHARES:
-        more = (*changes, f"rollout.vllm.memory={share}")
+        more = (*changes, f"{key}={share}")
         candidate = planned(plan, more)
         if candidate is not None and not candidate.faults:
             return more

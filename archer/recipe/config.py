@@ -99,7 +99,7 @@ def keys_at(kind: Any, parents: Sequence[str]) -> list[str]:
 
 def merged(row: T, changes: Mapping[str, Json], where: str) -> T:
     """Return a dataclass with ``changes`` made, nested dataclasses too. Raises RecipeError."""
-    values = {one.name: getattr(row, one.name) for one in fields(row)}  # type: ignore[arg-type]
+    values = {one.name: getattr(row, one.name) for one in fields(row) if one.init}  # type: ignore[arg-type]
     for key, value in changes.items():
         if key not in values:
             raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, values)}")

@@ -125,7 +125,7 @@ def check_skips(algorithm: Algorithm, groups: Sequence[Graded]) -> None:
     weight_VV, _ = trained_on(trained, [group for group in skipped if group], 10**6, sharing=True)
     moved_by = float((weight_VV - before_VV).abs().max())
     assert moved_by == 0, (
-        f"{type(objective).__name__}.skips: a response that it skips moves the weights by {moved_by:.3g}; say False of it"
+        f"{type(objective).__name__}.skips: a response that it skips moves the weights by {moved_by:.3g}; do not skip it"
     )
 
 

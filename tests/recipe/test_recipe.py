@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from archer.algorithms import Algorithm
 from archer.algorithms.archer import Archer
 from archer.errors import RecipeError
 from archer.recipe.algorithm import build_algorithm
@@ -194,3 +195,58 @@ def test_the_digest_of_a_recipe_of_before_stays() -> None:
     assert read_recipe("lab").digest("grpo", {}) == LAB_GRPO_DIGEST
     assert read_recipe("lab").digest("grpo", {"rewards: mine": "a1"}) != LAB_GRPO_DIGEST
     assert read_recipe("lab", ["rollout.engine_options={depth: 2}"]).digest() != LAB_DIGEST
+
+
+OUTSIDE = """
+from dataclasses import dataclass, field
+from archer.algorithms import ALGORITHMS, Algorithm
+
+@dataclass(frozen=True)
+class Mine:
+    clip: tuple[float, float] = (0.1, 0.1)
+    needs: frozenset = field(default=frozenset({"reward"}), init=False)
+    def __call__(self, tokens):
+        return -tokens.logp_BT * tokens["reward"], {}
+
+@dataclass(frozen=True)
+class Scaled:
+    factor: float = 2.0
+    def __call__(self, reward_PG):
+        return self.factor * reward_PG
+
+def last(length_B, longest):
+    return length_B
+
+MINE = Algorithm(Mine(), advantage=Scaled(), aggregation=last)
+LACKING = Algorithm(ALGORITHMS["archer"].objective, columns={"group": last})
+"""
+
+
+def outside(folder: Path, changes: str) -> Algorithm:
+    (folder / "mine.py").write_text(OUTSIDE)
+    return build_algorithm(
+        read_recipe("lab", [f"algorithms.mine={changes}".replace("FILE", f"{folder}/mine.py")]), "mine"
+    )
+
+
+def test_an_algorithm_and_its_parts_come_from_a_file(tmp_path: Path) -> None:
+    made = outside(tmp_path, "{base: 'FILE:MINE', objective: {clip: [0.3, 0.4]}, advantage: {factor: 3}}")
+    assert made.objective.clip == (0.3, 0.4)
+    assert made.objective.needs == {"reward"}
+    assert made.advantage_function.factor == 3.0
+    assert made.aggregation_function.__name__ == "last"
+    assert outside(tmp_path, "{base: 'FILE:MINE', advantage: centred}").advantage == "centred"
+    named = outside(tmp_path, "{base: grpo, aggregation: 'FILE:last'}")
+    assert named.aggregation_function is made.aggregation_function
+
+
+def test_an_algorithm_from_a_file_is_checked_before_anything_is_sampled(tmp_path: Path) -> None:
+    for changes, message in {
+        "{base: 'FILE:LACKING'}": "lab: algorithms: mine: columns: 'group' is a name of the project's own",
+        "{base: 'FILE:Mine'}": "expected an archer.algorithms.Algorithm, found <class",
+        "{base: grpo, advantage: zscores}": "lab: algorithms: mine: advantages: no advantage 'zscores' (did you mean",
+        "{base: grpo, advantage: 3}": "advantage",
+    }.items():
+        with pytest.raises(RecipeError) as caught:
+            outside(tmp_path, changes)
+        assert message in str(caught.value)

@@ -62,7 +62,7 @@ class NamedMetric:
 
     def values(self, result: Result) -> Array:
         """Return the value of each problem, (P,). Raises UserError where a metric of one's own fails."""
-        return self._called(np.array(result.scores), np.array(result.passed), result.answers, result.benchmark)
+        return self.of_samples(np.array(result.scores), np.array(result.passed), result.answers, result.benchmark)
 
     def refuse(self, samples: int) -> None:
         """Raise DataError for more draws than samples, and UserError for a metric of one's own that cannot be tried."""
@@ -74,9 +74,10 @@ class NamedMetric:
             raise UserError(f"metrics: {self.name}: better is {self.better!r}, expected higher, lower or neither")
         if self.name not in METRICS:
             scores_PK = np.linspace(0.0, 1.0, 2 * samples).reshape(2, samples)
-            self._called(scores_PK, scores_PK >= 0.5, (("a",) * samples,) * 2, "a trial")
+            self.of_samples(scores_PK, scores_PK >= 0.5, (("a",) * samples,) * 2, "a trial")
 
-    def _called(self, scores_PK: Array, passed_PK: NDArray[np.bool_], answers_PK: Answers, where: str) -> Array:
+    def of_samples(self, scores_PK: Array, passed_PK: NDArray[np.bool_], answers_PK: Answers, where: str) -> Array:
+        """Return the value of each problem, (P,). Raises UserError, naming ``where``, as :meth:`values` does."""
         size = f"{len(scores_PK)} problems x {scores_PK.shape[1]} samples"
         try:
             values_P = np.asarray(self.metric(scores_PK, passed_PK, answers_PK), dtype=float)

@@ -21,7 +21,7 @@ from archer.problems.lab import TASKS
 from archer.problems.streams import kept_rows, read_problems
 from archer.rewards.grading import Grader
 from archer.sandbox.base import Executor
-from archer.types import Problem, Rollout
+from archer.types import Problem, Rollout, Verdict
 
 # The lab's tasks write pretraining texts, errors included; with these values they write correct solutions only.
 SOLVING: Mapping[str, Mapping[str, float]] = {
@@ -129,14 +129,14 @@ def _run(programs: Sequence[ReferenceProgram], executor: Open) -> list[Failing]:
 
 
 def answered(problems: Sequence[Problem], texts: Sequence[str], grader: Grader) -> list[Failing]:
-    """Grade one text per problem; return the problems not graded right, with golds that cannot be read among them."""
+    """Grade one text per problem; return the problems that do not pass, with golds that cannot be read among them."""
     rollouts = [Rollout(problem, 0, (), (), (), (), text, "end") for problem, text in zip(problems, texts, strict=True)]
     try:
-        reasons = [verdict.reason for verdict in grader.grade(rollouts)]
+        reasons = [_why(verdict) for verdict in grader.grade(rollouts)]
     except DataError:  # one unreadable gold fails the whole batch: grade one by one
         reasons = [_reason(rollout, grader) for rollout in rollouts]
     pairs = zip(rollouts, reasons, strict=True)
-    return [(rollout.problem.id, f"{reason}: {rollout.text[:200]!r}") for rollout, reason in pairs if reason != "right"]
+    return [(rollout.problem.id, f"{reason}: {rollout.text[:200]!r}") for rollout, reason in pairs if reason]
 
 
 def _reason(rollout: Rollout, grader: Grader) -> str:
@@ -144,4 +144,9 @@ def _reason(rollout: Rollout, grader: Grader) -> str:
         [verdict] = grader.grade([rollout])
     except DataError as error:
         return str(error)
-    return verdict.reason
+    return _why(verdict)
+
+
+def _why(verdict: Verdict) -> str:
+    """Return why a gold does not pass, "" if it does."""
+    return "" if verdict.passed else verdict.reason

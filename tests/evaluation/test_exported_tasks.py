@@ -77,8 +77,16 @@ def test_all_samples_are_graded_and_averaged(shared: Path) -> None:
 
 
 def test_a_killed_answer_is_counted_apart() -> None:
-    verdicts = [{"correct": False, "reason": reason, "new": True} for reason in ("timeout", "wrong", "memory", "wrong")]
-    assert scored({"id": "x"}, [verdicts])["killed@k"] == 0.5
+    same = {"correct": False, "score": 0.0, "answer": "", "new": True}
+    verdicts = [{**same, "reason": reason} for reason in ("timeout", "wrong", "memory", "wrong")]
+    assert scored({"id": "x", "archer_benchmark": "lab-code"}, [verdicts])["killed@k"] == 0.5
+
+
+def test_partial_scores_are_averaged_and_only_passes_count_as_solved() -> None:
+    same = {"answer": "", "new": True, "reason": "partial"}
+    verdicts = [{**same, "correct": score == 1.0, "score": score} for score in (0.25, 0.5)]
+    found = scored({"id": "x", "archer_benchmark": "lab-code"}, [verdicts])
+    assert found == {"avg@k": 0.375, "pass@k": 0.0, "distinct@k": 1.0, "killed@k": 0.0}
 
 
 def test_texts_in_place_of_verdicts_are_refused() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from archer.evaluation.benchmark import Benchmark, benchmark_names, read_benchmark, read_suites
+from archer.evaluation.named_metrics import find_metrics
 from archer.system import in_checkout, suite
-from archer.types import Sampling
+from archer.types import DEFAULT_METRICS, Sampling
 
 WRITTEN = "# Written by `archer benchmarks export`."
 HEAD = WRITTEN + " Do not edit: change benchmarks/{source} and export again.\n"
@@ -66,8 +67,22 @@ def task(benchmark: Benchmark) -> dict[str, Any]:
         "dataset_kwargs": {"benchmark": benchmark.name},
         "repeats": benchmark.samples,
         "generation_kwargs": kwargs(benchmark.sampling),
+        **metric_list(benchmark),
         # `chat`: `archer lm-eval` then asks through the chat template, as `archer eval` itself does.
         "metadata": {"version": 1, "k": benchmark.samples, "chat": True},
+    }
+
+
+def metric_list(benchmark: Benchmark) -> dict[str, Any]:
+    """Return the ``metric_list`` of a benchmark with metrics of its own; the others have that of ``_archer_yaml``."""
+    if benchmark.metrics == DEFAULT_METRICS:
+        return {}
+    higher = {metric.title("k"): metric.better == "higher" for metric in find_metrics(benchmark.metrics)}
+    listed = {**higher, "distinct@k": True, "killed@k": False}
+    return {
+        "metric_list": [
+            {"metric": name, "aggregation": "mean", "higher_is_better": better} for name, better in listed.items()
+        ]
     }
 
 
@@ -88,9 +103,11 @@ def kwargs(sampling: Sampling) -> dict[str, Any]:
 
 def group(name: str, members: tuple[str, ...]) -> dict[str, Any]:
     """Return the YAML values of a suite's group; its score is the unweighted mean of its tasks, as in papers."""
+    first, *others = [find_metrics(read_benchmark(member).metrics) for member in members]
+    shared = [metric.title("k") for metric in first if all(metric in metrics for metrics in others)]
     means = [
         {"metric": metric, "filter_list": ["graded"], "aggregation": "mean", "weight_by_size": False}
-        for metric in ("avg@k", "pass@k")
+        for metric in shared
     ]
     return {
         "group": task_name(name),

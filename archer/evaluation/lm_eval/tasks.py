@@ -13,10 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 
 from archer.errors import DataError
+from archer.evaluation.benchmark import read_benchmark
 from archer.evaluation.loaded import LoadedBenchmark, load_benchmark, read_data
+from archer.evaluation.named_metrics import find_metrics
 from archer.recipe.config import typed
 from archer.recipe.sections import RewardSection
 from archer.rewards.opening import open_grader
@@ -84,6 +87,7 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
         [
             {
                 "correct": verdict.passed,
+                "score": verdict.score,
                 "reason": verdict.reason,
                 "answer": verdict.answer,
                 "new": text not in texts[:sample],
@@ -106,14 +110,17 @@ def warn_of_copies(resps: Sequence[Sequence[str]]) -> None:
 
 
 def scored(doc: Doc, results: Sequence[Sequence[Mapping[str, Json]]]) -> dict[str, float]:
-    """Return avg@K, pass@K, the share of distinct texts, and the share of answers whose grading was killed."""
+    """Return the benchmark's metrics, the share of distinct texts, and that of answers whose grading was killed."""
     verdicts = results[0]
     if isinstance(verdicts, str) or not all("correct" in verdict for verdict in verdicts):
         raise DataError(f"{doc['id']}: expected verdicts of the filter `graded`, found {verdicts!r:.80}")
     count = len(verdicts)
+    scores_PK = np.array([[float(verdict["score"]) for verdict in verdicts]])
+    passed_PK = np.array([[bool(verdict["correct"]) for verdict in verdicts]])
+    answers = [[str(verdict["answer"]) for verdict in verdicts]]
+    metrics = find_metrics(read_benchmark(doc["archer_benchmark"]).metrics)
     return {
-        "avg@k": sum(verdict["correct"] for verdict in verdicts) / count,
-        "pass@k": float(any(verdict["correct"] for verdict in verdicts)),
+        **{one.title("k"): float(one.of_samples(scores_PK, passed_PK, answers, doc["id"])[0]) for one in metrics},
         "distinct@k": sum(verdict["new"] for verdict in verdicts) / count,
         "killed@k": sum(verdict["reason"] in KILLED for verdict in verdicts) / count,
     }

@@ -55,7 +55,7 @@ UPDATES = (
 )
 FIXED = (
     CurveQuantity("length", "Response length", "Mean tokens of a sampled response."),
-    CurveQuantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
+    CurveQuantity("signal", "Groups with signal", "Share of groups whose rewards differ.", share=True),
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def read_score(reply: str, parser: Literal["yes_no", "json", "regex"], key: str)
     if parser == "json":
         return _from_json(reply, key)
     if parser == "regex":
-        found = list(re.finditer(key, reply))
+        found = list(re.compile(key).finditer(reply))
         return _number(found[-1].group(1)) if found else None
     return _yes_or_no(reply)
 

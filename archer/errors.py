@@ -9,7 +9,8 @@
     |   `-- MissingError        a program or package that is not installed
     `-- OurError                something of ours broke; never scored as the model's; exit code 1
         |-- SandboxError        an executor died, or broke its own protocol
-        |-- GraderError         the grading workers broke (a slow answer is a verdict, not this)
+        |-- GraderError         the grading workers or a reward broke (a slow answer is a verdict, not this)
+        |-- JudgeError          a judge's server failed, or did not answer in a readable way
         |-- EngineError         an engine died, or returned what it should not
         `-- RankError           a process of a run of several did not come to a call of all
 
@@ -59,7 +60,11 @@ class SandboxError(OurError):
 
 
 class GraderError(OurError):
-    """The grading workers failed; says nothing about the answer."""
+    """The grading workers or a reward failed; says nothing about the answer."""
+
+
+class JudgeError(OurError):
+    """The server of a model-based judge failed; says nothing about the response."""
 
 
 class EngineError(OurError):

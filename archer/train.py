@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
 from archer.engines.base import Generator
 from archer.engines.over_ranks import GeneratorOverRanks
-from archer.errors import EngineError
+from archer.errors import EngineError, JudgeError
 from archer.evaluation.evaluate import ModelUnderTest, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import result_origin
@@ -160,10 +161,10 @@ class Run:
         return StepClock()
 
     def next_batch(self, state: TrainState, clock: StepClock) -> RolloutBatch:
-        """Return the step's rollouts. Where the engine fails, first save what no checkpoint has yet."""
+        """Return the step's rollouts. Where the engine or a judge fails, first save what no checkpoint has yet."""
         try:
             return self.rollouts.next(state.cursor, clock, more=state.step + 1 < self.spec.steps)
-        except EngineError:
+        except (EngineError, JudgeError):
             # The other ranks do not know of it: what all write together cannot be written.
             if state.step % self.spec.recipe.save.every and self.ranks.world == 1:
                 self.save(state)
@@ -176,7 +177,7 @@ class Run:
         """
         spec, rollout = self.spec, self.spec.recipe.rollout
         groups = assign_advantages(batch.groups, spec.algorithm, rollout.max_tokens)
-        metrics = rollout_metrics(batch, self.trainer.version)
+        metrics = {**rollout_metrics(batch, self.trainer.version), **self.judge_usage()}
         if spec.engine_differs:
             with clock("score"):
                 groups = self.trainer.score(groups)
@@ -187,6 +188,15 @@ class Run:
             with clock("reference"):
                 groups = self.trainer.add_reference(groups, spec.algorithm)
         return groups, metrics
+
+    def judge_usage(self) -> dict[str, float]:
+        """Return what all ranks together asked of judges since the last call, as metrics."""
+        if not self.grader.counted:
+            return {}
+        total: Counter[str] = Counter()
+        for usage in self.ranks.gather("counting what judges were asked", self.grader.usage()):
+            total.update(usage)
+        return dict(total)
 
     def check_update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Check the engine against the policy's first pass, where :meth:`prepare` made no pass of its own."""

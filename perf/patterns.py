@@ -21,11 +21,16 @@ from common import keep, table
 from expressions import expressions
 
 from archer.algorithms.shaping import repetition_ratio
+from archer.rewards.choice import ChoiceReward
 from archer.rewards.code import last_program
 from archer.rewards.countdown import CountdownReward
+from archer.rewards.exact import ExactReward
+from archer.rewards.format import thinks
+from archer.rewards.last_number import LastNumberReward
 from archer.rewards.math import MathReward
 from archer.rewards.mathematics.answers import boxed, last_boxed, members
 from archer.rewards.mathematics.wording import squeezed, tidy
+from archer.types import Problem
 
 MEGABYTE = 2**20
 SECONDS = 10.0  # of CPU, at most for MEGABYTE: ten times what a linear expression needs; one that is not needs hours
@@ -46,6 +51,11 @@ def plain(gold: str | list[str], answer: str) -> None:
         REWARD.judge(gold, answer)
 
 
+def problem(gold: str) -> Problem:
+    """Return a problem that has only a gold."""
+    return Problem("p", "perf", "", "", gold)
+
+
 def squeezed_anew(text: str) -> str:
     """Squeeze, and tidy, a text that is in no cache."""
     tidy.cache_clear()
@@ -58,6 +68,10 @@ RESPONSES: dict[str, Call] = {  # what the host does with a whole response
     "math: extract, find all": ANY.extract,
     "countdown: last_boxed": last_boxed,
     "shaping: repetition_ratio": repetition_ratio,
+    "choice": lambda text: ChoiceReward()(problem("B"), text),
+    "last_number": lambda text: LastNumberReward()(problem("7"), text),
+    "exact": lambda text: ExactReward()(problem("x"), text),
+    "format: thinks": thinks,
 }
 ANSWERS: dict[str, Call] = {  # and with an answer, which has `longest` characters at most
     "wording: squeezed": squeezed_anew,

@@ -33,7 +33,7 @@ DOORS = {
     "pebble": ("rewards.workers",),
     "lm_eval": ("evaluation.lm_eval",),
     "docker": ("sandbox.docker", "sandbox.image"),
-    "openai": ("engines.openai",),
+    "openai": ("engines.openai", "rewards.judge_client"),
     "deepspeed": ("trainer.deepspeed_backend",),
     "peft": ("trainer.lora",),
     "vllm": ("engines.vllm",),

@@ -30,10 +30,11 @@ Name = Annotated[str, typer.Argument(help="A benchmark's name, as `archer benchm
 def list_benchmarks() -> None:
     """List the benchmarks, where their rows come from, and what about them is not confirmed yet."""
     from archer.evaluation.benchmark import benchmark_names, read_benchmark, read_suites
+    from archer.recipe.rewards import first_reward
 
     for name in benchmark_names():
         one = read_benchmark(name)
-        judge = one.data.reward if one.data.path else "lab"
+        judge = first_reward(one.data.reward) if one.data.path else "lab"
         unsure = f"  unconfirmed: {', '.join(one.confirm)}" if one.confirm else ""
         say(f"{name:14} {one.problems:>5} problems x {one.samples:<3} {judge:6} {origin(one):52} {one.title}{unsure}")
     for name, members in read_suites().items():

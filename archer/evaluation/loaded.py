@@ -11,6 +11,7 @@ from archer.errors import DataError, did_you_mean
 from archer.evaluation.benchmark import Benchmark, benchmark_names, fingerprint, read_benchmark, unconfirmed, verify
 from archer.problems.rows import SUFFIXES, local_files
 from archer.problems.streams import read_problems
+from archer.recipe.rewards import counted_reward
 from archer.types import Problem
 
 
@@ -35,8 +36,8 @@ class LoadedBenchmark:
 def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Path] | None = None) -> LoadedBenchmark:
     """Load a benchmark's problems, from the file or folder that ``data`` gives for its name or from the hub.
 
-    ``samples`` overrides its K. Raises DataError if the problems differ from the pins, or come from the hub while a pin
-    is unconfirmed.
+    ``samples`` overrides its K; of a sum of rewards the first one grades. Raises DataError if the problems differ from
+    the pins, or come from the hub while a pin is unconfirmed.
     """
     benchmark = located(name, data)
     if benchmark.confirm and name not in (data or {}):
@@ -52,6 +53,7 @@ def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Pat
         note = f"{name}: no checksum is pinned: the rows of {benchmark.data.path} are taken as they are"
         warnings.warn(note, stacklevel=2)
         notes = (*notes, note)
+    problems = tuple(replace(problem, reward=counted_reward(problem.reward)) for problem in problems)
     return LoadedBenchmark(replace(benchmark, samples=samples or benchmark.samples), problems, notes)
 
 

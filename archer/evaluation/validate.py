@@ -19,6 +19,7 @@ from archer.evaluation.reference_programs import ReferenceProgram, judge_program
 from archer.problems.formats import REFERENCES
 from archer.problems.lab import TASKS
 from archer.problems.streams import kept_rows, read_problems
+from archer.recipe.rewards import first_reward
 from archer.rewards.grading import Grader
 from archer.sandbox.base import Executor
 from archer.types import Problem, Rollout, Verdict
@@ -29,6 +30,8 @@ SOLVING: Mapping[str, Mapping[str, float]] = {
     "lab-countdown": {"glance": 0.0, "search": 1.0, "noise": 0.0},
     "lab-code": {"rule": 1.0, "table": 0.0},
 }
+# Rewards whose golds can be graded in a box.
+BOXED = ("math", "choice", "last_number", "exact")
 Failing = tuple[str, str]  # a problem's id, and why
 Open = Callable[[], Executor]
 
@@ -98,7 +101,7 @@ def _golds(
         task = replace(TASKS[source.name], **SOLVING[source.name])  # type: ignore[arg-type]
         texts = [task.text(problem, Random(problem.id)) for problem in problems]
         return _solved(problems, texts, grader, executor)
-    if source.reward == "math":
+    if first_reward(source.reward) in BOXED:
         return len(problems), answered(problems, [_boxed(problem) for problem in problems], grader)
     if source.format not in REFERENCES:
         return 0, []
@@ -117,7 +120,7 @@ def _solved(
     problems: Sequence[Problem], texts: Sequence[str], grader: Grader, executor: Open
 ) -> tuple[int, list[Failing]]:
     """Grade the lab's own solutions."""
-    if problems[0].reward == "code":
+    if first_reward(problems[0].reward) == "code":
         programs = [text.partition("```python\n")[2].rpartition("```")[0] for text in texts]
         return len(problems), _run([ReferenceProgram(*pair) for pair in zip(problems, programs, strict=True)], executor)
     return len(problems), answered(problems, texts, grader)

@@ -12,8 +12,9 @@ from archer.errors import DataError, UserError, did_you_mean
 from archer.problems.formats import DATES, JUDGED_BY, ORDERS, SPLITS, ShapedRow, find_format, in_window
 from archer.problems.lab import TASKS
 from archer.problems.rows import is_local, read_rows
+from archer.recipe.rewards import first_reward
 from archer.recipe.sections import DataSource
-from archer.rewards import ProgramReward, find_reward
+from archer.rewards import find_reward, runs_programs
 from archer.rewards.golds import check_gold
 from archer.types import Problem
 
@@ -60,8 +61,15 @@ def open_source(source: DataSource, seed: int) -> ProblemAt:
         task = TASKS[source.name]
         if source.split not in ("train", "test"):
             raise DataError(f"data: {source.name}: split: expected train or test, found {source.split!r}")
-        # The seed moves the window, so that two seeds train on different problems.
-        return lambda index: task.problem(source.split, seed * 1_000_000 + index)
+
+        def drawn(index: int) -> Problem:
+            # The seed moves the window, so that two seeds train on different problems.
+            problem = task.problem(source.split, seed * 1_000_000 + index)
+            return problem if source.reward == DataSource.reward else replace(problem, reward=source.reward)
+
+        find_reward(source.reward)
+        return drawn
+    find_reward(source.reward)  # before its rows, which may be many
     problems = _problems(source)
 
     def at(index: int) -> Problem:
@@ -78,7 +86,7 @@ def reward_of(source: DataSource) -> str:
 
 def judges_programs(source: DataSource) -> bool:
     """Whether the source's reward runs programs."""
-    return isinstance(find_reward(reward_of(source)), ProgramReward)
+    return runs_programs(reward_of(source))
 
 
 def read_problems(source: DataSource, most: int) -> list[Problem]:
@@ -125,11 +133,11 @@ def _check_format(source: DataSource) -> None:
         _ = source.format and find_format(source.format)
     except UserError as error:
         raise DataError(f"{source.path}: format: {error}") from error
-    judge = JUDGED_BY.get(source.format, source.reward)
-    if source.reward != judge:
+    judge, named = JUDGED_BY.get(source.format, ""), first_reward(source.reward)
+    if judge and named != judge and named in (*JUDGED_BY.values(), "countdown"):  # others may read any gold
         raise DataError(
             f"{source.path}: format {source.format} gives golds for the reward {judge}; set reward to {judge} "
-            f"(found {source.reward!r})"
+            f"(found {named!r})"
         )
     if (source.since or source.until) and source.format not in DATES:
         raise DataError(
@@ -156,7 +164,7 @@ def to_problem(row: Mapping[str, Any], source: DataSource, number: int) -> Probl
     if not isinstance(row, Mapping):
         raise DataError(f"{source.path}: row {number}: expected columns and values, found {row!r}")
     problem = _shaped(row, source, number) if source.format else _plain(row, source, number)
-    if source.reward == "code":
+    if first_reward(source.reward) == "code":
         try:
             check_gold(problem.gold)
         except DataError as error:

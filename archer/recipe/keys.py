@@ -83,7 +83,9 @@ def type_words(hint: Any) -> str:
 
 
 def bounds(extra: Any) -> list[str]:
-    """Return what one annotation of a type says of its bounds: ``[">= 1"]``."""
+    """Return what one annotation of a type says of its bounds, or of further types: ``[">= 1"]``."""
+    if isinstance(extra, str):
+        return [extra]
     limits = getattr(extra, "metadata", ())
     return [f"{sign} {getattr(one, name)}" for one in limits for name, sign in BOUNDS.items() if hasattr(one, name)]
 

@@ -18,6 +18,7 @@ import yaml
 from archer.errors import RecipeError, did_you_mean
 from archer.recipe.aliases import new_key, new_value, upgrade
 from archer.recipe.config import merged, parse_change, put, read_yaml, typed
+from archer.recipe.rewards import written_reward
 from archer.recipe.sections import Recipe
 from archer.types import Json, Sampling
 
@@ -76,6 +77,8 @@ def shipped_recipes() -> dict[str, Path]:
 def recipe_yaml(recipe: Recipe) -> str:
     """Return a recipe as the YAML of a file that reads as the same recipe, every default in it."""
     plain = json.loads(json.dumps(asdict(recipe)))  # lists and mappings, which YAML writes without tags
+    for source in plain["data"]:
+        source["reward"] = written_reward(source["reward"])
     return yaml.safe_dump(plain, sort_keys=False)
 
 

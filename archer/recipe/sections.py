@@ -12,11 +12,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, with_config
 
 from archer.recipe.config import STRICT
+from archer.recipe.rewards import reward_spec
 from archer.types import Json, Sampling
 
 Count = Annotated[int, Field(ge=1)]  # of something there must be
 CountOrNone = Annotated[int, Field(ge=0)]  # 0 has a meaning of its own
 Positive = Annotated[float, Field(gt=0)]
+# A name, a name with options, or a list of these; kept as one string (archer.recipe.rewards).
+Reward = Annotated[str, BeforeValidator(reward_spec), "or mapping or list"]
 # YAML reads 2024-08-01 as a date, which JSON could not record.
 Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
@@ -56,8 +59,9 @@ class DataSource:
     """Files of a folder or hub data set, read in this order; none: all."""
     split: str = "train"
     """The split of a lab task or hub data set."""
-    reward: str = "math"
-    """The reward that grades responses: an entry of ``archer.rewards.REWARDS``."""
+    reward: Reward = "math"
+    """What grades responses: an entry of ``archer.rewards.REWARDS``, or a reward of one's own (``./file.py:NAME``,
+    ``module:NAME``); with options ``{name: math, find: [box, latex]}``; a list is a sum, each with a ``weight``."""
     prompt: str = "prompt"
     """The rows' column that holds the prompt."""
     gold: str = "answer"

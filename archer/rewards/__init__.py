@@ -1,78 +1,85 @@
 """Rewards: what a response earns for its text or its program, and the grader that applies them.
 
 In: problems with gold answers, and their responses. Out: ``Verdict`` records. May use: sandbox, models and below.
-A reward is a frozen dataclass of its hyperparameters, of one of two kinds, named in ``REWARDS``.
+A reward is a frozen dataclass of its options, named in ``REWARDS``; :mod:`archer.rewards.base` says what it offers.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, runtime_checkable
+import os
+from functools import cache
 
 from archer.errors import UserError, did_you_mean
+from archer.parts import is_outside
+from archer.recipe.rewards import reward_entries
+from archer.rewards.base import AnyReward, ProgramReward, RewardSum, TextReward, WeightedReward
+from archer.rewards.choice import ChoiceReward
 from archer.rewards.code import CodeReward
 from archer.rewards.countdown import CountdownReward
+from archer.rewards.exact import ExactReward
+from archer.rewards.finding import make_reward
+from archer.rewards.format import FormatReward
+from archer.rewards.judge import JudgeReward
+from archer.rewards.last_number import LastNumberReward
+from archer.rewards.length import LengthReward
 from archer.rewards.math import MathReward
-from archer.sandbox.base import Outcome, ProgramJob
-from archer.types import Json, Problem, Verdict
 
+__all__ = ["REWARDS", "ProgramReward", "RewardSum", "TextReward", "find_reward", "reward_parts", "runs_programs"]
 
-@runtime_checkable
-class TextReward(Protocol):
-    """Judges what a response says. ``reward(problem, text)`` is ``judge(problem.gold, extract(text))``.
-
-    ``rules`` is a version number, raised whenever the verdict on any answer could change.
-    """
-
-    rules: ClassVar[int]
-
-    def __call__(self, problem: Problem, text: str) -> Verdict:
-        """Judge one response in this process, without a time limit."""
-        ...
-
-    def extract(self, text: str) -> str | None:
-        """Return the part of the response that counts, None if it holds no answer."""
-        ...
-
-    def is_plain(self, gold: Json, answer: str | None) -> bool:
-        """Return whether :meth:`judge` is cheap and safe outside a worker."""
-        ...
-
-    def judge(self, gold: Json, answer: str | None) -> Verdict:
-        """Judge an extracted answer. Pure: equal arguments are judged once."""
-        ...
-
-    def verdict(self, reason: str, answer: str = "") -> Verdict:
-        """Return the verdict for a reason, which may be one of the grader's (``timeout``, ``memory``)."""
-        ...
-
-
-@runtime_checkable
-class ProgramReward(Protocol):
-    """Judges what a program does: makes a job to run, then judges its outcome outside the sandbox.
-
-    ``rules`` is a version number, raised whenever the verdict on any program could change.
-    """
-
-    rules: ClassVar[int]
-
-    def job(self, problem: Problem, text: str) -> ProgramJob | Verdict:
-        """Return the job that tests the response's program, or the verdict on a response without one."""
-        ...
-
-    def judge(self, problem: Problem, outcome: Outcome) -> Verdict:
-        """Judge what the program did."""
-        ...
-
-
-REWARDS: dict[str, TextReward | ProgramReward] = {
+REWARDS: dict[str, AnyReward] = {
     "math": MathReward(),
     "countdown": CountdownReward(),
     "code": CodeReward(),
+    "choice": ChoiceReward(),
+    "last_number": LastNumberReward(),
+    "exact": ExactReward(),
+    "format": FormatReward(),
+    "length": LengthReward(),
+    "judge": JudgeReward(),
 }
 
 
-def find_reward(name: str) -> TextReward | ProgramReward:
-    """Return the reward of that name. Raises :class:`~archer.errors.UserError` when there is none."""
-    if name not in REWARDS:
-        raise UserError(f"reward: unknown name {name!r}{did_you_mean(name, REWARDS)}")
-    return REWARDS[name]
+def find_reward(spec: str) -> AnyReward | RewardSum:
+    """Return the reward, or the sum, of a spec (:mod:`archer.recipe.rewards`): the same object for the same spec.
+
+    Raises :class:`~archer.errors.UserError` for an unknown name, an unknown option and a value of the wrong type.
+    """
+    return REWARDS[spec] if spec in REWARDS else _made(spec, os.getcwd())  # ./mine.py is beside the caller
+
+
+def reward_parts(spec: str) -> tuple[WeightedReward, ...]:
+    """Return the rewards of a spec, one or several. Raises as :func:`find_reward`."""
+    found = find_reward(spec)
+    if isinstance(found, RewardSum):
+        return found.parts
+    [entry] = reward_entries(spec)
+    return (WeightedReward(spec, entry.label, 1.0, found),)
+
+
+def runs_programs(spec: str) -> bool:
+    """Whether any reward of a spec runs programs in a sandbox. Raises as :func:`find_reward`."""
+    return any(isinstance(part.reward, ProgramReward) for part in reward_parts(spec))
+
+
+@cache
+def _made(spec: str, folder: str) -> AnyReward | RewardSum:
+    entries = reward_entries(spec)
+    for one in entries:
+        if one.name not in REWARDS and not is_outside(one.name):
+            _refuse_unknown(one.name)
+    parts = tuple(
+        WeightedReward(one.spec, one.label, one.weight, make_reward(one.name, one.options, REWARDS)) for one in entries
+    )
+    [alone] = parts if len(parts) == 1 and parts[0].weight == 1.0 else [None]
+    return alone.reward if alone else RewardSum(parts)
+
+
+def _refuse_unknown(name: str) -> None:
+    from importlib.metadata import entry_points  # slow to import
+
+    known = [*REWARDS, *(entry.name for entry in entry_points(group="archer.rewards"))]
+    if name not in known:
+        raise UserError(
+            f"reward: unknown name {name!r}{did_you_mean(name, known)}; name one of your own as module:NAME or "
+            "./file.py:NAME"
+        )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from archer.errors import DataError, SandboxError, UserError
 from archer.rewards.assertions import split
+from archer.rewards.base import RunsIn
 from archer.rewards.golds import check_gold, kind_of
 from archer.rewards.prelude import PRELUDE
 from archer.rewards.replay import replay
@@ -40,6 +41,7 @@ class CodeReward:
     """Reward 1 for a program that passes every test, else 0."""
 
     rules: ClassVar[int] = 2
+    runs_in: ClassVar[RunsIn] = "sandbox"
 
     limits: Limits | None = None
     """Limits on each test's run; None: those of ``sandbox/limits.yaml``."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
 from archer.errors import DataError
+from archer.rewards.base import Response, RunsIn
 from archer.rewards.math import plain_equal
 from archer.rewards.mathematics.answers import last_boxed
 from archer.types import Json, Problem, Verdict
@@ -40,6 +41,8 @@ class CountdownReward:
 
     rules: ClassVar[int] = 1
 
+    runs_in: ClassVar[RunsIn] = "worker"
+
     right: float = 1.0
     """Reward for a right answer."""
     wrong: float = 0.0
@@ -50,6 +53,10 @@ class CountdownReward:
     def __call__(self, problem: Problem, text: str) -> Verdict:
         """Judge one response. Raises :class:`~archer.errors.DataError` on a malformed gold."""
         return self.judge(problem.gold, self.extract(text))
+
+    def grade_batch(self, items: Sequence[Response]) -> list[Verdict]:
+        """Judge responses as calling it does; the grader itself judges equal answers once, and in workers."""
+        return [self(item.problem, item.text) for item in items]
 
     def extract(self, text: str) -> str | None:
         """Return the content of the last box, which alone decides the verdict; None if there is none."""

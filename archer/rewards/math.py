@@ -10,11 +10,13 @@ matches others wrongly.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 from archer.errors import ArcherError, DataError
+from archer.rewards.base import Response, RunsIn
 from archer.rewards.mathematics.answers import boxed, members
 from archer.rewards.mathematics.matching import Matcher, shortcut
 from archer.rewards.mathematics.plain import plain_equal, plain_number
@@ -69,6 +71,8 @@ class MathReward:
 
     rules: ClassVar[int] = 3  # to be raised when any verdict changes: results record it, and mix in no table
 
+    runs_in: ClassVar[RunsIn] = "worker"
+
     right: float = 1.0
     """Reward for a right answer."""
     wrong: float = 0.0
@@ -92,6 +96,10 @@ class MathReward:
         Raises :class:`~archer.errors.DataError` when the problem's gold is not a string or list of strings.
         """
         return self.judge(problem.gold, self.extract(text))
+
+    def grade_batch(self, items: Sequence[Response]) -> list[Verdict]:
+        """Judge responses as calling it does; the grader itself judges equal answers once, and in workers."""
+        return [self(item.problem, item.text) for item in items]
 
     def extract(self, text: str) -> str | None:
         """Return the part of the response that decides the verdict, None if it holds no answer."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from archer.errors import MissingError
 from archer.recipe.sections import RewardSection
-from archer.rewards import ProgramReward, find_reward
+from archer.rewards import reward_parts, runs_programs
 from archer.rewards.grading import Grader
 from archer.sandbox import Sandbox, open_executor
 from archer.sandbox.base import Executor
@@ -18,10 +18,16 @@ def open_grader(section: RewardSection, rewards: Iterable[str], unisolated: bool
     """Return a grader for these rewards; it closes with ``stack``, and its sandbox too.
 
     ``unisolated`` accepts a sandbox that isolates nothing. Raises MissingError where the recipe's sandbox cannot start
-    and that was not accepted, UserError for an unknown reward.
+    and that was not accepted, UserError for an unknown reward, and what the rewards' own ``check`` raises.
     """
+    rewards = list(rewards)
+    parts = {id(part.reward): part.reward for spec in rewards for part in reward_parts(spec)}
+    for reward in parts.values():
+        getattr(reward, "check", _nothing)()
     executor = open_sandbox(section, rewards, unisolated, stack)
-    return stack.enter_context(Grader(section.workers, section.seconds, executor))
+    grader = stack.enter_context(Grader(section.workers, section.seconds, executor))
+    grader.counted += [reward for reward in parts.values() if hasattr(reward, "usage")]
+    return grader
 
 
 def open_sandbox(section: RewardSection, rewards: Iterable[str], unisolated: bool, stack: ExitStack) -> Executor | None:
@@ -29,7 +35,7 @@ def open_sandbox(section: RewardSection, rewards: Iterable[str], unisolated: boo
 
     Raises as :func:`open_grader`.
     """
-    if not any(isinstance(find_reward(name), ProgramReward) for name in rewards):
+    if not any(runs_programs(spec) for spec in rewards):
         return None
     sandbox = Sandbox(section.sandbox, section.workers, section.docker_hosts, unisolated)
     try:
@@ -40,3 +46,7 @@ def open_sandbox(section: RewardSection, rewards: Iterable[str], unisolated: boo
         executor = open_executor(replace(sandbox, executor="process"))
     stack.callback(executor.close)
     return executor
+
+
+def _nothing() -> None:
+    """What a reward without a check of its own has to check."""

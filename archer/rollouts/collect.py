@@ -21,7 +21,7 @@ from archer.engines.base import Engine
 from archer.errors import UserError
 from archer.problems.streams import ProblemStream
 from archer.recipe.sections import RolloutSection
-from archer.rewards import ProgramReward, find_reward
+from archer.rewards import runs_programs
 from archer.rewards.code import draw_tests
 from archer.rewards.grading import Grader
 from archer.rollouts.dynamic_sampling import Graded, GradedGroup, GroupSampler, RankQuota, StreamCursor, has_signal
@@ -139,7 +139,7 @@ class StepSampler:
         """Return the step's problem at ``place`` as a new object; a program's with the tests drawn for this group."""
         position = cursor.at(place)
         problem = replace(self.stream.take(position, 1)[0])
-        if self.tests and isinstance(find_reward(problem.reward), ProgramReward):
+        if self.tests and runs_programs(problem.reward):
             rng = np.random.default_rng([self.seed, position, zlib.crc32(problem.id.encode())])
             return replace(problem, gold=draw_tests(problem.gold, self.tests, rng))
         return problem
@@ -155,6 +155,8 @@ def rollout_metrics(batch: RolloutBatch, version: int) -> dict[str, float]:
     for rollout, verdict in batch.sampled:
         averages.add("reward", verdict.score)
         averages.add(f"reward/{rollout.problem.source}", verdict.score)
+        for part, score in verdict.parts:
+            averages.add(f"reward_part/{part}", score)
         averages.add(f"verdict/{verdict.reason}", 1.0, 0.0)
         averages.add("length", len(rollout.tokens))
         averages.add("staleness", version - rollout.version)

@@ -157,6 +157,7 @@ def sample(one: Graded) -> tuple[Json, ...]:
     return (
         rollout.sample, rollout.prompt_tokens, rollout.tokens, rollout.logps, rollout.entropies, rollout.text,
         rollout.stop, rollout.version, verdict.score, verdict.passed, verdict.reason, verdict.answer,
+        verdict.parts, verdict.token_scores,
     )  # fmt: skip
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import is_dataclass
+
 import pytest
 
 from archer.recipe.sections import RewardSection
-from archer.rewards import REWARDS
+from archer.rewards import REWARDS, find_reward
+from archer.rewards.base import ProgramReward, Reward, runs_in
 from archer.rewards.opening import open_grader
 from archer.types import Problem, Rollout, Stop, Verdict
 
@@ -16,7 +20,11 @@ GOLDS = {
         {"tests": [{"stdin": "3 4", "expected": "7"}]},
         "```python\nprint(sum(map(int, input().split())))\n```",
     ),
+    "choice": ("B", "The answer is (B)."),
+    "last_number": ("72", "Together they sold 48 + 24 = 72."),
+    "exact": ("Paris", r"It is \boxed{Paris}."),
 }  # fmt: skip
+FORMS = ("format", "length", "judge")  # say nothing of a gold: tests/rewards/test_shipped.py, test_judge.py
 HOSTILE = [
     "", " ", "\\boxed{", "\\boxed{}", "\\boxed{" * 2000, "}" * 2000, "```python", "```python\n```", "\x00", "\ud7ff",
     "\\boxed{\\frac{1}{0}}", "\\boxed{x}" * 500, "```python\nimport os\nos._exit(0)\n```", "\\boxed{9**9**9**9}",
@@ -24,8 +32,6 @@ HOSTILE = [
 
 
 def graded(name: str, text: str, stop: Stop = "end") -> Verdict:
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         grader = open_grader(RewardSection(workers=1, seconds=2.0), [name], True, stack)
         problem = Problem("p", "contracts", "", name, GOLDS[name][0])
@@ -34,22 +40,22 @@ def graded(name: str, text: str, stop: Stop = "end") -> Verdict:
 
 
 def test_every_reward_has_a_gold_here() -> None:
-    assert set(GOLDS) == set(REWARDS)
+    assert {*GOLDS, *FORMS} == set(REWARDS)
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", GOLDS)
 def test_a_gold_earns_1(name: str) -> None:
     assert graded(name, GOLDS[name][1]).reason == "right"
     assert (graded(name, GOLDS[name][1]).score, graded(name, GOLDS[name][1]).passed) == (1.0, True)
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", GOLDS)
 def test_a_response_cut_before_its_answer_earns_0(name: str) -> None:
     verdict = graded(name, GOLDS[name][1][:8], "length")
     assert (verdict.score, verdict.passed, verdict.reason) == (0.0, False, "no_answer")
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", GOLDS)
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_no_answer_earns_0_and_raises_nothing(name: str, text: str) -> None:
     verdict = graded(name, text)
@@ -59,4 +65,25 @@ def test_what_is_no_answer_earns_0_and_raises_nothing(name: str, text: str) -> N
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_rules_are_numbered(name: str) -> None:
-    assert REWARDS[name].rules >= 1
+    assert REWARDS[name].rules >= 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_where_a_reward_runs_and_what_it_offers(name: str) -> None:
+    reward = REWARDS[name]
+    assert runs_in(reward) == reward.runs_in  # type: ignore[union-attr]
+    assert isinstance(reward, ProgramReward if runs_in(reward) == "sandbox" else Reward)
+    assert is_dataclass(reward)
+    assert reward == find_reward(name)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_form_is_no_error_on_any_text(text: str) -> None:
+    form = '{"name":"format","pattern":"<answer>.*</answer>"}'
+    for name in ("format", form, '{"name":"length","unit":"characters"}'):
+        with ExitStack() as stack:
+            grader = open_grader(RewardSection(workers=1, seconds=2.0), [name], True, stack)
+            problem = Problem("p", "contracts", "", name, None)
+            [verdict] = grader.grade([Rollout(problem, 0, (), (), (), (), text, "end")])
+        assert 0.0 <= verdict.score <= 1.0
+        assert verdict.reason

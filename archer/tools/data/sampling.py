@@ -52,7 +52,7 @@ class FilterModel:
     def identity(self) -> Json:
         """Return what samples and verdicts depend on; weights that are on disk are not loaded."""
         recipe = self.recipe
-        rules = {"seed": self.seed, "rules": find_reward(self.reward).rules}
+        rules = {"seed": self.seed, "rules": getattr(find_reward(self.reward), "rules", 1)}
         if recipe.evaluate.server:
             subject = open_target(self.spec, recipe.evaluate.server)
             return {**rules, "weights": subject.weights, "engine": dict(subject.engine.describe())}

@@ -71,7 +71,7 @@ class BigramBackend:
         weight_VV = self.model.logit_VV
         slope_VV = torch.zeros_like(weight_VV) if weight_VV.grad is None else weight_VV.grad
         with torch.no_grad():
-            weight_VV -= lr * slope_VV
+            weight_VV.sub_(lr * slope_VV)
         weight_VV.grad = None
         return float(slope_VV.norm())
 
@@ -125,7 +125,7 @@ def check_skips(algorithm: Algorithm, groups: Sequence[Graded]) -> None:
     weight_VV, _ = trained_on(trained, [group for group in skipped if group], 10**6, sharing=True)
     moved_by = float((weight_VV - before_VV).abs().max())
     assert moved_by == 0, (
-        f"{type(objective).__name__}.skips: a response that it skips moves the weights by {moved_by:.3g}; do not skip it"
+        f"{type(objective).__name__}.skips: a response that it skips moves the weights by {moved_by:.3g}: let it not"
     )
 
 

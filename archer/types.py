@@ -1,15 +1,19 @@
 """The records of the project, in the order in which a run makes them.
 
-Problem -> Rollout -> Verdict -> (tensors, in ``trainer/batch.py``) -> Result. All frozen, all free of torch.
+Problem -> Request -> Rollout -> Verdict -> (tensors, in ``trainer/batch.py``) -> Result. All frozen, all free of torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from archer.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Json = Any  # None, bool, int, float, str, list or dict, as ``json`` reads them
 Stop = Literal["end", "length", "error"]
@@ -34,23 +38,51 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """One sampled response.
+class Request:
+    """One sample to draw: the ``sample``-th of ``problem``, from the random stream of (seed, problem, sample)."""
 
-    ``tokens`` includes the end token when ``stop == "end"``. ``logps`` and ``entropies`` (nats) belong to
-    the sampling distribution softmax(logits / temperature) before top-k and top-p truncation; an engine
-    that cannot report entropies leaves them empty. ``version`` counts the training steps behind the weights.
+    problem: Problem
+    sample: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """One sampled response of T tokens.
+
+    ``prompt_tokens`` and ``tokens`` (T,) are int32; ``tokens`` includes the end token when ``stop == "end"``. ``logps``
+    and ``entropies`` (T,), float32, in nats, belong to the sampling distribution softmax(logits / temperature) before
+    top-k and top-p truncation; both are empty where they were not asked for, and ``entropies`` of an engine that
+    cannot report them. ``version`` counts the training steps behind the weights. ``seed`` is the sample's own
+    (:func:`archer.engines.base.sample_seed`). ``counted`` is T where a server tells the number of tokens alone.
     """
 
     problem: Problem
     sample: int
-    prompt_tokens: tuple[int, ...]
-    tokens: tuple[int, ...]
-    logps: tuple[float, ...]
-    entropies: tuple[float, ...]
+    prompt_tokens: NDArray[np.int32]
+    tokens: NDArray[np.int32]
+    logps: NDArray[np.float32]
+    entropies: NDArray[np.float32]
     text: str
     stop: Stop
     version: int = 0
+    seed: int = 0
+    counted: int | None = None
+
+    @classmethod
+    def of_text(
+        cls, problem: Problem, text: str, stop: Stop = "end", *, sample: int = 0, seed: int = 0, counted: int = 0
+    ) -> Self:
+        """Return a rollout without token ids: what a server tells, what a store keeps, or a text to grade."""
+        import numpy as np  # `import archer` does without it
+
+        ids, numbers = np.empty(0, np.int32), np.empty(0, np.float32)
+        return cls(problem, sample, ids, ids, numbers, numbers, text, stop, seed=seed, counted=counted)
+
+    @property
+    def length(self) -> int:
+        """T, the number of tokens, the end token included."""
+        return len(self.tokens) if self.counted is None else self.counted
 
 
 # Reasons of verdicts on what ended at a limit of the grader or the sandbox; they may depend on the machine.
@@ -95,15 +127,6 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     max_tokens: int = 1024
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request to an engine: ``samples`` are the sample indices to draw for ``problem``."""
-
-    problem: Problem
-    samples: tuple[int, ...]
-    seed: int
 
 
 @dataclass(frozen=True)

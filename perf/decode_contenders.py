@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from archer.engines.native import NativeEngine
+from archer.engines.queue import FixedQueue, requests_for
 from archer.models.loading import model_path
-from archer.types import Problem, Request, Sampling
+from archer.types import Problem, Sampling
 
 HERE = Path(__file__).resolve().parent
 GROUP = 16
@@ -65,9 +66,9 @@ def archer(work: Work, model: PreTrainedModel) -> Run:
     engine = NativeEngine(model, tokenizer, Given(prompts[::group]), work.batch, autocast)
     engine.stops = (-1,)  # what no model says
     problems = [Problem(str(number), "perf", "", "math", "") for number in range(work.batch // group)]
-    asks = [Request(problem, tuple(range(group)), 0) for problem in problems]
+    asks = [request for problem in problems for request in requests_for(problem, range(group), 0)]
     sampling = Sampling(max_tokens=work.new)
-    return lambda: sum(len(rollout.tokens) for rollout in engine.generate(asks, sampling))
+    return lambda: sum(len(rollout.tokens) for rollout in engine.generate(FixedQueue(asks), sampling))
 
 
 def settings(work: Work, **more: Any) -> GenerationConfig:

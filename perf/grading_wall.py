@@ -86,7 +86,7 @@ def programs(problems: Path, solutions: Path) -> list[Rollout]:
 
 def rollout(problem: Problem, sample: int, text: str) -> Rollout:
     """Return a response as an engine would."""
-    return Rollout(problem, sample, (), (), (), (), text, "end")
+    return Rollout.of_text(problem, text, sample=sample)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def grading(task: Any, many: int) -> float:
     """Return the seconds of grading programs that all differ, the sandbox's start left out."""
     problems = [task.problem("train", index) for index in range(PROGRAMS + 10)]
     texts = [f"{task.text(one, Random(at))}\n# {at} {many}" for at, one in enumerate(problems)]
-    rollouts = [Rollout(one, 0, (), (), (), (), text, "end") for one, text in zip(problems, texts, strict=True)]
+    rollouts = [Rollout.of_text(one, text) for one, text in zip(problems, texts, strict=True)]
     with Grader(1, 5, open_executor(Sandbox("bubblewrap", many))) as grader:
         grader(rollouts[PROGRAMS:])
         begin = time.perf_counter()

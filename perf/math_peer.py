@@ -102,7 +102,7 @@ def kills(count: int = 100, limit: float = 0.2) -> dict[str, float]:
 
 def rollout(gold: Any, text: str) -> Rollout:
     """Return a response as an engine would."""
-    return Rollout(Problem("p", "s", "", "math", gold), 0, (), (), (), (), text, "end")
+    return Rollout.of_text(Problem("p", "s", "", "math", gold), text)
 
 
 def parts(pairs: list[Pair], options: argparse.Namespace) -> list[list[Pair]]:

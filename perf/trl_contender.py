@@ -53,10 +53,9 @@ class Judge:
     ) -> list[float]:
         """Return the rewards of completions; ``number`` is the data set's column that names the problem."""
         rollouts = [
-            Rollout(self.problems[at], 0, (), tuple(ids), (), (), text[0]["content"],
-                    "end" if ids[-1] in self.stops else "length")
+            Rollout.of_text(self.problems[at], text[0]["content"], "end" if ids[-1] in self.stops else "length")
             for text, ids, at in zip(completions, completion_ids, number, strict=True)
-        ]  # fmt: skip
+        ]
         graded = list(zip(rollouts, self.grader.grade(rollouts), strict=True))
         tokens = sum(len(ids) for ids in completion_ids)
         reward = sum(verdict.score for _, verdict in graded) / len(graded)

@@ -16,6 +16,7 @@ import os, sys, time
 from contextlib import ExitStack
 from archer.engines.scripted import ScriptedEngine
 from archer.engines.over_ranks import GeneratorOverRanks
+from archer.engines.queue import FixedQueue, closed_after
 from archer.errors import ArcherError
 from archer.distributed import join_ranks
 from archer.types import Request, Problem, Sampling
@@ -78,14 +79,26 @@ def test_a_rank_that_died_is_noticed_at_once() -> None:
 
 def test_an_evaluation_is_shared_and_each_sample_answered_once() -> None:
     work = (
-        "asks = [Request(Problem(str(n), 's', 'p', 'math', '1'), (0, 1, 2), 5) for n in range(3)]\n"
+        "asks = [Request(Problem(str(n), 's', 'p', 'math', '1'), k, 5) for n in range(3) for k in range(3)]\n"
         "spread = GeneratorOverRanks(ScriptedEngine(lambda problem, sample: f'{problem.id}.{sample} by rank {ranks.rank}'), ranks)\n"
-        "heard = []\n"
-        "spread.lead(lambda engine: engine.complete(asks, Sampling(), heard.append))\n"
+        "heard = spread.lead(lambda engine: list(engine.generate(FixedQueue(asks), Sampling()))) or []\n"
         "print(sorted(one.text for one in heard))"
     )
     expected = [f"{n // 3}.{n % 3} by rank {n % 2}" for n in range(9)]
     assert run(work) == [str(expected), "[]"]
+
+
+def test_an_evaluation_that_stops_early_lets_the_other_ranks_go_on() -> None:
+    work = (
+        "asks = [Request(Problem('p', 's', 'p', 'math', '1'), k, 5) for k in range(8)]\n"
+        "spread = GeneratorOverRanks(ScriptedEngine(lambda problem, sample: str(sample)), ranks)\n"
+        "def twice(engine):\n"
+        "    with closed_after(engine.generate(FixedQueue(asks), Sampling())) as rollouts:\n"
+        "        first = next(rollouts)\n"
+        "    return first.text, sorted(one.text for one in engine.generate(FixedQueue(asks), Sampling()))\n"
+        "print(spread.lead(twice))"
+    )
+    assert run(work) == [str(("0", [str(k) for k in range(8)])), "None"]
 
 
 def test_one_process_needs_nobody() -> None:

@@ -1,7 +1,7 @@
 """Engines sample responses with their log-probs: natively, by vLLM, by an OpenAI-compatible server, or from a script.
 
-In: an ``EngineSpec``, requests, and how to sample. Out: ``Rollout`` records for training, ``Completion`` records for
-evaluation. May use: models, recipe and below. ``ENGINES`` names those that a recipe may ask for.
+In: an ``EngineSpec``, a queue of requests, and how to sample. Out: ``Rollout`` records, for training and evaluation.
+May use: models, recipe and below. ``ENGINES`` names those that a recipe may ask for.
 """
 
 from __future__ import annotations

@@ -5,44 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from archer.engines.base import Completion, sample_seed
-from archer.types import Problem, Rollout, Stop
+from archer.types import Request
 
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One sequence to sample; ``place`` is its index in the returned list."""
-
-    place: int
-    problem: Problem
-    sample: int
-    seed: int
-    prompt: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class FinishedRow:
-    """A finished row with its columns (N,) on the CPU."""
-
-    row: SampleRow
-    columns: tuple[Tensor, Tensor, Tensor]  # tokens, log-probs, entropies
-    text: str
-    stop: Stop
-
-    def rollout(self, version: int) -> Rollout:
-        """Return the row as a rollout, for training."""
-        tokens, logps, entropies = (tuple(column.tolist()) for column in self.columns)
-        row = self.row
-        return Rollout(row.problem, row.sample, row.prompt, tokens, logps, entropies, self.text, self.stop, version)
-
-    def completion(self) -> Completion:
-        """Return the row as a completion, for an evaluation."""
-        row = self.row
-        seed = sample_seed(row.seed, row.problem.id, row.sample)
-        return Completion(row.problem, row.sample, seed, self.text, len(self.columns[0]), self.stop)
+Columns = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]  # tokens, log-probs, entropies
 
 
 @dataclass
@@ -53,7 +23,7 @@ class DecodeBuffer:
     is no part of its response.
     """
 
-    rows: list[SampleRow]
+    rows: list[Request]
     token_SN: Tensor
     logp_SN: Tensor
     entropy_SN: Tensor
@@ -68,7 +38,7 @@ class DecodeBuffer:
             self.token_SN, self.logp_SN, self.entropy_SN, self.uniform_SN, self.count_S, self.last_S, self.done_S,
         )  # fmt: skip
 
-    def place(self, rows: slice, taken: Sequence[SampleRow], uniform_SN: Tensor) -> None:
+    def place(self, rows: slice, taken: Sequence[Request], uniform_SN: Tensor) -> None:
         """Start ``taken`` in ``rows``, which must be the last rows."""
         self.rows[rows.start :] = taken
         self.uniform_SN[rows, : uniform_SN.shape[1]] = uniform_SN.to(self.uniform_SN.device)
@@ -85,17 +55,17 @@ class DecodeBuffer:
         over_S = self.count_S[rows] >= self.token_SN.shape[1] - 1
         self.done_S[rows] |= over_S | (sampled[0][:, None] == stop_E).any(-1)
 
-    def columns(self, over: Sequence[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def columns(self, over: Sequence[int]) -> list[Columns]:
         """Return tokens, log-probs and entropies of the rows ``over``, each (N,), in one copy to the CPU."""
         over_R = torch.tensor(over, device=self.count_S.device)
         counts = self.count_S[over_R].tolist()
         longest = max(counts)
         token_RN, logp_RN, entropy_RN = (
-            column_SN[over_R, :longest].cpu() for column_SN in (self.token_SN, self.logp_SN, self.entropy_SN)
+            column_SN[over_R, :longest].cpu().numpy() for column_SN in (self.token_SN, self.logp_SN, self.entropy_SN)
         )
-        return [
-            (token_RN[index, :count], logp_RN[index, :count], entropy_RN[index, :count])
-            for index, count in enumerate(counts)
+        return [  # copies, so that a rollout does not keep the memory of longer ones
+            (token_N[:count].astype(np.int32), logp_N[:count].copy(), entropy_N[:count].copy())
+            for token_N, logp_N, entropy_N, count in zip(token_RN, logp_RN, entropy_RN, counts, strict=True)
         ]
 
     def drop(self, over: Sequence[int]) -> tuple[Tensor, Tensor, int]:

@@ -11,24 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
-from archer.engines.base import Completion, OnCompletion, sample_seed
+from archer.engines.base import seed_of
+from archer.engines.queue import RequestQueue
 from archer.engines.replies import CARDS, COMPLETION, ChatCompletion, parse_reply
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.models.prompts import messages
-from archer.types import Json, Problem, Request, Sampling, Stop
+from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 
 STOPS: Mapping[str, Stop] = {"stop": "end", "length": "length"}
 TELL_ALL = ("vllm", "sglang")  # values of `owned_by` in /v1/models whose servers accept more than OpenAI's parameters
 RETRIES = 10  # with the client's back-off: covers about a minute of 429, 5xx or no connection
 TIMEOUT = openai.Timeout(3600.0, connect=20.0)  # seconds for a whole response, which may be 32,000 tokens long
 HEADERS = {"User-Agent": "archer"}
+TICK = 0.05  # seconds between two questions for further requests, while rows are free
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,21 @@ class OpenAIGenerator:
     slots: int = 64
     retries: int = RETRIES
 
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Request every sample; see :class:`archer.engines.base.Generator`.
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Yield a rollout without token ids for every request; see :class:`archer.engines.base.Generator`.
 
         Raises ModelError or DataError if the server refuses a request, and EngineError if a request fails after all
         retries or the reply is not a whole response.
         """
-        rows = ((request.problem, sample, request.seed) for request in requests for sample in request.samples)
-        try:
-            asyncio.run(
-                self._all(
-                    rows, min(self.slots, sum(len(request.samples) for request in requests)), sampling, on_completion
-                )
-            )
-        except BaseExceptionGroup as group:
-            raise first(group) from None
+        tasks: dict[asyncio.Task[Rollout], int] = {}  # with the number of each request
+        with asyncio.Runner() as runner:
+            client = self._client()
+            try:
+                while done := runner.run(self._step(client, queue, sampling, tasks)):
+                    for task in done:
+                        yield task.result()
+            finally:
+                runner.run(end(client, tasks))
 
     def prompt(self, problem: Problem) -> Json:
         """Return the messages and the chat template switches that the server applies."""
@@ -81,37 +83,48 @@ class OpenAIGenerator:
         """Return the name, the server's URL, and which parameters beyond OpenAI's own are sent."""
         return {"name": "openai", "url": self.served.url, "sent": sorted(self._more(Sampling()))}
 
-    async def _all(
-        self, rows: Iterable[tuple[Problem, int, int]], workers: int, sampling: Sampling, on_completion: OnCompletion
-    ) -> None:
-        async def work(client: openai.AsyncOpenAI) -> None:
-            for problem, sample, seed in rows:  # one iterator shared by all workers
-                on_completion(await self._one(client, problem, sample, sample_seed(seed, problem.id, sample), sampling))
-
+    def _client(self) -> openai.AsyncOpenAI:
         key = os.environ.get("OPENAI_API_KEY") or "none"
-        async with openai.AsyncOpenAI(
+        return openai.AsyncOpenAI(
             base_url=self.served.url, api_key=key, max_retries=self.retries, timeout=TIMEOUT, default_headers=HEADERS
-        ) as client, asyncio.TaskGroup() as group:  # fmt: skip
-            for _ in range(workers):
-                group.create_task(work(client))
+        )
 
-    async def _one(
-        self, client: openai.AsyncOpenAI, problem: Problem, sample: int, seed: int, sampling: Sampling
-    ) -> Completion:
-        where = f"{self.served.url}: problem {problem.id}, sample {sample}"
+    async def _step(
+        self,
+        client: openai.AsyncOpenAI,
+        queue: RequestQueue,
+        sampling: Sampling,
+        tasks: dict[asyncio.Task[Rollout], int],
+    ) -> list[asyncio.Task[Rollout]]:
+        """Send what the queue hands out; return the requests that ended, successes first, or [] if none is left."""
+        done: set[asyncio.Task[Rollout]] = set()
+        while not done:
+            for request in queue.take(self.slots - len(tasks), not tasks):
+                tasks[asyncio.create_task(self._one(client, request, sampling))] = max(tasks.values(), default=0) + 1
+            if not tasks:
+                return []
+            asks = queue.growing and len(tasks) < self.slots
+            done, _ = await asyncio.wait(tasks, timeout=TICK if asks else None, return_when=asyncio.FIRST_COMPLETED)
+        ended = sorted(done, key=lambda task: (task.exception() is not None, tasks[task]))
+        for task in ended:
+            del tasks[task]
+        return ended
+
+    async def _one(self, client: openai.AsyncOpenAI, request: Request, sampling: Sampling) -> Rollout:
+        where = f"{self.served.url}: problem {request.problem.id}, sample {request.sample}"
         more = self._more(sampling)
         if self.switches:
             more["chat_template_kwargs"] = dict(self.switches)
         try:
             reply = await client.chat.completions.with_raw_response.create(
-                model=self.served.model, messages=messages(problem),  # type: ignore[arg-type]
+                model=self.served.model, messages=messages(request.problem),  # type: ignore[arg-type]
                 temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=sampling.max_tokens,
-                seed=seed, extra_body=more or None,
+                seed=seed_of(request), extra_body=more or None,
             )  # fmt: skip
         except openai.APIError as error:
             raise failure(where, error) from error
         done = parse_reply(where, reply.text, COMPLETION, "a chat completion")
-        return read(where, done, Completion(problem, sample, seed, "", 0, "error"))
+        return read(where, done, request)
 
     def _more(self, sampling: Sampling) -> dict[str, Json]:
         if self.served.owner in TELL_ALL:
@@ -124,8 +137,16 @@ def prompt_record(problem: Problem, switches: Mapping[str, Json]) -> Json:
     return {"messages": messages(problem), "switches": dict(switches)}
 
 
-def read(where: str, reply: ChatCompletion, blank: Completion) -> Completion:
-    """Return ``blank`` with text, tokens and stop of a reply. Raises EngineError if either is missing."""
+async def end(client: openai.AsyncOpenAI, tasks: Mapping[asyncio.Task[Rollout], int]) -> None:
+    """Cancel the requests under way, and close the connections."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await client.close()
+
+
+def read(where: str, reply: ChatCompletion, request: Request) -> Rollout:
+    """Return the rollout of a reply: text, number of tokens and stop. Raises EngineError if one is missing."""
     choice = reply.choices[0] if reply.choices else None
     stop = STOPS.get(choice.finish_reason or "") if choice else None
     if choice is None or stop is None:
@@ -137,7 +158,9 @@ def read(where: str, reply: ChatCompletion, blank: Completion) -> Completion:
     if thought:  # graders look for the end of the thinking, which some servers take out of the text
         text = f"<think>{thought}</think>{text}" if text else f"<think>{thought}"
     text = text.encode("utf-8", "replace").decode()  # the token limit may cut a character in half
-    return Completion(blank.problem, blank.sample, blank.seed, text, reply.usage.completion_tokens, stop)
+    return Rollout.of_text(
+        request.problem, text, stop, sample=request.sample, seed=seed_of(request), counted=reply.usage.completion_tokens
+    )
 
 
 def failure(where: str, error: openai.APIError) -> ArcherError:
@@ -152,12 +175,6 @@ def failure(where: str, error: openai.APIError) -> ArcherError:
             f"{where}: the server refuses the request: {message}; see --max-tokens, model.chat_template_kwargs"
         )
     return EngineError(f"{where}: no answer: {message}; the same command goes on with what is missing")
-
-
-def first(group: BaseExceptionGroup) -> BaseException:
-    """Return one error of a group: the user's interrupt if there is one, else the first failure."""
-    errors = [first(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    return min(errors, key=lambda error: isinstance(error, Exception))
 
 
 def find_served(url: str, model: str) -> ServedModel:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from archer.distributed import Ranks
-from archer.engines.base import Completion, Generator, OnCompletion
-from archer.types import Json, Problem, Request, Sampling
+from archer.engines.base import Generator
+from archer.engines.queue import FixedQueue, RequestQueue, closed_after
+from archer.types import Json, Problem, Request, Rollout, Sampling
 
 T = TypeVar("T")
 ROUND = 4096  # samples per rank between two gathers: the most that a kill loses
@@ -28,21 +29,29 @@ class GeneratorOverRanks:
             return work(self.engine)
         if not self.ranks.main:
             while (job := self._broadcast(None)) is not None:
-                self._share(*job, None)
+                self._gather([as_text(rollout) for rollout in self._share(*job)])
             return None
         try:
             return work(self)
         finally:
             self._broadcast(None)
 
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Sample every response on one of the ranks; see :class:`archer.engines.base.Generator`."""
-        rows = [(request, sample) for request in requests for sample in request.samples]
-        size = ROUND * self.ranks.world
-        for start in range(0, len(rows), size):
-            part = merge_samples(rows[start : start + size])
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Sample every request on one of the ranks; yield rollouts without token ids, those of other ranks last.
+
+        See :class:`archer.engines.base.Generator`.
+        """
+        while part := queue.take(ROUND * self.ranks.world, True):
             self._broadcast((part, sampling))
-            self._share(part, sampling, on_completion)
+            with closed_after(self._share(part, sampling)) as own:
+                try:
+                    for rollout in own:
+                        yield as_text(rollout)
+                except GeneratorExit:  # the other ranks wait here with their share
+                    self._gather([])
+                    raise
+            for rollouts in self._gather([]):
+                yield from rollouts
 
     def prompt(self, problem: Problem) -> Json:
         """Return the engine's input for a problem."""
@@ -55,24 +64,16 @@ class GeneratorOverRanks:
     def _broadcast(self, job: Job | None) -> Job | None:
         return self.ranks.broadcast("an evaluation's next samples", job)
 
-    def _share(self, requests: list[Request], sampling: Sampling, on_completion: OnCompletion | None) -> None:
-        """Sample this rank's share; pass the other ranks' completions to ``on_completion`` after a gather."""
-        rows = [(request, sample) for request in requests for sample in request.samples]
-        own: list[Completion] = []
-        self.engine.complete(
-            merge_samples(rows[self.ranks.rank :: self.ranks.world]), sampling, on_completion or own.append
-        )
-        for completions in self.ranks.gather("the answers of an evaluation", own):
-            for completion in completions:
-                if on_completion:
-                    on_completion(completion)
+    def _share(self, part: list[Request], sampling: Sampling) -> Iterator[Rollout]:
+        """Sample this rank's share of ``part``."""
+        return self.engine.generate(FixedQueue(part[self.ranks.rank :: self.ranks.world], logps=False), sampling)
+
+    def _gather(self, rollouts: list[Rollout]) -> list[list[Rollout]]:
+        return self.ranks.gather("the answers of an evaluation", rollouts)
 
 
-def merge_samples(rows: Sequence[tuple[Request, int]]) -> list[Request]:
-    """Put (request, sample) pairs back together, one request for each distinct one."""
-    samples: dict[int, list[int]] = {}
-    requests: dict[int, Request] = {}
-    for request, sample in rows:
-        samples.setdefault(id(request), []).append(sample)
-        requests[id(request)] = request
-    return [replace(requests[key], samples=tuple(numbers)) for key, numbers in samples.items()]
+def as_text(rollout: Rollout) -> Rollout:
+    """Return what an evaluation keeps of a rollout: the text and the number of tokens."""
+    return Rollout.of_text(
+        rollout.problem, rollout.text, rollout.stop, sample=rollout.sample, seed=rollout.seed, counted=rollout.length
+    )

@@ -1,50 +1,63 @@
-"""What engines that sample token ids share: requests to rows, and finished rows to rollouts and text."""
+"""What engines that sample token ids share: requests to prompts, and sampled tokens to rollouts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.base import OnRollout
-from archer.engines.decode_buffer import FinishedRow, SampleRow
+from archer.engines.base import seed_of
 from archer.errors import DataError
 from archer.models.prompts import PromptEncoder
-from archer.types import Request, Rollout, Sampling
+from archer.types import Request, Rollout, Stop
 
 THINK = "<think>"
 TAIL = 16  # last tokens of a prompt, enough to hold it and trailing white space
 
 
-def rows_of(
-    requests: Sequence[Request], prompts: PromptEncoder, sampling: Sampling, context: int | None, first: int = 0
-) -> list[SampleRow]:
-    """Return one row per sample, numbered from ``first``. Raises DataError if one is too long for the model."""
-    rows: list[SampleRow] = []
-    for request in requests:
-        prompt = prompts.encode(request.problem)
-        check_width(request.problem.id, len(prompt), sampling.max_tokens, context)
-        rows += [
-            SampleRow(first + len(rows) + offset, request.problem, sample, request.seed, prompt)
-            for offset, sample in enumerate(request.samples)
-        ]
-    return rows
+class TokenCoder:
+    """Encodes the requests of one call, and makes rollouts of the tokens sampled for them.
 
+    - ``stops``: token ids that end a response
+    - ``version``: training steps behind the weights
+    - ``max_tokens``, ``context``: most tokens of a response, and of prompt and response together (None: unbounded)
+    - ``logps``: whether rollouts keep log-probs and entropies
+    """
 
-def collect_rollouts(
-    version: int, on_rollout: OnRollout, run: Callable[[Callable[[FinishedRow], None]], None]
-) -> list[Rollout]:
-    """Return the rollouts of the rows that ``run`` finishes, in request order; pass each to ``on_rollout``."""
-    done: dict[int, Rollout] = {}
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, stops: Sequence[int], version: int,
+        max_tokens: int, context: int | None, logps: bool,
+    ) -> None:  # fmt: skip
+        self.tokenizer, self.prompts, self.stops, self.version = tokenizer, prompts, tuple(stops), version
+        self.max_tokens, self.context, self.logps = max_tokens, context, logps
+        self._arrays: dict[tuple[int, ...], NDArray[np.int32]] = {}  # one array for all samples of a prompt
 
-    def keep(ended: FinishedRow) -> None:
-        rollout = ended.rollout(version)
-        done[ended.row.place] = rollout
-        on_rollout(rollout)
+    def prompt(self, request: Request) -> tuple[int, ...]:
+        """Return the prompt's token ids. Raises DataError if prompt and response do not fit into the context."""
+        prompt = self.prompts.encode(request.problem)
+        check_width(request.problem.id, len(prompt), self.max_tokens, self.context)
+        return prompt
 
-    run(keep)
-    return [done[place] for place in sorted(done)]
+    def width(self, requests: Sequence[Request]) -> int:
+        """Return the most tokens that prompt and response of one of ``requests`` may have, 0 for none."""
+        return max((len(self.prompt(request)) + self.max_tokens for request in requests), default=0)
+
+    def rollout(
+        self, request: Request, tokens: NDArray[np.int32], logps: NDArray[np.float32], entropies: NDArray[np.float32]
+    ) -> Rollout:
+        """Return a finished response: its tokens (T,) with the end token if there is one, and their statistics."""
+        prompt, ids = self.prompts.encode(request.problem), tokens.tolist()
+        stop: Stop = "end" if ids[-1] in self.stops else "length"
+        text = text_of(self.tokenizer, prompt, ids[:-1] if stop == "end" else ids)
+        array = self._arrays.setdefault(prompt, np.array(prompt, np.int32))
+        if not self.logps:
+            logps = entropies = np.empty(0, np.float32)
+        return Rollout(
+            request.problem, request.sample, array, tokens, logps, entropies, text, stop, self.version, seed_of(request)
+        )
 
 
 def check_width(problem: str, prompt: int, max_tokens: int, context: int | None) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archer.engines.base import Completion, MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more, sample_seed
+import numpy as np
+
+from archer.engines.base import Weights, seed_of
+from archer.engines.queue import RequestQueue
 from archer.types import Json, Problem, Request, Rollout, Sampling, Stop
 
 
@@ -23,34 +26,10 @@ class ScriptedEngine:
     def close(self) -> None:
         """Do nothing: the script needs no process."""
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        on_rollout: OnRollout = ignore,
-        more: MoreRequests = no_more,
-    ) -> list[Rollout]:
-        """Return the script's responses, cut at ``max_tokens`` characters."""
-        rollouts: list[Rollout] = []
-        while requests:
-            new = [
-                self._rollout(request.problem, sample, sampling) for request in requests for sample in request.samples
-            ]
-            for rollout in new:
-                on_rollout(rollout)
-            rollouts += new
-            requests = more(True)
-        return rollouts
-
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Pass the script's responses, cut at ``max_tokens`` characters, to ``on_completion``."""
-        for request in requests:
-            for sample in request.samples:
-                rollout = self._rollout(request.problem, sample, sampling)
-                seed = sample_seed(request.seed, request.problem.id, sample)
-                on_completion(
-                    Completion(request.problem, sample, seed, rollout.text, len(rollout.tokens), rollout.stop)
-                )
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Yield the script's responses, cut at ``max_tokens`` characters."""
+        while requests := queue.take(1, True):
+            yield self._rollout(requests[0], sampling, queue.logps)
 
     def prompt(self, problem: Problem) -> Json:
         """Return the problem's own prompt."""
@@ -60,11 +39,11 @@ class ScriptedEngine:
         """Return the name."""
         return {"name": "scripted"}
 
-    def _rollout(self, problem: Problem, sample: int, sampling: Sampling) -> Rollout:
-        full = self.script(problem, sample)
+    def _rollout(self, request: Request, sampling: Sampling, logps: bool) -> Rollout:
+        problem, full = request.problem, self.script(request.problem, request.sample)
         text = full[: sampling.max_tokens]
-        tokens = tuple(map(ord, text))
-        zeros = (0.0,) * len(tokens)
+        prompt, tokens = (np.array([ord(letter) for letter in one], np.int32) for one in (problem.prompt, text))
+        zeros = np.zeros(len(tokens) if logps else 0, np.float32)
         stop: Stop = "end" if text == full else "length"
-        prompt = tuple(map(ord, problem.prompt))
-        return Rollout(problem, sample, prompt, tokens, zeros, zeros, text, stop, self.version)
+        seed = seed_of(request)
+        return Rollout(problem, request.sample, prompt, tokens, zeros, zeros, text, stop, self.version, seed)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archer.engines.base import OnCompletion
+from archer.engines.queue import RequestQueue
 from archer.errors import DataError
-from archer.types import Json, Problem, Request, Sampling
+from archer.types import Json, Problem, Rollout, Sampling
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class StoredGenerator:
     render: Callable[[Problem], Json]
     description: Mapping[str, Json]
 
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Raise DataError if any sample is requested: it is missing in the store."""
-        missing = sum(len(request.samples) for request in requests)
-        if missing:
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Yield nothing. Raises DataError if any sample is requested: it is missing in the store."""
+        if queue.waiting:
             raise DataError(
-                f"--regrade: {missing} samples are not in the store ({requests[0].problem.id} and others); run the "
-                "same command without --regrade to draw them"
+                f"--regrade: {len(queue.waiting)} samples are not in the store ({queue.waiting[0].problem.id} and "
+                "others); run the same command without --regrade to draw them"
             )
+        return iter(())
 
     def prompt(self, problem: Problem) -> Json:
         """Return the model's input for a problem."""

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from archer.engines.base import Completion, Generator, sample_seed
+from archer.engines.base import Generator, seed_of
+from archer.engines.queue import FixedQueue, closed_after
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.rewards.grading import Grader, RunsUnderWay
 from archer.runs.samples import Samples, StoredSample, sample_key, seconds
-from archer.types import Json, Problem, Request, Result
+from archer.types import Json, Problem, Request, Result, Rollout
 
 T = TypeVar("T")
 LONGEST_ANSWER = 100  # characters of an answer kept in a result: enough for voting and for reading
@@ -37,15 +38,6 @@ class ModelUnderTest:
     provenance: Mapping[str, Json]
     weights: str = ""
     doubt: str = ""
-
-
-@dataclass(frozen=True)
-class SampleSlot:
-    """One sample that an evaluation needs: its problem, its index, and its key in the store."""
-
-    problem: Problem
-    sample: int
-    key: str
 
 
 class EvalWatcher(Protocol):
@@ -94,14 +86,14 @@ def evaluate(
     use the same streams. Raises EngineError, SandboxError or GraderError instead of scoring a failure.
     """
     started = grader.begin()
-    slots = slots_of(engine, loaded, model)
-    stored_samples = draw(engine, loaded, model, slots, store, SampleListeners(started, watch or SilentWatcher()))
-    completions = [
-        Completion(slot.problem, slot.sample, stored.seed, stored.text, stored.tokens, stored.stop)
-        for slot, stored in zip(slots, stored_samples, strict=True)
+    wanted = requests_of(engine, loaded, model)
+    stored_samples = draw(engine, loaded, model, wanted, store, SampleListeners(started, watch or SilentWatcher()))
+    rollouts = [
+        Rollout.of_text(request.problem, stored.text, stored.stop, sample=request.sample)
+        for request, stored in zip(wanted.values(), stored_samples, strict=True)
     ]
     start = time.perf_counter()
-    verdicts = grader.grade(completions, started)
+    verdicts = grader.grade(rollouts, started)
     graded = time.perf_counter() - start
     benchmark, samples = loaded.benchmark, loaded.benchmark.samples
     return Result(
@@ -120,55 +112,40 @@ def evaluate(
     )  # fmt: skip
 
 
-def slots_of(engine: Generator, loaded: LoadedBenchmark, model: ModelUnderTest) -> list[SampleSlot]:
-    """Return every sample of a benchmark, problem by problem, with its key in the store."""
+def requests_of(engine: Generator, loaded: LoadedBenchmark, model: ModelUnderTest) -> dict[str, Request]:
+    """Return a request for every sample of a benchmark, problem by problem, by its key in the store."""
     sampling, description = loaded.benchmark.sampling, engine.describe()
-    slots = []
+    requests = {}
     for problem in loaded.problems:
         prompt = engine.prompt(problem)
         for sample in range(loaded.benchmark.samples):
-            seed = sample_seed(model.seed, problem.id, sample)
-            slots.append(
-                SampleSlot(problem, sample, sample_key(model.weights, description, prompt, sampling, seed, sample))
-            )
-    return slots
+            request = Request(problem, sample, model.seed)
+            key = sample_key(model.weights, description, prompt, sampling, seed_of(request), sample)
+            requests[key] = request
+    return requests
 
 
 def draw(
     engine: Generator,
     loaded: LoadedBenchmark,
     model: ModelUnderTest,
-    slots: Sequence[SampleSlot],
+    wanted: Mapping[str, Request],
     store: Samples,
     listeners: SampleListeners,
 ) -> list[StoredSample]:
-    """Return the samples of ``slots`` in order, from ``store`` or newly sampled and added to it."""
-    stored_samples = store.get({slot.key for slot in slots})
-    listeners.watch.begin(loaded.benchmark.name, len(stored_samples), len(slots))
+    """Return the samples ``wanted`` in order, from ``store`` or newly sampled and added to it."""
+    stored_samples = store.get(wanted.keys())
+    listeners.watch.begin(loaded.benchmark.name, len(stored_samples), len(wanted))
     listeners.watch.say(model.doubt if stored_samples else "")
-    keys = {(slot.problem.id, slot.sample): slot.key for slot in slots}
-
-    def keep(completion: Completion) -> None:
-        key = keys[completion.problem.id, completion.sample]
-        stored_samples[key] = store.put(key, completion)
-        listeners.started.put(completion)
-        listeners.watch.see(stored_samples[key])
-
-    engine.complete(
-        requests_of([slot for slot in slots if slot.key not in stored_samples], model.seed),
-        loaded.benchmark.sampling,
-        keep,
-    )
-    return [stored_samples[slot.key] for slot in slots]
-
-
-def requests_of(slots: Sequence[SampleSlot], seed: int) -> list[Request]:
-    """Group slots into one request per problem."""
-    samples: dict[str, list[int]] = {}
-    problems = {slot.problem.id: slot.problem for slot in slots}
-    for slot in slots:
-        samples.setdefault(slot.problem.id, []).append(slot.sample)
-    return [Request(problems[name], tuple(numbers), seed) for name, numbers in samples.items()]
+    keys = {(request.problem.id, request.sample): key for key, request in wanted.items()}
+    missing = FixedQueue([request for key, request in wanted.items() if key not in stored_samples], logps=False)
+    with closed_after(engine.generate(missing, loaded.benchmark.sampling)) as rollouts:
+        for rollout in rollouts:
+            key = keys[rollout.problem.id, rollout.sample]
+            stored_samples[key] = store.put(key, rollout)
+            listeners.started.put(rollout)
+            listeners.watch.see(stored_samples[key])
+    return [stored_samples[key] for key in wanted]
 
 
 def prompts_digest(engine: Generator, loaded: LoadedBenchmark) -> str:

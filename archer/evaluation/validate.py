@@ -130,7 +130,7 @@ def _run(programs: Sequence[ReferenceProgram], executor: Open) -> list[Failing]:
 
 def answered(problems: Sequence[Problem], texts: Sequence[str], grader: Grader) -> list[Failing]:
     """Grade one text per problem; return the problems not graded right, with golds that cannot be read among them."""
-    rollouts = [Rollout(problem, 0, (), (), (), (), text, "end") for problem, text in zip(problems, texts, strict=True)]
+    rollouts = [Rollout.of_text(problem, text) for problem, text in zip(problems, texts, strict=True)]
     try:
         reasons = [verdict.reason for verdict in grader.grade(rollouts)]
     except DataError:  # one unreadable gold fails the whole batch: grade one by one

@@ -29,7 +29,7 @@ def verify(gold: str | Sequence[str], response: str, *, seconds: float = 5.0) ->
     Raises DataError for a gold that is no text, GraderError where the worker broke: never a verdict.
     """
     wanted = gold if isinstance(gold, str) else list(gold)
-    [verdict] = _grader(seconds).grade([_rollout(Problem("answer", "verify", "", "math", wanted), response)])
+    [verdict] = _grader(seconds).grade([Rollout.of_text(Problem("answer", "verify", "", "math", wanted), response)])
     return verdict
 
 
@@ -57,7 +57,7 @@ def judge(
         grader = open_grader(section, ["code"], allow_unisolated, stack)
         fence = "````"
         text = f"{fence}python\n{program}\n{fence}"
-        [verdict] = grader.grade([_rollout(Problem("program", "judge", "", "code", gold), text)])
+        [verdict] = grader.grade([Rollout.of_text(Problem("program", "judge", "", "code", gold), text)])
     return verdict
 
 
@@ -67,7 +67,3 @@ def _grader(seconds: float) -> Grader:
     grader = Grader(1, seconds)
     atexit.register(grader.close)
     return grader
-
-
-def _rollout(problem: Problem, text: str) -> Rollout:
-    return Rollout(problem, 0, (), (), (), (), text, "end")

@@ -20,6 +20,7 @@ from archer.algorithms.advantages import ADVANTAGES
 from archer.algorithms.shaping import overlong_penalty, repetition_ratio
 from archer.distributed import Ranks
 from archer.engines.base import Engine
+from archer.engines.queue import closed_after, requests_for
 from archer.errors import UserError
 from archer.problems.streams import ProblemStream
 from archer.recipe.sections import RolloutSection
@@ -57,7 +58,7 @@ class RolloutBatch:
     - ``cursor``: where the next step starts in the problem stream
     - ``sampled``: every graded rollout
     - ``groups``: the groups that the group filter kept
-    - ``asked``, ``with_signal``: number of groups sampled, and of those with right and wrong samples
+    - ``asked``, ``with_signal``: number of groups sampled, and of those whose rewards differ
     """
 
     cursor: StreamCursor
@@ -91,10 +92,10 @@ class StepSampler:
     def sample(self, cursor: StreamCursor, clock: StepClock) -> list[GradedGroup]:
         """Sample and grade this rank's share of the groups, without waiting for other ranks."""
         with GroupSampler(self._quota(), lambda place: self._ask(cursor, place), self.grader) as group_sampler:
-            with clock("generate"):
-                self.engine.generate(
-                    group_sampler.first(), self.rollout.sampling, group_sampler.finished, group_sampler.more
-                )
+            rollouts = self.engine.generate(group_sampler, self.rollout.sampling)
+            with clock("generate"), closed_after(rollouts):
+                for rollout in rollouts:
+                    group_sampler.put(rollout)
             with clock("reward"):
                 return group_sampler.graded_groups()
 
@@ -104,10 +105,10 @@ class StepSampler:
         rounds = 1 + self.algorithm.max_resample_rounds if self.algorithm.group_filter == "resample" else 1
         return RankQuota(own, own * rounds, rank, world)
 
-    def _ask(self, cursor: StreamCursor, place: int) -> Request:
+    def _ask(self, cursor: StreamCursor, place: int) -> list[Request]:
         # With the position in the seed, a problem gets new samples in a later epoch.
         seed = (self.seed << 40) + cursor.at(place)
-        return Request(self.problem(cursor, place), tuple(range(self.rollout.samples_per_prompt)), seed)
+        return requests_for(self.problem(cursor, place), range(self.rollout.samples_per_prompt), seed)
 
     def gather(self, groups: list[GradedGroup], clock: StepClock) -> list[GradedGroup]:
         """Return every rank's groups, in the order of the problem stream."""
@@ -132,8 +133,8 @@ class StepSampler:
                 batch.groups.append(group)
         if self.algorithm.group_filter == "resample" and len(batch.groups) < self.rollout.prompts:
             raise UserError(
-                f"dynamic sampling: of {batch.asked} groups asked only {batch.with_signal} have both right and "
-                f"wrong samples, {self.rollout.prompts} are wanted; make the problems harder or easier, raise "
+                f"dynamic sampling: of {batch.asked} groups asked only {batch.with_signal} have samples with "
+                f"different rewards, {self.rollout.prompts} are wanted; make the problems harder or easier, raise "
                 "rollout.samples_per_prompt or the algorithm's max_resample_rounds, or train with group_filter: drop"
             )
         return batch
@@ -190,7 +191,7 @@ def rollout_metrics(batch: RolloutBatch, version: int) -> dict[str, float]:
         averages.add("staleness", version - rollout.version)
         averages.add("truncated", rollout.stop == "length")
         averages.add("repetition", repetition_ratio(rollout.text))
-        averages.add("rollout_entropy", sum(rollout.entropies), len(rollout.entropies))
+        averages.add("rollout_entropy", sum(rollout.entropies.tolist()), len(rollout.entropies))
     total = len(batch.sampled)
     for name in [name for name in averages.sums if name.startswith("verdict/")]:
         averages.counts[name] = total

@@ -8,17 +8,24 @@ groups with signal, and timing does not change which.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+from pydantic import TypeAdapter
+
+from archer.engines.queue import take_first
 from archer.rewards.grading import Grader, RunsUnderWay
-from archer.types import Json, Problem, Request, Rollout, Stop, Verdict
+from archer.types import Json, Problem, Request, Rollout, Verdict
 
 Graded = tuple[Rollout, Verdict]
-LAG = 8  # calls of `more` between a group's end and the use of its verdicts: grading overlaps sampling
+LEFT_OUT = Problem("", "", "", "", None)  # of a group on its way: golds may be large, and every rank has the problems
+OWN_FIELDS = tuple(one.name for one in fields(Rollout) if one.name != "problem")
+VERDICT = TypeAdapter(Verdict)
+LAG = 8  # calls of `take` between a group's end and the use of its verdicts: grading overlaps sampling
 
 
 @dataclass(frozen=True)
@@ -53,16 +60,41 @@ class RankQuota:
     world: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GradedGroup:
-    """A graded group as plain values without its problem, for other ranks and checkpoints."""
+    """A graded group without its problem, for other ranks and checkpoints; ``place`` is that of the problem."""
 
     place: int
-    samples: tuple[tuple[Json, ...], ...]
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @classmethod
+    def of(cls, place: int, group: Sequence[Graded]) -> Self:
+        """Return a group without its problem."""
+        rollouts = tuple(replace(rollout, problem=LEFT_OUT) for rollout, _ in group)
+        return cls(place, rollouts, tuple(verdict for _, verdict in group))
 
     def graded(self, problem: Problem) -> list[Graded]:
         """Return the group's rollouts and verdicts."""
-        return [graded(problem, sample) for sample in self.samples]
+        rollouts = [replace(rollout, problem=problem) for rollout in self.rollouts]
+        return list(zip(rollouts, self.verdicts, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """Return the group as plain values and arrays, for a checkpoint."""
+        return {
+            "place": self.place,
+            "rollouts": [{name: getattr(one, name) for name in OWN_FIELDS} for one in self.rollouts],
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+        }
+
+    @classmethod
+    def restored(cls, state: Any) -> Self:
+        """Return the group that :meth:`state` was called of, or that a checkpoint of before holds."""
+        if isinstance(state, Mapping):
+            rollouts = tuple(Rollout(LEFT_OUT, **values) for values in state["rollouts"])
+            return cls(state["place"], rollouts, tuple(VERDICT.validate_python(one) for one in state["verdicts"]))
+        place, samples = state
+        return cls.of(place, [graded_of_values(values) for values in samples])
 
 
 @dataclass
@@ -70,11 +102,11 @@ class PendingGroup:
     """A group that is being sampled or graded, with the rollouts that are finished.
 
     - ``started``: the grader's runs that started early
-    - ``due``: the call of `more` that uses the verdicts
+    - ``due``: the call of `take` that uses the verdicts
     """
 
     place: int
-    ask: Request
+    requests: Sequence[Request]
     started: RunsUnderWay
     rollouts: list[Rollout] = field(default_factory=list)
     due: int = 0
@@ -83,20 +115,29 @@ class PendingGroup:
     def group(self) -> list[Graded]:
         """Return the graded group, waiting for its verdicts. Raises the grader's errors."""
         if self.verdicts is None:
-            raise AssertionError(f"{self.ask.problem.id}: not all of its samples were drawn")
+            raise AssertionError(f"{self.requests[0].problem.id}: not all of its samples were drawn")
         return list(zip(self.rollouts, self.verdicts.result(), strict=True))
 
 
 class GroupSampler:
-    """Samples one rank's share; a context manager that ends the grading thread. ``ask`` makes a place's request."""
+    """Samples one rank's share; a context manager that ends the grading thread.
 
-    def __init__(self, quota: RankQuota, ask: Callable[[int], Request], grader: Grader) -> None:
+    It is the :class:`~archer.engines.queue.RequestQueue` of the engine, which :meth:`put` gets the rollouts of;
+    ``ask`` makes the requests of the group at a place.
+    """
+
+    logps = True
+
+    def __init__(self, quota: RankQuota, ask: Callable[[int], Sequence[Request]], grader: Grader) -> None:
         self.quota, self.ask, self.grader = quota, ask, grader
+        self.waiting: deque[Request] = deque()
         self.groups: list[PendingGroup] = []
         self.grading: deque[PendingGroup] = deque()  # graded or being graded, their signal not used yet
         self.by_problem: dict[int, PendingGroup] = {}
         self.calls = 0
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="grading")
+        for _ in range(quota.wanted):
+            self._ask()
 
     def __enter__(self) -> Self:
         return self
@@ -106,65 +147,59 @@ class GroupSampler:
     ) -> None:
         self.thread.shutdown(wait=kind is None, cancel_futures=True)
 
-    def first(self) -> list[Request]:
-        """Return the first requests: one for each wanted group."""
-        return [self._ask() for _ in range(self.quota.wanted)]
+    @property
+    def growing(self) -> bool:
+        """Whether groups without signal are replaced still."""
+        return len(self.groups) < self.quota.most
 
-    def finished(self, rollout: Rollout) -> None:
+    def put(self, rollout: Rollout) -> None:
         """Add a finished rollout to its group; start grading once the group is complete."""
         pending = self.by_problem[id(rollout.problem)]
         pending.rollouts.append(rollout)
         pending.started.put(rollout)
-        if len(pending.rollouts) == len(pending.ask.samples):
+        if len(pending.rollouts) == len(pending.requests):
             pending.rollouts.sort(key=lambda member: member.sample)
             pending.verdicts = self.thread.submit(self.grader.grade, pending.rollouts, pending.started)
             pending.due = self.calls + LAG
             self.grading.append(pending)
 
-    def more(self, idle: bool) -> Sequence[Request]:
-        """Return a request for every group that ended without signal. See :data:`archer.engines.base.MoreRequests`.
+    def take(self, free: int, idle: bool) -> list[Request]:
+        """Return at most ``free`` requests; where none waits, first one group for every group that had no signal.
 
         Verdicts are used, and waited for, a fixed number of calls after their group ended, so that an engine that
         makes the same calls decodes the same rows together on every rerun.
         """
-        self.calls += 1
-        requests: list[Request] = []
-        while len(self.groups) < self.quota.most and self.grading and (idle or self.grading[0].due <= self.calls):
-            if not has_signal(self.grading.popleft().group()):
-                requests.append(self._ask())
-        return requests
+        if not self.waiting and free > 0:
+            self.calls += 1
+            while self.growing and self.grading and (idle or self.grading[0].due <= self.calls):
+                if not has_signal(self.grading.popleft().group()):
+                    self._ask()
+        return take_first(self.waiting, free)
 
     def graded_groups(self) -> list[GradedGroup]:
         """Return every group, waiting for its verdicts."""
-        return [GradedGroup(pending.place, tuple(map(sample, pending.group()))) for pending in self.groups]
+        return [GradedGroup.of(pending.place, pending.group()) for pending in self.groups]
 
-    def _ask(self) -> Request:
+    def _ask(self) -> None:
+        """Add the requests of the next group."""
         place = self.quota.rank + len(self.groups) * self.quota.world
         pending = PendingGroup(place, self.ask(place), self.grader.begin())
         self.groups.append(pending)
-        self.by_problem[id(pending.ask.problem)] = pending
-        return pending.ask
+        self.by_problem[id(pending.requests[0].problem)] = pending
+        self.waiting.extend(pending.requests)
 
 
 def has_signal(group: Sequence[Graded]) -> bool:
-    """Whether a group has both right and wrong samples; others have no group-relative advantage."""
-    return len({verdict.passed for _, verdict in group}) == 2
+    """Whether the rewards of a group differ; others have no group-relative advantage."""
+    scores = [verdict.score for _, verdict in group]
+    return max(scores) - min(scores) > 0
 
 
-def sample(one: Graded) -> tuple[Json, ...]:
-    """Return a graded rollout as plain values, without its problem."""
-    rollout, verdict = one
-    return (
-        rollout.sample, rollout.prompt_tokens, rollout.tokens, rollout.logps, rollout.entropies, rollout.text,
-        rollout.stop, rollout.version, verdict.score, verdict.passed, verdict.reason, verdict.answer,
-    )  # fmt: skip
-
-
-def graded(problem: Problem, values: Sequence[Json]) -> Graded:
-    """Return what :func:`sample` was made of."""
-    number, prompt, tokens, logps, entropies, text, stop, version, *verdict = values
-    reason: Stop = stop
+def graded_of_values(values: Sequence[Json]) -> Graded:
+    """Return a rollout and its verdict from a checkpoint of before, which held plain values."""
+    sample, prompt, tokens, logps, entropies, text, stop, version, *verdict = values
     rollout = Rollout(
-        problem, number, tuple(prompt), tuple(tokens), tuple(logps), tuple(entropies), text, reason, version
-    )
+        LEFT_OUT, sample, np.array(prompt, np.int32), np.array(tokens, np.int32), np.array(logps, np.float32),
+        np.array(entropies, np.float32), text, stop, version,
+    )  # fmt: skip
     return rollout, Verdict(*verdict)

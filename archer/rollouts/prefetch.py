@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from archer.engines.base import Weights
 from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler
 from archer.rollouts.dynamic_sampling import GradedGroup, StreamCursor
-from archer.types import Json
 
 
 class RolloutSource:
@@ -47,13 +47,13 @@ class RolloutSource:
         with clock("sync"):
             self.sampler.engine.load(version, weights)
 
-    def state(self) -> Json:
-        """Return the prefetched rollouts as plain values for a checkpoint; None if there are none."""
-        return None if self.ready is None else [(group.place, group.samples) for group in self.ready]
+    def state(self) -> list[dict[str, Any]] | None:
+        """Return the prefetched rollouts as plain values and arrays for a checkpoint; None if there are none."""
+        return None if self.ready is None else [group.state() for group in self.ready]
 
-    def restore(self, state: Json) -> None:
+    def restore(self, state: Any) -> None:
         """Restore the rollouts that :meth:`state` returned."""
-        self.ready = None if state is None else [GradedGroup(place, tuple(samples)) for place, samples in state]
+        self.ready = None if state is None else [GradedGroup.restored(group) for group in state]
 
 
 class SamplingThread:

@@ -12,16 +12,19 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 
 from archer.distributed import Ranks
 from archer.errors import RunFolderError
 from archer.trainer import Trainer
-from archer.types import Json
 
-TRAINER = "trainer.json"  # the trainer's state, and the size of every other file
+TRAINER = "trainer.json"  # the run's state, and the size of every other file
+ARRAYS = "arrays.npz"  # the arrays of the run's state, which trainer.json names by their numbers
 
 
 def save_checkpoint(
@@ -29,14 +32,14 @@ def save_checkpoint(
     step: int,
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
-    state: Mapping[str, Json],
+    state: Mapping[str, Any],
     keep: int,
     ranks: Ranks,
 ) -> None:
     """Write the checkpoint after ``step`` steps and delete all but the newest ``keep``. A call of all ranks.
 
-    ``state`` is the run's state apart from the trainer's. Raises RunFolderError on every rank if the disk is full;
-    earlier checkpoints stay.
+    ``state`` is the run's state apart from the trainer's: plain values, and arrays. Raises RunFolderError on every
+    rank if the disk is full; earlier checkpoints stay.
     """
     aside = folder / f".step-{step:06d}.tmp"
 
@@ -81,10 +84,11 @@ def clear(folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def finish(aside: Path, final: Path, state: Mapping[str, Json]) -> None:
+def finish(aside: Path, final: Path, state: Mapping[str, Any]) -> None:
     """Add ``state`` and the files' sizes, flush everything to disk, and rename the folder."""
+    text = write_arrays(aside, state)
     sizes = {str(path.relative_to(aside)): path.stat().st_size for path in contents(aside)}
-    (aside / TRAINER).write_text(json.dumps({"state": state, "bytes": sizes}))
+    (aside / TRAINER).write_text(f'{{"state": {text}, "bytes": {json.dumps(sizes)}}}')
     for path in aside.rglob("*"):
         sync(path)
     sync(aside)
@@ -92,6 +96,41 @@ def finish(aside: Path, final: Path, state: Mapping[str, Json]) -> None:
         shutil.rmtree(final)
     aside.replace(final)
     sync(final.parent)
+
+
+def write_arrays(folder: Path, state: Mapping[str, Any]) -> str:
+    """Write the arrays in ``state``, if any, to :data:`ARRAYS`; return the rest as JSON, with their numbers."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+
+    def number(value: object) -> dict[str, str]:
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{type(value).__name__}: neither a plain value nor an array")
+        arrays[str(len(arrays))] = value
+        return {"array": str(len(arrays) - 1)}
+
+    text = json.dumps(state, default=number)
+    if arrays:
+        np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    return text
+
+
+def read_arrays(folder: Path, state: Any) -> Any:
+    """Return ``state`` with the arrays that :func:`write_arrays` numbered."""
+    if not (folder / ARRAYS).exists():
+        return state
+    with np.load(folder / ARRAYS) as arrays:
+        return filled(state, arrays)
+
+
+def filled(value: Any, arrays: Mapping[str, Any]) -> Any:
+    """Return a value read from JSON with every numbered array in its place."""
+    if isinstance(value, list):
+        return [filled(one, arrays) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"array"}:
+        return arrays[value["array"]]
+    return {name: filled(one, arrays) for name, one in value.items()}
 
 
 def contents(folder: Path) -> list[Path]:
@@ -104,7 +143,7 @@ def complete_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Json]:
+def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     """Load a checkpoint into ``trainer`` and return its ``state``. A call of all ranks.
 
     Raises RunFolderError if a file is missing or truncated, or holds another model.
@@ -112,12 +151,12 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Json]:
     state = verify_checkpoint(path)
     try:
         trainer.read(path)
-    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError) as error:
+        return dict(read_arrays(path, state))
+    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, BadZipFile) as error:
         raise damaged(path, str(error)) from error
-    return state
 
 
-def verify_checkpoint(path: Path) -> dict[str, Json]:
+def verify_checkpoint(path: Path) -> dict[str, Any]:
     """Check that every file has the size it was written with; return the ``state``. Raises RunFolderError."""
     try:
         record = json.loads((path / TRAINER).read_text(encoding="utf-8"))

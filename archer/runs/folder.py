@@ -107,7 +107,7 @@ class RunWriter:
                 "problem": rollout.problem.id, "prompt": rollout.problem.prompt, "sample": rollout.sample,
                 "text": rollout.text, "stop": rollout.stop, "version": rollout.version,
                 "reward": verdict.score, "correct": verdict.passed, "reason": verdict.reason,
-                "tokens": rollout.tokens, "logps": [round(logp, 6) for logp in rollout.logps],
+                "tokens": rollout.tokens.tolist(), "logps": [round(logp, 6) for logp in rollout.logps.tolist()],
             }  # fmt: skip
             lines.append(json.dumps(row) + "\n")
         path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"

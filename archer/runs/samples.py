@@ -18,9 +18,8 @@ from typing import BinaryIO, Protocol, Self
 
 from pydantic import TypeAdapter
 
-from archer.engines.base import Completion
 from archer.errors import DataError, EngineError, RunFolderError
-from archer.types import Json, Sampling, Stop
+from archer.types import Json, Rollout, Sampling, Stop
 
 SYNC_SECONDS = 5.0
 FIRST = b'{"drawn_by"'  # the first bytes of a session's first line, and so of a store
@@ -59,8 +58,8 @@ class Samples(Protocol):
         """Return the stored samples of ``keys``, by key."""
         ...
 
-    def put(self, name: str, completion: Completion) -> StoredSample:
-        """Store a completion under its key ``name``; return the stored sample."""
+    def put(self, name: str, rollout: Rollout) -> StoredSample:
+        """Store a rollout under its key ``name``; return the stored sample."""
         ...
 
     def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
@@ -78,9 +77,9 @@ class UnstoredSamples:
         """Return {}: nothing is stored."""
         return {}
 
-    def put(self, name: str, completion: Completion) -> StoredSample:
-        """Return the completion as a stored sample."""
-        return to_stored(name, completion, time.perf_counter() - self._start, 1)
+    def put(self, name: str, rollout: Rollout) -> StoredSample:
+        """Return the rollout as a stored sample."""
+        return to_stored(name, rollout, time.perf_counter() - self._start, 1)
 
     def origins(self, kept: Iterable[StoredSample]) -> list[Json]:
         """Return []: all samples are of this session."""
@@ -136,8 +135,8 @@ class SampleStore:
                     samples.setdefault(row.key, row)
         return samples
 
-    def put(self, name: str, completion: Completion) -> StoredSample:
-        """Append a completion. Raises EngineError for one that could not be read back."""
+    def put(self, name: str, rollout: Rollout) -> StoredSample:
+        """Append a rollout. Raises EngineError for one that could not be read back."""
         if self._sessions is None:
             self.get(())
         sessions = self._sessions or []
@@ -146,7 +145,7 @@ class SampleStore:
             sessions.append(self._made)
             self._sessions, self._opened = sessions, True
         now = time.perf_counter()
-        kept = to_stored(name, completion, round(now - self._start, 3), len(sessions))
+        kept = to_stored(name, rollout, round(now - self._start, 3), len(sessions))
         row = {field: value for field, value in asdict(kept).items() if field != "session"}
         try:
             READER.validate_json(json.dumps(row), strict=True)
@@ -190,12 +189,11 @@ class SampleStore:
             ) from error
 
 
-def to_stored(name: str, completion: Completion, at: float, session: int) -> StoredSample:
-    """Return a completion as a stored sample."""
+def to_stored(name: str, rollout: Rollout, at: float, session: int) -> StoredSample:
+    """Return a rollout as a stored sample."""
     return StoredSample(
-        name, completion.problem.id, completion.sample, completion.seed, completion.text, completion.tokens,
-        completion.stop, at, session,
-    )  # fmt: skip
+        name, rollout.problem.id, rollout.sample, rollout.seed, rollout.text, rollout.length, rollout.stop, at, session
+    )
 
 
 def seconds(kept: Iterable[StoredSample]) -> float:

@@ -46,7 +46,8 @@ Group = tuple[TrainSample, ...]
 def to_sample(rollout: Rollout, advantage: float, *, in_loss: bool = True) -> TrainSample:
     """Return ``rollout`` as a training sample with its group-relative ``advantage``."""
     logp_T, entropy_T = torch.tensor(rollout.logps), torch.tensor(rollout.entropies)
-    return TrainSample(rollout.prompt_tokens, rollout.tokens, advantage, logp_T, entropy_T, in_loss)
+    prompt, tokens = tuple(rollout.prompt_tokens.tolist()), tuple(rollout.tokens.tolist())
+    return TrainSample(prompt, tokens, advantage, logp_T, entropy_T, in_loss)
 
 
 def mini_batches(groups: Sequence[Group], size: int) -> list[tuple[TrainSample, ...]]:

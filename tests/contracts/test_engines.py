@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.rollouts import Growing, ask, drawn_in_order, plain
 
 from archer.engines import open_engine
-from archer.engines.base import Completion, Engine, sample_seed
+from archer.engines.base import Engine, sample_seed
+from archer.engines.queue import FixedQueue, closed_after
 from archer.engines.scripted import ScriptedEngine
 from archer.engines.spec import EngineSpec
 from archer.models.spec import ModelSpec
@@ -18,7 +23,7 @@ from archer.types import Request, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(2) for name in TASKS]
 SAMPLING = Sampling(max_tokens=24)
-REQUESTS = [Request(problem, (0, 3, 1), seed=5) for problem in PROBLEMS]
+REQUESTS = ask(PROBLEMS, (0, 3, 1))
 
 
 def native(tiny: Path) -> Engine:
@@ -35,42 +40,63 @@ def engine(request: pytest.FixtureRequest, tiny: Path) -> Engine:
     return make(tiny)
 
 
-def test_every_sample_comes_once_and_in_the_order_asked(engine: Engine) -> None:
-    rollouts = engine.generate(REQUESTS, SAMPLING)
-    asked = [(request.problem.id, sample) for request in REQUESTS for sample in request.samples]
-    assert [(rollout.problem.id, rollout.sample) for rollout in rollouts] == asked
+def test_every_sample_comes_once(engine: Engine) -> None:
+    rollouts = list(engine.generate(FixedQueue(REQUESTS), SAMPLING))
+    asked = [(request.problem.id, request.sample) for request in REQUESTS]
+    assert sorted((rollout.problem.id, rollout.sample) for rollout in rollouts) == sorted(asked)
+    assert {(one.problem.id, one.sample): one.seed for one in rollouts} == {
+        (name, sample): sample_seed(5, name, sample) for name, sample in asked
+    }
 
 
 def test_a_rollout_is_whole(engine: Engine) -> None:
-    for rollout in engine.generate(REQUESTS, SAMPLING):
+    for rollout in engine.generate(FixedQueue(REQUESTS), SAMPLING):
         assert 1 <= len(rollout.tokens) <= SAMPLING.max_tokens
-        assert len(rollout.logps) == len(rollout.tokens)
+        assert rollout.length == len(rollout.logps) == len(rollout.tokens)
+        assert (rollout.prompt_tokens.dtype, rollout.tokens.dtype) == (np.int32, np.int32)
+        assert (rollout.logps.dtype, rollout.entropies.dtype) == (np.float32, np.float32)
         assert all(logp <= 0 for logp in rollout.logps)
         assert rollout.stop == ("end" if len(rollout.tokens) < SAMPLING.max_tokens else rollout.stop)
         assert rollout.stop in ("end", "length")
 
 
 def test_a_sample_depends_on_its_own_stream_alone(engine: Engine) -> None:
-    whole = {(one.problem.id, one.sample): one.tokens for one in engine.generate(REQUESTS, SAMPLING)}
-    [alone] = engine.generate([Request(PROBLEMS[2], (3,), seed=5)], SAMPLING)
-    assert alone.tokens == whole[PROBLEMS[2].id, 3]
+    whole = {(one.problem.id, one.sample): one.tokens for one in engine.generate(FixedQueue(REQUESTS), SAMPLING)}
+    [alone] = engine.generate(FixedQueue([Request(PROBLEMS[2], 3, seed=5)]), SAMPLING)
+    assert alone.tokens.tolist() == whole[PROBLEMS[2].id, 3].tolist()
 
 
-def test_each_rollout_is_told_of_as_it_ends(engine: Engine) -> None:
-    told: list[tuple[str, int]] = []
-    rollouts = engine.generate(REQUESTS, SAMPLING, lambda rollout: told.append((rollout.problem.id, rollout.sample)))
-    assert sorted(told) == sorted((rollout.problem.id, rollout.sample) for rollout in rollouts)
+def test_further_requests_are_drawn_as_if_asked_for_at_first(engine: Engine) -> None:
+    queue = Growing(REQUESTS[:6], {1: REQUESTS[6:7], 2: REQUESTS[7:]})
+    rollouts = {(one.problem.id, one.sample): one for one in engine.generate(queue, SAMPLING)}
+    whole = drawn_in_order(engine, REQUESTS, SAMPLING)
+    found = [rollouts[request.problem.id, request.sample] for request in REQUESTS]
+    assert [one.tokens.tolist() for one in found] == [one.tokens.tolist() for one in whole]
+    assert queue.idle[-1]
 
 
-def test_an_evaluation_gets_the_same_samples(engine: Engine) -> None:
-    completions: list[Completion] = []
-    engine.complete(REQUESTS, SAMPLING, completions.append)
-    found = {(one.problem.id, one.sample): (one.text, one.tokens, one.stop) for one in completions}
-    rollouts = engine.generate(REQUESTS, SAMPLING)
-    assert found == {(one.problem.id, one.sample): (one.text, len(one.tokens), one.stop) for one in rollouts}
-    assert {one.seed for one in completions if one.sample == 3 and one.problem is PROBLEMS[0]} == {
-        sample_seed(5, PROBLEMS[0].id, 3)
-    }
+def test_an_evaluation_gets_the_same_samples_without_log_probs(engine: Engine) -> None:
+    found = drawn_in_order(engine, REQUESTS, SAMPLING, logps=False)
+    assert {len(one.logps) + len(one.entropies) for one in found} == {0}
+    empty = np.empty(0, np.float32)
+    rollouts = drawn_in_order(engine, REQUESTS, SAMPLING)
+    assert plain(found) == plain(replace(one, logps=empty, entropies=empty) for one in rollouts)
+
+
+def test_a_call_that_ends_early_leaves_the_engine_free(engine: Engine) -> None:
+    whole = drawn_in_order(engine, REQUESTS, SAMPLING)
+    with closed_after(engine.generate(FixedQueue(REQUESTS), SAMPLING)) as rollouts:
+        assert len(list(islice(rollouts, 2))) == 2
+    with (
+        pytest.raises(RuntimeError, match="the consumer's own"),
+        closed_after(engine.generate(FixedQueue(REQUESTS), SAMPLING)) as rollouts,
+    ):
+        raise RuntimeError(f"the consumer's own, at {next(rollouts).sample}")
+    assert plain(drawn_in_order(engine, REQUESTS, SAMPLING)) == plain(whole)
+
+
+def test_nothing_asked_is_nothing_drawn(engine: Engine) -> None:
+    assert list(engine.generate(FixedQueue([]), SAMPLING)) == []
 
 
 def test_an_engine_says_what_it_is(engine: Engine) -> None:

@@ -29,7 +29,7 @@ def graded(name: str, text: str, stop: Stop = "end") -> Verdict:
     with ExitStack() as stack:
         grader = open_grader(RewardSection(workers=1, seconds=2.0), [name], True, stack)
         problem = Problem("p", "contracts", "", name, GOLDS[name][0])
-        [verdict] = grader.grade([Rollout(problem, 0, (), (), (), (), text, stop)])
+        [verdict] = grader.grade([Rollout.of_text(problem, text, stop)])
     return verdict
 
 

@@ -151,7 +151,7 @@ def test_a_job_s_failure_is_the_comparison_s(tmp_path: Path, tiny: Path) -> None
         "--set", "algorithms={dapo: {max_resample_rounds: 1}, grpo: {}}",
     )  # fmt: skip
     assert done.returncode == 2
-    assert "dynamic sampling: of 4 groups asked only 0 have both right and wrong samples, 2 are wanted" in done.stderr
+    assert "dynamic sampling: of 4 groups asked only 0 have samples with different rewards, 2 are wanted" in done.stderr
     assert len(read_lines(tmp_path / "out" / "grpo" / "seed-0" / "metrics.jsonl")) == 2  # the healthy run went on
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.rollouts import ask, drawn_in_order
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -31,7 +32,7 @@ from archer.tools.profiling.roofline import backward, decode, forward
 from archer.trainer.batch import Group, TrainSample
 from archer.trainer.torch_backend import TorchBackend
 from archer.trainer.trainer import Trainer
-from archer.types import Request, Sampling
+from archer.types import Sampling
 
 ARCHER = ALGORITHMS["archer"]
 LENGTHS = (9, 14, 14, 30)  # of each group's responses
@@ -98,10 +99,8 @@ def sampler() -> NativeEngine:
 
 def sample(engine: NativeEngine, rows: int, tokens: int) -> NativeEngine:
     """Sample two prompts, each ``rows`` / 2 times."""
-    asks = [
-        Request(TASKS["lab-arithmetic"].problem("train", index), tuple(range(rows // 2)), seed=1) for index in range(2)
-    ]
-    engine.generate(asks, Sampling(max_tokens=tokens))
+    problems = [TASKS["lab-arithmetic"].problem("train", index) for index in range(2)]
+    drawn_in_order(engine, ask(problems, range(rows // 2), 1), Sampling(max_tokens=tokens))
     return engine
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.rollouts import ask, drawn_in_order
 from transformers import GPT2Config
 
 from archer.engines import open_engine
-from archer.engines.base import Completion, sample_seed, stream_key
+from archer.engines.base import sample_seed, stream_key
 from archer.engines.native import NativeEngine
 from archer.engines.sampling import draw, invert, truncate, uniforms
 from archer.engines.spec import EngineSpec
@@ -22,7 +23,7 @@ from archer.models.spec import context_of
 from archer.problems.lab import TASKS
 from archer.recipe.reading import read_recipe
 from archer.recipe.sections import ModelSection
-from archer.types import Request, Rollout, Sampling
+from archer.types import Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(3) for name in TASKS]
 SHORT = Sampling(max_tokens=24)
@@ -39,40 +40,40 @@ def engine(parts: tuple, slots: int) -> NativeEngine:
 
 
 def drawn(rollouts: list[Rollout]) -> dict:
-    return {(rollout.problem.id, rollout.sample): rollout.tokens for rollout in rollouts}
+    return {(rollout.problem.id, rollout.sample): tuple(rollout.tokens.tolist()) for rollout in rollouts}
 
 
 def test_neither_batch_size_nor_order_nor_company_changes_what_is_drawn(parts: tuple) -> None:
-    asks = [Request(problem, (0, 1, 2, 3), seed=5) for problem in PROBLEMS]
-    whole = drawn(engine(parts, 64).generate(asks, SHORT))
-    assert drawn(engine(parts, 5).generate(asks, SHORT)) == whole
-    assert drawn(engine(parts, 64).generate(asks[::-1], SHORT)) == whole
-    alone = drawn(engine(parts, 1).generate([Request(PROBLEMS[4], (2,), seed=5)], SHORT))
+    asks = ask(PROBLEMS, (0, 1, 2, 3), 5)
+    whole = drawn(drawn_in_order(engine(parts, 64), asks, SHORT))
+    assert drawn(drawn_in_order(engine(parts, 5), asks, SHORT)) == whole
+    assert drawn(drawn_in_order(engine(parts, 64), asks[::-1], SHORT)) == whole
+    alone = drawn(drawn_in_order(engine(parts, 1), ask([PROBLEMS[4]], (2,), 5), SHORT))
     assert alone == {(PROBLEMS[4].id, 2): whole[PROBLEMS[4].id, 2]}
 
 
 def test_samples_and_seeds_differ(parts: tuple) -> None:
-    first = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(8)), seed=5)], SHORT)
-    again = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(8)), seed=6)], SHORT)
-    assert len({rollout.tokens for rollout in first + again}) == 16
+    first = drawn_in_order(engine(parts, 64), ask([PROBLEMS[0]], tuple(range(8)), 5), SHORT)
+    again = drawn_in_order(engine(parts, 64), ask([PROBLEMS[0]], tuple(range(8)), 6), SHORT)
+    assert len({tuple(rollout.tokens) for rollout in first + again}) == 16
 
 
 def test_rollouts_come_in_the_order_asked(parts: tuple) -> None:
-    asks = [Request(problem, (3, 1), seed=5) for problem in PROBLEMS]
-    rollouts = engine(parts, 4).generate(asks, SHORT)
+    asks = ask(PROBLEMS, (3, 1), 5)
+    rollouts = drawn_in_order(engine(parts, 4), asks, SHORT)
     assert [(r.problem.id, r.sample) for r in rollouts] == [(p.id, s) for p in PROBLEMS for s in (3, 1)]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_log_probs_and_entropies_equal_the_training_forward(parts: tuple, temperature: float) -> None:
     model, _ = parts
-    asks = [Request(problem, (0, 1, 2), seed=9) for problem in PROBLEMS]
-    for rollout in engine(parts, 7).generate(asks, Sampling(temperature=temperature, max_tokens=40)):
-        ids = torch.tensor([rollout.prompt_tokens + rollout.tokens])
+    asks = ask(PROBLEMS, (0, 1, 2), 9)
+    for rollout in drawn_in_order(engine(parts, 7), asks, Sampling(temperature=temperature, max_tokens=40)):
+        ids = torch.tensor([[*rollout.prompt_tokens, *rollout.tokens]])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, len(rollout.prompt_tokens) - 1 : -1] / temperature
         logp_TV = torch.log_softmax(logits, dim=-1)
-        expected = logp_TV.gather(1, torch.tensor(rollout.tokens)[:, None])[:, 0]
+        expected = logp_TV.gather(1, torch.tensor(rollout.tokens.tolist())[:, None])[:, 0]
         torch.testing.assert_close(torch.tensor(rollout.logps), expected, atol=1e-4, rtol=0)
         entropy = -(logp_TV.exp() * logp_TV).sum(-1)
         torch.testing.assert_close(torch.tensor(rollout.entropies), entropy, atol=1e-4, rtol=0)
@@ -80,7 +81,7 @@ def test_log_probs_and_entropies_equal_the_training_forward(parts: tuple, temper
 
 def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
     _, tokenizer = parts
-    rollouts = engine(parts, 64).generate([Request(PROBLEMS[0], tuple(range(64)), seed=1)], Sampling(max_tokens=300))
+    rollouts = drawn_in_order(engine(parts, 64), ask([PROBLEMS[0]], tuple(range(64)), 1), Sampling(max_tokens=300))
     assert {rollout.stop for rollout in rollouts} == {"end", "length"}
     for rollout in rollouts:
         assert (rollout.tokens[-1] == tokenizer.eos_token_id) == (rollout.stop == "end")
@@ -90,33 +91,32 @@ def test_a_response_ends_at_the_end_token_or_at_the_limit(parts: tuple) -> None:
 
 def test_a_prompt_too_long_for_the_model_is_refused(parts: tuple) -> None:
     with pytest.raises(DataError, match="the model holds 512; lower `max_tokens`"):
-        engine(parts, 4).generate([Request(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=4096))
+        drawn_in_order(engine(parts, 4), ask([PROBLEMS[0]], (0,), 1), Sampling(max_tokens=4096))
 
 
 def test_a_stated_context_bounds_or_stretches_rotary_positions_only(parts: tuple) -> None:
     model, tokenizer = parts
-    ask, long = [Request(PROBLEMS[0], (0,), seed=1)], Sampling(max_tokens=600)
-    stretched = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 4, context=1024).generate(ask, long)[0]
+    asks, long = ask([PROBLEMS[0]], (0,), 1), Sampling(max_tokens=600)
+    wide, narrow = (NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 4, context=most) for most in (1024, 64))
+    [stretched] = drawn_in_order(wide, asks, long)
     assert len(stretched.tokens) <= 600
     with pytest.raises(DataError, match="the model holds 64"):
-        NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 4, context=64).generate(ask, Sampling(max_tokens=60))
+        drawn_in_order(narrow, asks, Sampling(max_tokens=60))
     table = GPT2Config(n_positions=256)
     assert (context_of(table, None), context_of(table, 128)) == (256, 128)
     with pytest.raises(ModelError, match="has a table of 256 positions and none beyond"):
         context_of(table, 257)
 
 
-def test_answers_are_the_rollouts_without_their_tokens(parts: tuple) -> None:
-    asks = [Request(problem, (0, 2), seed=5) for problem in PROBLEMS]
-    told: list[Completion] = []
-    engine(parts, 4).complete(asks, SHORT, told.append)
-    answers = {(one.problem.id, one.sample): one for one in told}
-    rollouts = engine(parts, 64).generate(asks, SHORT)
-    assert len(told) == len(answers) == len(rollouts) == 2 * len(PROBLEMS)
-    for rollout in rollouts:
-        one = answers[rollout.problem.id, rollout.sample]
-        assert (one.text, one.tokens, one.stop) == (rollout.text, len(rollout.tokens), rollout.stop)
+def test_an_evaluation_draws_the_rollouts_without_their_log_probs(parts: tuple) -> None:
+    asks = ask(PROBLEMS, (0, 2), 5)
+    answers = drawn_in_order(engine(parts, 4), asks, SHORT, logps=False)
+    rollouts = drawn_in_order(engine(parts, 64), asks, SHORT)
+    assert len(answers) == len(rollouts) == 2 * len(PROBLEMS)
+    for one, rollout in zip(answers, rollouts, strict=True):
+        assert (one.text, one.length, one.stop) == (rollout.text, len(rollout.tokens), rollout.stop)
         assert one.seed == sample_seed(5, rollout.problem.id, rollout.sample)
+        assert (len(one.logps), len(one.entropies)) == (0, 0)
 
 
 def test_the_recorded_seed_names_the_stream_that_is_drawn_from() -> None:
@@ -141,7 +141,7 @@ def test_a_tokenizer_without_chat_template_is_refused(parts: tuple, tiny: Path) 
 
 def test_greedy_takes_the_likeliest_token(parts: tuple) -> None:
     model, _ = parts
-    rollout = engine(parts, 4).generate([Request(PROBLEMS[0], (0,), seed=1)], Sampling(temperature=0, max_tokens=6))[0]
+    rollout = drawn_in_order(engine(parts, 4), ask([PROBLEMS[0]], (0,), 1), Sampling(temperature=0, max_tokens=6))[0]
     ids = list(rollout.prompt_tokens)
     for token in rollout.tokens:
         assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
@@ -184,9 +184,7 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(parts: tuple, tem
     model, tokenizer = parts
     asking = copy.deepcopy(tokenizer)
     asking.chat_template += template_ends
-    found = NativeEngine(model, asking, PromptRenderer(asking), 4).generate(
-        [Request(PROBLEMS[0], (0, 1), seed=5)], SHORT
-    )
+    found = drawn_in_order(NativeEngine(model, asking, PromptRenderer(asking), 4), ask([PROBLEMS[0]], (0, 1), 5), SHORT)
     assert {one.text.startswith("<think>") for one in found} == {bool(opener)}
     assert [one.text for one in found] == [
         opener + tokenizer.decode(one.tokens, skip_special_tokens=True) for one in found

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.rollouts import Growing, ask, drawn_in_order
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
-from archer.engines.decode_buffer import SampleRow, new_buffer
+from archer.engines.base import in_order
+from archer.engines.decode_buffer import new_buffer
 from archer.engines.native import NativeEngine
 from archer.engines.native.forward import misfit, open_forward, states
 from archer.engines.native.graphs import Graphs, rounded
@@ -77,11 +80,11 @@ def native(parts: tuple, slots: int = 64) -> NativeEngine:
 
 def asks(seed: int = 5, samples: int = 4) -> list[Request]:
     problems = [TASKS[name].problem("train", index) for index in range(2) for name in TASKS]
-    return [Request(problem, tuple(range(samples)), seed=seed) for problem in problems]
+    return ask(problems, range(samples), seed)
 
 
 def drawn(rollouts: list[Rollout]) -> list[tuple[int, ...]]:
-    return [rollout.tokens for rollout in rollouts]
+    return [tuple(rollout.tokens.tolist()) for rollout in rollouts]
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -124,7 +127,7 @@ def test_a_model_that_computes_otherwise_keeps_its_modules_and_the_log_says_why(
     model.model.layers[0].input_layernorm = OffByOne(model.model.layers[0].input_layernorm)
     engine = native(parts)
     with caplog.at_level(logging.INFO):
-        engine.generate(asks(), SHORT)
+        drawn_in_order(engine, asks(), SHORT)
     assert "by its own modules: its lean hidden states are" in caplog.text
     assert engine.why_modules is not None
     assert "from its own" in engine.why_modules
@@ -133,10 +136,10 @@ def test_a_model_that_computes_otherwise_keeps_its_modules_and_the_log_says_why(
 def test_an_adapter_put_on_later_is_not_overlooked(parts: tuple) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'archer-rlvr[lora]'")
     engine = native(parts)
-    before = drawn(engine.generate(asks(), SHORT))
+    before = drawn(drawn_in_order(engine, asks(), SHORT))
     adapter = peft.LoraConfig(target_modules=["v_proj"], r=2, init_lora_weights=False)
     peft.inject_adapter_in_model(adapter, parts[0])
-    assert drawn(engine.generate(asks(), SHORT)) != before
+    assert drawn(drawn_in_order(engine, asks(), SHORT)) != before
 
 
 def test_both_forwards_draw_the_same(parts: tuple) -> None:
@@ -144,7 +147,7 @@ def test_both_forwards_draw_the_same(parts: tuple) -> None:
     modules.why_modules = "to compare"
     for temperature in (1.0, 0.6):
         sampling = Sampling(temperature=temperature, max_tokens=32)
-        found, expected = lean.generate(asks(), sampling), modules.generate(asks(), sampling)
+        found, expected = drawn_in_order(lean, asks(), sampling), drawn_in_order(modules, asks(), sampling)
         assert lean.why_modules == ""
         assert drawn(found) == drawn(expected)
         for one, other in zip(found, expected, strict=True):
@@ -154,13 +157,13 @@ def test_both_forwards_draw_the_same(parts: tuple) -> None:
 
 def test_weights_that_a_policy_moved_meanwhile_are_the_ones_sampled_from(parts: tuple) -> None:
     engine, moved = native(parts), native(parts)
-    first = drawn(engine.generate(asks(), SHORT))
+    first = drawn(drawn_in_order(engine, asks(), SHORT))
     with torch.no_grad():
         for parameter in parts[0].parameters():
             parameter.add_(0.05 * torch.sin(torch.arange(parameter.numel())).view(parameter.shape))
-    again = drawn(engine.generate(asks(), SHORT))
+    again = drawn(drawn_in_order(engine, asks(), SHORT))
     assert again != first
-    assert again == drawn(moved.generate(asks(), SHORT))
+    assert again == drawn(drawn_in_order(moved, asks(), SHORT))
 
 
 def test_how_often_ended_rows_are_looked_for_changes_nothing(parts: tuple) -> None:
@@ -168,24 +171,19 @@ def test_how_often_ended_rows_are_looked_for_changes_nothing(parts: tuple) -> No
     often, seldom = native(parts, 9), native(parts, 9)
     seldom.look = 7
     sampling = Sampling(max_tokens=40)
-    found, expected = seldom.generate(asks(), sampling), often.generate(asks(), sampling)
+    found, expected = drawn_in_order(seldom, asks(), sampling), drawn_in_order(often, asks(), sampling)
     assert drawn(found) == drawn(expected)
     assert [one.stop for one in found] == [one.stop for one in expected]
     assert max(len(one.tokens) for one in found) <= 40
 
 
 def test_further_asks_come_in_while_others_decode(parts: tuple) -> None:
-    first, later = asks()[:2], asks()[2:]
-    said: list[bool] = []
-
-    def more(idle: bool) -> list[Request]:
-        said.append(idle)
-        return [later.pop()] if later and len(said) > 3 else []
-
-    found = native(parts, 6).generate(first, SHORT, more=more)
-    alone = native(parts).generate([*first, *asks()[2:][::-1]], SHORT)
-    assert drawn(found) == drawn(alone)
-    assert said[-1]
+    first, later = asks()[:8], asks()[8:]
+    queue = Growing(first, {4 + number: [request] for number, request in enumerate(later)})
+    found = in_order([*first, *later], native(parts, 6).generate(queue, SHORT))
+    assert drawn(found) == drawn(drawn_in_order(native(parts), [*first, *later], SHORT))
+    assert queue.idle[0] is False
+    assert queue.idle[-1]
 
 
 def test_work_is_counted(parts: tuple) -> None:
@@ -193,7 +191,7 @@ def test_work_is_counted(parts: tuple) -> None:
     engine.stops = ()
     problem = TASKS["lab-arithmetic"].problem("train", 0)
     length = len(engine.prompts.encode(problem))
-    engine.generate([Request(problem, (0, 1, 2), seed=5)], Sampling(max_tokens=4))
+    drawn_in_order(engine, ask([problem], (0, 1, 2), 5), Sampling(max_tokens=4))
     prefill, decode = engine.tally["prefill"], engine.tally["decode"]
     assert (prefill.calls, prefill.tokens, prefill.rows) == (1, length, 1)
     assert prefill.pairs == length * (length + 1) // 2
@@ -205,7 +203,7 @@ def test_free_places_are_filled_together(parts: tuple) -> None:
     """32 places, 64 rows of one prompt: two must be free before others are admitted, as a prefill stops all rows."""
     engine = native(parts, 32)
     problem = TASKS["lab-countdown"].problem("train", 0)
-    rollouts = engine.generate([Request(problem, tuple(range(64)), seed=3)], Sampling(max_tokens=64))
+    rollouts = drawn_in_order(engine, ask([problem], tuple(range(64)), 3), Sampling(max_tokens=64))
     ends = len({len(rollout.tokens) for rollout in rollouts})
     assert ends > 4  # they do not end together
     assert 2 <= engine.tally["prefill"].calls <= 1 + 32 // 2
@@ -214,15 +212,15 @@ def test_free_places_are_filled_together(parts: tuple) -> None:
 def test_captured_steps_draw_the_same(parts: tuple) -> None:
     """On a GPU a step is captured for a few sizes; here what is captured is the step itself."""
     engine, captured = native(parts, 11), []
-    expected = drawn(engine.generate(asks(samples=5), Sampling(max_tokens=30)))
-    context = engine._context()
+    expected = drawn(drawn_in_order(engine, asks(samples=5), Sampling(max_tokens=30)))
+    plainly = engine._context
 
     def capture(run):
         captured.append(run)
         return run
 
-    engine._context = lambda: type(context)(**{**vars(context), "capture": capture, "look": 3})
-    assert drawn(engine.generate(asks(samples=5), Sampling(max_tokens=30))) == expected
+    engine._context = lambda *call: replace(plainly(*call), capture=capture, look=3)
+    assert drawn(drawn_in_order(engine, asks(samples=5), Sampling(max_tokens=30))) == expected
     assert len(captured) >= 2
 
 
@@ -295,7 +293,7 @@ def test_the_last_row_takes_a_dropped_one_s_place() -> None:
 
 def test_a_done_row_counts_no_further() -> None:
     board = new_buffer(3, 4, torch.device("cpu"))
-    rows = [SampleRow(place, Problem("p", "q", "1", "math", "s"), place, 0, (1,)) for place in range(2)]
+    rows = [Request(Problem("p", "q", "1", "math", "s"), sample, 0) for sample in range(2)]
     board.place(slice(0, 2), rows, torch.zeros(2, 4))
     stop_E = torch.tensor([9])
     for first in (3, 9, 4):
@@ -334,9 +332,9 @@ def test_a_large_vocabulary_is_inverted_block_by_block(vocabulary: int) -> None:
 def test_under_autocast_engine_and_policy_round_alike(tiny: Path) -> None:
     recipe = read_recipe("lab", [f"model.path={tiny}", "update.bf16=true", "rollout.max_tokens=12"])
     model, tokenizer = load_model(recipe.model)
-    asks = [Request(problem, (0, 1), 7) for problem in open_stream(recipe.data, 0).take(0, 6)]
+    asks = ask(open_stream(recipe.data, 0).take(0, 6), (0, 1), 7)
     engine = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 12, torch.bfloat16)
-    rollouts = engine.generate(asks, recipe.rollout.sampling)
+    rollouts = drawn_in_order(engine, asks, recipe.rollout.sampling)
     mechanics = TorchBackend(model, recipe.update, 1.0)
     made = inputs([to_sample(one, 1.0) for one in rollouts], mechanics.sharing)
     with torch.no_grad():

@@ -17,12 +17,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers.rollouts import Growing, ask, plain
 
-from archer.engines.base import Completion, sample_seed
+from archer.engines.base import sample_seed
 from archer.engines.openai import OpenAIGenerator, ServedModel, find_served
+from archer.engines.queue import FixedQueue, closed_after
 from archer.errors import ArcherError, DataError, EngineError, ModelError, UserError
 from archer.problems.lab import TASKS
-from archer.types import Problem, Request, Sampling
+from archer.types import Problem, Request, Rollout, Sampling
 
 PROBLEM = TASKS["lab-arithmetic"].problem("test", 0)
 SHORT = Sampling(max_tokens=16)
@@ -65,16 +67,15 @@ def answers(url: str) -> bool:
         return False
 
 
-def drawn(engine: OpenAIGenerator, samples: tuple[int, ...], sampling: Sampling = SHORT) -> dict[int, Completion]:
-    found: dict[int, Completion] = {}
-    engine.complete([Request(PROBLEM, samples, 3)], sampling, lambda one: found.update({one.sample: one}))
-    return found
+def drawn(engine: OpenAIGenerator, samples: tuple[int, ...], sampling: Sampling = SHORT) -> dict[int, Rollout]:
+    queue = FixedQueue(ask([PROBLEM], samples, 3), logps=False)
+    return {one.sample: one for one in engine.generate(queue, sampling)}
 
 
 def test_eight_samples_have_eight_seeds_and_are_drawn_the_same_again(served: ServedModel) -> None:
     engine = OpenAIGenerator(served, slots=1)  # this server's seeds are one for all requests under way
     first, again = drawn(engine, tuple(range(8))), drawn(engine, (7, 6, 5, 4, 3, 2, 1, 0))
-    assert again == first
+    assert all(plain([again[sample]]) == plain([first[sample]]) for sample in range(8))
     assert [first[sample].seed for sample in range(8)] == [sample_seed(3, PROBLEM.id, sample) for sample in range(8)]
     assert len({one.seed for one in first.values()}) == len({one.text for one in first.values()}) == 8
 
@@ -82,7 +83,7 @@ def test_eight_samples_have_eight_seeds_and_are_drawn_the_same_again(served: Ser
 def test_a_response_is_counted_and_its_end_is_told_apart(served: ServedModel) -> None:
     found = drawn(OpenAIGenerator(served, slots=1), tuple(range(24)), Sampling(max_tokens=48)).values()
     assert {one.stop for one in found} == {"end", "length"}
-    assert all((one.tokens == 48) == (one.stop == "length") for one in found)
+    assert all((one.length == 48) == (one.stop == "length") for one in found)
 
 
 def test_the_weights_of_a_server_are_its_name_for_them() -> None:
@@ -144,8 +145,8 @@ def test_the_request_says_all_that_is_drawn_from() -> None:
     problem = Problem("p", "p", "1+1=", "math", "2", system="be brief")
     with answering(lambda body: (asked.append(body), (200, completion()))[1]) as served:
         engine = OpenAIGenerator(served, {"enable_thinking": False})
-        engine.complete([Request(problem, (5,), 3)], Sampling(0.6, 0.95, 20, 99), lambda one: None)
-        engine.complete([Request(problem, (5,), 3)], Sampling(max_tokens=9), lambda one: None)
+        list(engine.generate(FixedQueue([Request(problem, 5, 3)]), Sampling(0.6, 0.95, 20, 99)))
+        list(engine.generate(FixedQueue([Request(problem, 5, 3)]), Sampling(max_tokens=9)))
     assert asked[0] == {
         "model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "1+1="}],
         "temperature": 0.6, "top_p": 0.95, "max_tokens": 99, "seed": sample_seed(3, "p", 5),
@@ -194,7 +195,7 @@ def test_no_more_requests_than_slots_are_under_way() -> None:
 def test_what_a_completion_says(message: dict, finish: str, text: str, stop: str) -> None:
     with answering(lambda body: (200, completion(finish=finish, **message))) as served:
         one = drawn(OpenAIGenerator(served), (2,))[2]
-    assert (one.text, one.tokens, one.stop, one.problem) == (text, 7, stop, PROBLEM)
+    assert (one.text, one.length, one.stop, one.problem) == (text, 7, stop, PROBLEM)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +246,9 @@ def test_a_failure_is_never_an_answer(reply: tuple[int, dict | bytes], kind: typ
 
 def test_what_was_answered_before_a_failure_is_kept() -> None:
     count = iter(range(99))
-    found: list[Completion] = []
+    found: list[Rollout] = []
     with answering(lambda body: (200 if next(count) < 3 else 400, completion())) as served, pytest.raises(DataError):
-        OpenAIGenerator(served, slots=1).complete([Request(PROBLEM, tuple(range(8)), 0)], SHORT, found.append)
+        found.extend(OpenAIGenerator(served, slots=1).generate(FixedQueue(ask([PROBLEM], range(8), 0)), SHORT))
     assert [one.sample for one in found] == [0, 1, 2]
 
 
@@ -274,14 +275,28 @@ def test_what_is_no_list_of_models_is_told(listed: dict | bytes, message: str) -
         find_served(served.url, "m")
 
 
-def test_ctrl_c_is_no_group_of_errors() -> None:
+def test_who_stops_early_gets_an_error_of_its_own() -> None:
     class Stopped(BaseException): ...  # as the command's
 
-    def stop(answer: Completion) -> None:
-        raise Stopped
+    with answering(lambda body: (200, completion())) as served:
+        engine = OpenAIGenerator(served, slots=4)
+        with (
+            pytest.raises(Stopped),
+            closed_after(engine.generate(FixedQueue(ask([PROBLEM], range(8), 0)), SHORT)) as rollouts,
+        ):
+            raise Stopped(next(rollouts))
+        assert len(drawn(engine, tuple(range(8)))) == 8
 
-    with answering(lambda body: (200, completion())) as served, pytest.raises(Stopped):
-        OpenAIGenerator(served, slots=4).complete([Request(PROBLEM, tuple(range(8)), 0)], SHORT, stop)
+
+def test_further_requests_are_sent_while_others_are_under_way() -> None:
+    def reply(body: dict) -> tuple[int, dict]:
+        time.sleep(0.2)
+        return 200, completion()
+
+    queue = Growing(ask([PROBLEM], range(2), 0), {3: ask([PROBLEM], (2,), 0)})
+    with answering(reply) as served:
+        found = [one.sample for one in OpenAIGenerator(served, slots=3).generate(queue, SHORT)]
+    assert (sorted(found), queue.idle[0], queue.idle[-1]) == ([0, 1, 2], False, True)
 
 
 @pytest.mark.parametrize(

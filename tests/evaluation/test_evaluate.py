@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from archer.__main__ import app
-from archer.engines.base import OnCompletion
+from archer.engines.queue import RequestQueue
 from archer.engines.scripted import ScriptedEngine
 from archer.engines.stored import StoredGenerator
 from archer.errors import DataError, RunFolderError, UserError
@@ -40,7 +40,7 @@ from archer.runs.samples import SampleStore, UnstoredSamples
 from archer.spec import resolve
 from archer.system import write_aside
 from archer.train import train
-from archer.types import Problem, Request, Result, Sampling
+from archer.types import Problem, Result, Rollout, Sampling
 
 ROOT = Path(__file__).parents[2]
 PROBLEMS = (
@@ -61,11 +61,11 @@ def script(problem: Problem, sample: int) -> str:
 class Recording(ScriptedEngine):
     """A script that remembers what it was asked."""
 
-    asked: tuple[tuple[str, tuple[int, ...], int], ...] = ()
+    asked: tuple[tuple[str, int, int], ...] = ()
 
-    def complete(self, asks: list[Request], sampling: Sampling, answered: OnCompletion) -> None:
-        self.asked += tuple((ask.problem.id, ask.samples, ask.seed) for ask in asks)
-        super().complete(asks, sampling, answered)
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        self.asked += tuple((request.problem.id, request.sample, request.seed) for request in queue.waiting)
+        return super().generate(queue, sampling)
 
 
 def run(engine: ScriptedEngine | StoredGenerator, path: Path | None = None, exam: LoadedBenchmark = EXAM) -> Result:
@@ -109,12 +109,12 @@ def long_exam() -> LoadedBenchmark:
 def test_only_what_the_store_lacks_is_asked_for(tmp_path: Path) -> None:
     path, engine = tmp_path / "q.jsonl", Recording(script)
     whole = run(engine, path)
-    assert engine.asked == (("q/1", (0, 1, 2), 5), ("q/2", (0, 1, 2), 5))
+    assert engine.asked == tuple((name, sample, 5) for name in ("q/1", "q/2") for sample in range(3))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:2], lines[3], lines[6]]) + "\n")  # of q/1 samples 0 and 2, of q/2 sample 2
     again = Recording(script)
     assert same(run(again, path), whole)
-    assert again.asked == (("q/1", (1,), 5), ("q/2", (0, 1), 5))
+    assert again.asked == (("q/1", 1, 5), ("q/2", 0, 5), ("q/2", 1, 5))
     last = Recording(script)
     assert same(run(last, path), whole)
     assert last.asked == ()
@@ -137,7 +137,7 @@ def test_a_stored_sample_is_only_taken_for_itself(tmp_path: Path, change: Callab
     engine = Recording(script)
     with Grader(1, 5.0) as grader, SampleStore(tmp_path / "q.jsonl", {}) as store:
         evaluate(engine, grader, exam, who, store)
-    assert sum(len(samples) for _, samples, _ in engine.asked) == drawn
+    assert len(engine.asked) == drawn
 
 
 def test_samples_of_another_machine_are_told(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_stock_lm_eval_gives_our_numbers_on_real_aime24(shared: Path, tmp_path: 
         assert [len(one) for one in texts] == [count] * 4
         assert len({text for one in texts for text in one}) > 8  # each repeat was sampled by itself
         rollouts = [
-            Rollout(problem, sample, (), (), (), (), text, "end")
+            Rollout.of_text(problem, text, sample=sample)
             for problem, row in zip(exam.problems, texts, strict=False)
             for sample, text in enumerate(row)
         ]

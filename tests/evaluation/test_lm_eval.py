@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.rollouts import ask, drawn_in_order
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from typer.testing import CliRunner
@@ -31,7 +32,7 @@ from archer.models.loading import load_model, model_path
 from archer.models.prompts import PromptRenderer
 from archer.recipe.reading import read_recipe
 from archer.rewards.grading import Grader
-from archer.types import Request, Sampling
+from archer.types import Sampling
 
 FACTS = [
     ("The capital of France is", ["Paris", "Rome", "Oslo", "Bern"], 0),
@@ -297,8 +298,8 @@ def test_our_benchmark_through_lm_eval_is_our_benchmark(tmp_path: Path) -> None:
     report = run_lm_eval(recipe, ["archer_lab_arithmetic"], tmp_path, limit=3, seed=5)["tasks"]["archer_lab_arithmetic"]
     exam = load_benchmark("lab-arithmetic").part(3, 4)
     model, tokenizer = load_model(recipe.model)
-    asks = [Request(problem, tuple(range(4)), 5) for problem in exam.problems]
-    rollouts = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 64).generate(asks, Sampling(max_tokens=64))
+    engine = NativeEngine(model, tokenizer, PromptRenderer(tokenizer), 64)
+    rollouts = drawn_in_order(engine, ask(exam.problems, range(4)), Sampling(max_tokens=64))
     rows = report["samples"]["archer_lab_arithmetic"]
     assert [text for row in rows for text in row["resps"][0]] == [rollout.text for rollout in rollouts]
     with Grader(1, 5.0) as grader:

@@ -27,7 +27,7 @@ BOMB = r"\boxed{\binom{1000000000}{500000000}}"  # the parser itself works it ou
 
 
 def rollout(gold: Json, text: str, reward: str = "math", id: str = "p") -> Rollout:
-    return Rollout(Problem(id, "lab", "", reward, gold), 0, (), (), (), (), text, "end")
+    return Rollout.of_text(Problem(id, "lab", "", reward, gold), text)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ SCRIPT = r"""
 print("main ran")
 from archer.rewards.grading import Grader
 from archer.types import Problem, Rollout
-rollout = Rollout(Problem("p", "s", "", "math", "x+1"), 0, (), (), (), (), r"\boxed{1+x}", "end")
+rollout = Rollout.of_text(Problem("p", "s", "", "math", "x+1"), r"\boxed{1+x}")
 grader = Grader(workers=1, seconds=5)
 print(grader([rollout])[0].reason)
 """

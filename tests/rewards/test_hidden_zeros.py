@@ -29,7 +29,7 @@ def grader() -> Iterator[Grader]:
 def fits(grader: Grader, answers: list[str]) -> dict[str, list[Json]]:
     """Return for each answer the golds that it is right for."""
     rollouts = [
-        Rollout(Problem("p", "s", "", "math", gold), 0, (), (), (), (), rf"\boxed{{{answer}}}", "end")
+        Rollout.of_text(Problem("p", "s", "", "math", gold), rf"\boxed{{{answer}}}")
         for answer in answers
         for gold in GOLDS
     ]

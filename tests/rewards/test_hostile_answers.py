@@ -20,7 +20,7 @@ MEBIBYTE = 2**20
 
 
 def rollout(gold: Json, answer: str) -> Rollout:
-    return Rollout(Problem("p", "lab", "", "math", gold), 0, (), (), (), (), rf"\boxed{{{answer}}}", "end")
+    return Rollout.of_text(Problem("p", "lab", "", "math", gold), rf"\boxed{{{answer}}}")
 
 
 def towers() -> Iterator[str]:
@@ -202,7 +202,7 @@ def test_hostile_answers_end_in_time_in_memory_and_never_right() -> None:
             start = time.monotonic()
             grader([rollout("7", answer)])
             slowest = max(slowest, time.monotonic() - start)
-        texts = [Rollout(Problem("p", "lab", "", "math", "7"), 0, (), (), (), (), text, "end") for text in MEGABYTES]
+        texts = [Rollout.of_text(Problem("p", "lab", "", "math", "7"), text) for text in MEGABYTES]
         verdicts += grader(texts)
         watch.over.set()
         watch.join()

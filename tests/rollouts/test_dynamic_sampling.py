@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.rollouts import plain
 
 from archer.algorithms import ALGORITHMS
 from archer.distributed import Ranks
-from archer.engines.base import MoreRequests, OnRollout
+from archer.engines.queue import FixedQueue, RequestQueue, requests_for
 from archer.engines.scripted import ScriptedEngine
 from archer.problems.streams import open_stream
 from archer.recipe.sections import DataSource, RolloutSection
 from archer.rewards.grading import Grader
 from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler
-from archer.rollouts.dynamic_sampling import GradedGroup, GroupSampler, RankQuota, StreamCursor
-from archer.types import Problem, Request, Rollout, Sampling
+from archer.rollouts.dynamic_sampling import GradedGroup, GroupSampler, RankQuota, StreamCursor, has_signal
+from archer.runs.checkpoints import read_arrays, write_arrays
+from archer.types import Problem, Rollout, Sampling, Verdict
 
+SAMPLING = Sampling(max_tokens=100)
 ROLLOUT = RolloutSection(prompts=4, samples_per_prompt=2, max_tokens=100)
 
 
@@ -30,23 +36,11 @@ def third(problem: Problem, sample: int) -> str:
 class Backwards(ScriptedEngine):
     """Ends its newest rollout first, and asks for more after each."""
 
-    def generate(
-        self,
-        asks: Sequence[Request],
-        sampling: Sampling,
-        finished: OnRollout = lambda rollout: None,
-        more: MoreRequests = None,
-    ) -> list[Rollout]:
-        waiting, done = [], []
-        rows = [(ask, sample) for ask in asks for sample in ask.samples]
-        waiting += rows
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        waiting = queue.take(1000, True)
         while waiting:
-            ask, sample = waiting.pop()
-            rollout = self._rollout(ask.problem, sample, sampling)
-            done.append(rollout)
-            finished(rollout)
-            waiting += [(ask, sample) for ask in more(not waiting) for sample in ask.samples]
-        return done
+            yield self._rollout(waiting.pop(), sampling, queue.logps)
+            waiting += queue.take(1000, not waiting)
 
 
 def sampler(engine: ScriptedEngine, grader: Grader, rank: int = 0, world: int = 1) -> StepSampler:
@@ -88,22 +82,65 @@ def test_a_queue_goes_on_behind_what_was_asked() -> None:
     assert queue.after([]) == queue
 
 
-def test_a_group_travels_as_plain_values() -> None:
+def test_a_group_travels_as_arrays(tmp_path: Path) -> None:
     with Grader(1, 5.0) as grader:
         one = sampler(ScriptedEngine(third), grader)
         cut = one.sample(StreamCursor(), StepClock())[0]
-        again = GradedGroup(cut.place, tuple([list(values) for values in cut.samples]))  # as JSON gives it back
-        problem = one.problem(StreamCursor(), 0)
-        assert again.graded(problem) == cut.graded(problem)
-        assert cut.graded(problem)[0][1].passed
+        text = write_arrays(tmp_path, {"ahead": [cut.state()]})
+        [state] = read_arrays(tmp_path, json.loads(text))["ahead"]
+        again, problem = GradedGroup.restored(state), one.problem(StreamCursor(), 0)
+        (found, verdicts), (expected, judged) = (zip(*group.graded(problem), strict=True) for group in (again, cut))
+    assert plain(found) == plain(expected)
+    assert [one.tokens.dtype for one in found] == [np.int32, np.int32]
+    assert verdicts == judged
+    assert judged[0].passed
+    assert all(one.problem is problem for one in found)
+    assert problem.prompt not in text  # whoever restores it takes the problem from the stream
+
+
+def test_a_group_of_a_checkpoint_of_before_is_read() -> None:
+    values = [0, [49, 43], [52, 0], [-0.5, -0.25], [0.125, 0.0], "4", "end", 3, 1.0, True, "right", "4"]
+    problem = Problem("p", "s", "1+", "math", "4")
+    [(rollout, verdict)] = GradedGroup.restored([7, [values]]).graded(problem)
+    assert (rollout.prompt_tokens.tolist(), rollout.tokens.tolist()) == ([49, 43], [52, 0])
+    assert (rollout.logps.tolist(), rollout.entropies.tolist()) == ([-0.5, -0.25], [0.125, 0.0])
+    assert (rollout.text, rollout.stop, rollout.version, rollout.problem) == ("4", "end", 3, problem)
+    assert verdict == Verdict(1.0, True, "right", "4")
+
+
+def test_signal_is_the_spread_of_rewards() -> None:
+    rollout = Rollout.of_text(Problem("p", "s", "", "math", "4"), "")
+
+    def group(*scores: float) -> list[tuple[Rollout, Verdict]]:
+        return [(rollout, Verdict(score, score >= 1, "judged")) for score in scores]
+
+    assert has_signal(group(1.0, 0.0, 1.0))
+    assert has_signal(group(0.25, 0.5))  # partial credit, none of it passed
+    assert not has_signal(group(0.5, 0.5))
+    assert not has_signal(group(1.0))
 
 
 def test_what_grading_raises_reaches_the_loop() -> None:
     problem = replace(open_stream([DataSource("lab-arithmetic")], seed=0).take(0, 1)[0], gold=None)
     with (
         Grader(1, 5.0) as grader,
-        GroupSampler(RankQuota(1, 1), lambda place: Request(problem, (0, 1), 0), grader) as lane,
+        GroupSampler(RankQuota(1, 1), lambda place: requests_for(problem, (0, 1), 0), grader) as lane,
     ):
-        ScriptedEngine(lambda *_: "\\boxed{1}").generate(lane.first(), Sampling(), lane.finished, lane.more)
+        for rollout in ScriptedEngine(lambda *_: "\\boxed{1}").generate(lane, Sampling()):
+            lane.put(rollout)
         with pytest.raises(Exception, match="lab-arithmetic"):
             lane.graded_groups()
+
+
+def test_replacements_come_a_fixed_number_of_questions_after_their_group() -> None:
+    with Grader(1, 5.0) as grader:
+        stream = open_stream([DataSource("lab-arithmetic")], seed=0)
+        engine = ScriptedEngine(third)
+        with GroupSampler(
+            RankQuota(1, 3), lambda place: requests_for(stream.take(place + 1, 1)[0], (0, 1), 0), grader
+        ) as lane:
+            assert [len(lane.take(1, True)), len(lane.take(5, False)), len(lane.take(0, False))] == [1, 1, 0]
+            for request in lane.groups[0].requests:
+                lane.put(next(engine.generate(FixedQueue([request]), SAMPLING)))
+            asked = [len(lane.take(1, False)) for _ in range(10)]
+    assert asked == [0] * 7 + [1, 1, 0]  # both samples of the next problem at the eighth question

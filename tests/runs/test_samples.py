@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from archer.engines.base import Completion, sample_seed
+from archer.engines.base import sample_seed
 from archer.errors import DataError, EngineError, RunFolderError
 from archer.runs.samples import SampleStore, StoredSample, sample_key, seconds
-from archer.types import Problem, Sampling
+from archer.types import Problem, Rollout, Sampling
 
 PROBLEM = Problem("p/1", "p", "1+1=", "math", "2")
-ANSWER = Completion(PROBLEM, 0, 17, "two: \\boxed{2}\n\u2028\U0001d54f", 5, "end")
+ANSWER = Rollout.of_text(PROBLEM, "two: \\boxed{2}\n\u2028\U0001d54f", seed=17, counted=5)
 MADE = {"commit": "abc"}
 
 
@@ -83,12 +83,12 @@ def test_a_file_of_the_user_s_is_refused_and_left_as_it_is(tmp_path: Path, text:
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("tokens", [None, True, "7", 7.5])
+@pytest.mark.parametrize("tokens", [[7], True, "7", 7.5])
 def test_what_could_not_be_read_again_is_not_kept(tmp_path: Path, tokens: object) -> None:
     path = tmp_path / "a.jsonl"
     with SampleStore(path, MADE) as store:
         with pytest.raises(EngineError, match="problem p/1, sample 0: not an answer: .*tokens"):
-            store.put("key0", replace(ANSWER, tokens=tokens))
+            store.put("key0", replace(ANSWER, counted=tokens))
         kept = store.put("key1", ANSWER)
         assert store.get({"key0", "key1"}) == {"key1": kept}
 

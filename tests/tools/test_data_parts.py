@@ -161,8 +161,8 @@ def test_a_released_row_that_is_not_as_described(tmp_path: Path, row: dict, mess
 
 @pytest.mark.sandbox
 def test_released_checks_judge_programs(sandbox: object, tmp_path: Path) -> None:
-    from archer.engines.base import Completion
     from archer.rewards.grading import Grader
+    from archer.types import Rollout
 
     path = write_rows(tmp_path / "a.jsonl", [released({"functional": LOOP}), released({"functional": CHECK}, CALLED)])
     at = open_source(DataSource("code", str(path), format="archer", reward="code"), seed=0)
@@ -178,7 +178,7 @@ def test_released_checks_judge_programs(sandbox: object, tmp_path: Path) -> None
         (calls, "def find(self, nums, k): return k"),
     ]
     with Grader(1, 5.0, sandbox) as grader:  # type: ignore[arg-type]
-        found = grader([Completion(one, n, n, text(body), 1, "end") for n, (one, body) in enumerate(answers)])
+        found = grader([Rollout.of_text(one, text(body), sample=n) for n, (one, body) in enumerate(answers)])
     assert [verdict.passed for verdict in found] == [True, False, True, False]
 
 

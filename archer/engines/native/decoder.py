@@ -6,21 +6,23 @@ P prompts, T positions, S rows being sampled, N new tokens, H hidden size.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from archer.engines.decode_buffer import FinishedRow, SampleRow, new_buffer
+from archer.engines.decode_buffer import new_buffer
 from archer.engines.native.forward import Forward
 from archer.engines.native.graphs import Capture, Graphs, Step
 from archer.engines.native.slots import Slots
+from archer.engines.queue import RequestQueue
+from archer.engines.requests import TokenCoder
 from archer.engines.sampling import draw, uniforms
 from archer.models.heads import logits
 from archer.system import WorkCounter
-from archer.types import Sampling, Stop
+from archer.types import Request, Rollout, Sampling
 
 PREFILL_TOKENS = 16384  # prompt tokens, padding included, in one prefill pass
 STALL = 16  # rows wait until 1 / STALL of the slots is free, because a prefill pauses all other rows
@@ -33,8 +35,7 @@ class DecodeContext:
     - ``forward``: computes hidden states with the current weights
     - ``head_VH``: weight of the LM head
     - ``layers``: number of decoder layers
-    - ``stops``: token ids that end a response
-    - ``text``: turns a row and its tokens, without the end token, into text
+    - ``coder``: encodes requests, knows the end tokens, makes rollouts of rows
     - ``tally``: counts the work done
     - ``look``: decode steps between two checks for ended rows; on a GPU a check waits for the device
     - ``capture``: records a step so that it can be replayed without host work; None: every step runs normally
@@ -43,23 +44,22 @@ class DecodeContext:
     forward: Forward
     head_VH: Tensor
     layers: int
-    stops: tuple[int, ...]
-    text: Callable[[SampleRow, Sequence[int]], str]
+    coder: TokenCoder
     tally: WorkCounter
     look: int
     capture: Capture | None = None
 
 
 class Decoder:
-    """Decodes at most ``capacity`` rows at a time, of at most ``width`` positions (prompt and response)."""
+    """Decodes a queue's requests, as many rows at a time as wait at first, at most ``slots``."""
 
-    def __init__(self, context: DecodeContext, sampling: Sampling, capacity: int, width: int) -> None:
-        self.context, self.sampling, self.capacity = context, sampling, capacity
-        device = context.head_VH.device
-        self.slots = Slots(context.layers, capacity, width, device)
-        self.buffer = new_buffer(capacity, sampling.max_tokens, device)
-        self.stop_E = torch.tensor(context.stops, device=device)
-        self.waiting: deque[SampleRow] = deque()
+    def __init__(self, context: DecodeContext, queue: RequestQueue, sampling: Sampling, slots: int) -> None:
+        self.context, self.queue, self.sampling = context, queue, sampling
+        self.capacity, device = min(slots, len(queue.waiting)), context.head_VH.device
+        self.slots = Slots(context.layers, self.capacity, context.coder.width(queue.waiting), device)
+        self.buffer = new_buffer(self.capacity, sampling.max_tokens, device)
+        self.stop_E = torch.tensor(context.coder.stops, device=device)
+        self.taken: deque[Request] = deque()  # from the queue, and not prefilled yet
         self._prepare()
 
     def _prepare(self) -> None:
@@ -69,67 +69,74 @@ class Decoder:
             self.run = Graphs(self._step, self.capacity, self.slots.width, self.context.capture)
 
     @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot."""
+        return len(self.taken) + len(self.queue.waiting)
+
+    @property
     def idle(self) -> bool:
         """Whether no row is active or waiting."""
         return not self.waiting and not self.slots.active
 
-    @property
-    def free(self) -> bool:
-        """Whether a slot is free and no row waits for it."""
-        return not self.waiting and self.slots.active < self.capacity
+    def rollouts(self) -> Iterator[Rollout]:
+        """Decode until nothing is left, the queue's further requests included; yield each rollout as it ends."""
+        while not self.idle:
+            yield from self._go_on()
+            if not self.waiting and self.slots.active < self.capacity:
+                self.taken.extend(self.queue.take(self.capacity - self.slots.active, self.idle))
+                if self.slots.widen(self.context.coder.width([*self.taken, *self.queue.waiting])):
+                    self._prepare()
 
-    def extend(self, rows: Sequence[SampleRow]) -> None:
-        """Add rows to those waiting."""
-        self.waiting.extend(rows)
-        if self.slots.widen(width(rows, self.sampling)):
-            self._prepare()
-
-    def go_on(self, each: Callable[[FinishedRow], None]) -> None:
-        """Admit rows or decode ``look`` steps, then call ``each`` with the rows that ended."""
+    def _go_on(self) -> list[Rollout]:
+        """Admit rows or decode ``look`` steps; return the rollouts that ended."""
         if self._admits():
             self._admit()
         else:
             for _ in range(self.context.look):
                 self._decode()
-        self._retire(each)
+        return self._retire()
 
     def _admits(self) -> bool:
-        free = self.capacity - self.slots.active
-        enough = min(len(self.waiting), -(-self.capacity // STALL))
-        return bool(self.waiting) and (free >= enough or not self.slots.active)
+        free, waiting = self.capacity - self.slots.active, self.waiting
+        enough = min(waiting, -(-self.capacity // STALL))
+        return bool(waiting) and (free >= enough or not self.slots.active)
 
     def _admit(self) -> None:
         """Prefill the next rows' prompts, each prompt once, and sample their first tokens."""
-        admitted, prompts = self._next()
+        admitted, numbers, prompts = self._next()
         device = self.stop_E.device
         length_P = torch.tensor([len(prompt) for prompt in prompts], device=device)
         token_PT = pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True).to(device)
-        source_S = torch.tensor([prompts[row.prompt] for row in admitted], device=device)
+        source_S = torch.tensor(numbers, device=device)
         rows = self.slots.take(length_P[source_S])
         hidden_PTH = self.context.forward.prefill(
             token_PT, lambda layer, key, value: self.slots.fill(layer, rows, source_S, key, value)
         )
         most = self.sampling.max_tokens
-        uniform = [uniforms(row.seed, row.problem.id, row.sample, most) for row in admitted]
+        uniform = [uniforms(one.seed, one.problem.id, one.sample, most) for one in admitted]
         self.buffer.place(rows, admitted, torch.stack(uniform))
         last_PH = hidden_PTH[torch.arange(len(prompts), device=device), length_P - 1]
         self._draw(last_PH, rows, source_S)
         size, longest = token_PT.shape
         self.context.tally["prefill"].add(size * longest, size * longest * (longest + 1) // 2, size)
 
-    def _next(self) -> tuple[list[SampleRow], dict[tuple[int, ...], int]]:
-        """Return the rows to admit together, removed from those waiting, and a number for each distinct prompt."""
-        admitted: list[SampleRow] = []
+    def _next(self) -> tuple[list[Request], list[int], list[tuple[int, ...]]]:
+        """Return the requests to admit together, the number of each one's prompt, and the distinct prompts."""
+        free = self.capacity - self.slots.active
+        if self.queue.waiting:
+            self.taken.extend(self.queue.take(free - len(self.taken), False))
+        admitted: list[Request] = []
         prompts: dict[tuple[int, ...], int] = {}
+        numbers: list[int] = []
         longest = 0
-        while self.waiting and self.slots.active + len(admitted) < self.capacity:
-            prompt = self.waiting[0].prompt
+        while self.taken and len(admitted) < free:
+            prompt = self.context.coder.prompt(self.taken[0])
             longest = max(longest, len(prompt))
             if prompts and prompt not in prompts and (len(prompts) + 1) * longest > PREFILL_TOKENS:
                 break
-            prompts.setdefault(prompt, len(prompts))
-            admitted.append(self.waiting.popleft())
-        return admitted, prompts
+            numbers.append(prompts.setdefault(prompt, len(prompts)))
+            admitted.append(self.taken.popleft())
+        return admitted, numbers, list(prompts)
 
     def _decode(self) -> None:
         """Sample a token for every active row."""
@@ -151,20 +158,14 @@ class Decoder:
         uniform_S = self.buffer.uniform_SN[rows].gather(1, self.buffer.count_S[rows, None])[:, 0]
         self.buffer.record(rows, draw(logits_SV, uniform_S, self.sampling), self.stop_E)
 
-    def _retire(self, each: Callable[[FinishedRow], None]) -> None:
-        """Remove the finished rows and call ``each`` with them."""
+    def _retire(self) -> list[Rollout]:
+        """Remove the finished rows and return their rollouts."""
         over: list[int] = self.buffer.done_S[: self.slots.active].nonzero()[:, 0].tolist()
         if not over:
-            return
-        for row, columns in zip(over, self.buffer.columns(over), strict=True):
-            tokens = columns[0].tolist()
-            stop: Stop = "end" if tokens[-1] in self.context.stops else "length"
-            sample_row = self.buffer.rows[row]
-            text = self.context.text(sample_row, tokens[:-1] if stop == "end" else tokens)
-            each(FinishedRow(sample_row, columns, text, stop))
+            return []
+        ended = [
+            self.context.coder.rollout(self.buffer.rows[row], *columns)
+            for row, columns in zip(over, self.buffer.columns(over), strict=True)
+        ]
         self.slots.drop(*self.buffer.drop(over))
-
-
-def width(rows: Sequence[SampleRow], sampling: Sampling) -> int:
-    """Return the most positions that one of ``rows`` may need, 0 for no rows."""
-    return max((len(row.prompt) + sampling.max_tokens for row in rows), default=0)
+        return ended

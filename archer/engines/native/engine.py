@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from archer.engines.base import MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more
-from archer.engines.decode_buffer import FinishedRow, SampleRow
-from archer.engines.native.decoder import DecodeContext, Decoder, width
+from archer.engines.base import Weights
+from archer.engines.native.decoder import DecodeContext, Decoder
 from archer.engines.native.forward import misfit, open_forward
 from archer.engines.native.graphs import cuda_capture
 from archer.engines.native.weights import unfit
-from archer.engines.requests import collect_rollouts, rows_of, text_of
+from archer.engines.queue import RequestQueue
+from archer.engines.requests import TokenCoder
 from archer.engines.spec import engine_description
 from archer.errors import ModelError
 from archer.models.prompts import PromptEncoder
 from archer.models.spec import context_of, stop_ids
 from archer.system import WorkCounter
-from archer.types import Json, Problem, Request, Rollout, Sampling
+from archer.types import Json, Problem, Rollout, Sampling
 
 LOOK = 8  # decode steps on a GPU between two checks for ended rows; a row wastes fewer than this
 logger = logging.getLogger(__name__)
@@ -82,50 +82,17 @@ class NativeEngine:
         """Return the prompt's token ids."""
         return list(self.prompts.encode(problem))
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        on_rollout: OnRollout = ignore,
-        more: MoreRequests = no_more,
-    ) -> list[Rollout]:
-        """Return one rollout per sample, in request order; see :class:`archer.engines.base.Engine`."""
-        return collect_rollouts(self.version, on_rollout, lambda keep: self._run(requests, sampling, keep, more))
-
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Sample every response; see :class:`archer.engines.base.Generator`."""
-        self._run(requests, sampling, lambda ended: on_completion(ended.completion()))
+    @torch.inference_mode()
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Yield a rollout for every request of the queue; see :class:`archer.engines.base.Generator`."""
+        if queue.waiting:
+            self.model.eval()
+            yield from Decoder(self._context(queue, sampling), queue, sampling, self.slots).rollouts()
 
     def close(self) -> None:
         """Do nothing: the engine runs in this process."""
 
-    @torch.inference_mode()
-    def _run(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        each: Callable[[FinishedRow], None],
-        more: MoreRequests = no_more,
-    ) -> None:
-        """Sample every row and call ``each`` with it as it ends."""
-        rows = self._rows(requests, sampling, 0)
-        if not rows:
-            return
-        taken = len(rows)
-        self.model.eval()
-        decoder = Decoder(self._context(), sampling, min(self.slots, taken), width(rows, sampling))
-        decoder.extend(rows)
-        while not decoder.idle:
-            decoder.go_on(each)
-            if decoder.free:
-                rows = self._rows(more(decoder.idle), sampling, taken)
-                decoder.extend(rows)
-                taken += len(rows)
-
-    def _rows(self, requests: Sequence[Request], sampling: Sampling, first: int) -> list[SampleRow]:
-        return rows_of(requests, self.prompts, sampling, self.context, first)
-
-    def _context(self) -> DecodeContext:
+    def _context(self, queue: RequestQueue, sampling: Sampling) -> DecodeContext:
         """Return the context of one call, with the current weights."""
         lean, on_gpu = self._lean(), self.model.device.type == "cuda"
         head_VH: Tensor = self.model.get_output_embeddings().weight
@@ -133,8 +100,9 @@ class NativeEngine:
             forward=open_forward(self.model, self.autocast, lean),
             head_VH=head_VH.to(self.autocast or head_VH.dtype),  # the dtype of the trainer's LM head
             layers=self.model.config.num_hidden_layers,
-            stops=self.stops,
-            text=lambda row, tokens: text_of(self.tokenizer, row.prompt, tokens),
+            coder=TokenCoder(
+                self.tokenizer, self.prompts, self.stops, self.version, sampling.max_tokens, self.context, queue.logps
+            ),
             tally=self.tally,
             look=self.look,
             capture=cuda_capture() if on_gpu and lean else None,

@@ -1,74 +1,79 @@
-"""The interface of what runs vLLM, a child process or servers, and the queue of rows that it works through."""
+"""The interface of what runs vLLM, a child process or servers, and one call of it."""
 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from archer.engines.base import MoreRequests, Weights, no_more, sample_seed
-from archer.engines.decode_buffer import SampleRow
+import numpy as np
+
+from archer.engines.base import Weights, seed_of
+from archer.engines.queue import RequestQueue
+from archer.engines.requests import TokenCoder
 from archer.terminal import visible
-from archer.types import Json, Request, Sampling
-
-
-@dataclass(frozen=True)
-class VllmSampling:
-    """How to sample rows: ``stops`` are the token ids that end a response, ``logps`` asks for log-probs."""
-
-    sampling: Sampling
-    stops: tuple[int, ...]
-    logps: bool
-
-    def parameters(self, seed: int) -> dict[str, Json]:
-        """Return vLLM's sampling parameters of one row, explicit wherever a model's own defaults would apply."""
-        chosen = self.sampling
-        return {
-            "temperature": chosen.temperature, "top_p": chosen.top_p, "top_k": chosen.top_k, "min_p": 0.0,
-            "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
-            "max_tokens": chosen.max_tokens, "seed": seed, "stop_token_ids": list(self.stops),
-            "logprobs": 0 if self.logps else None, "detokenize": False,
-        }  # fmt: skip
+from archer.types import Json, Request, Rollout, Sampling
 
 
 @dataclass(frozen=True)
 class VllmOutput:
-    """One response by vLLM: the row's index, the tokens with their end token, and log-probs if asked for."""
+    """One response by vLLM: the request's number, the tokens with their end token, and log-probs if asked for."""
 
     place: int
     tokens: tuple[int, ...]
     logps: tuple[float, ...]
 
 
-class RequestQueue:
-    """The rows of one call, in request order; ``more`` supplies further ones while slots are free."""
+class VllmCall:
+    """The requests of one call, numbered as they are taken from the queue; ``sampling`` is how to sample them."""
 
-    def __init__(
-        self, requests: Sequence[Request], rows: Callable[[Sequence[Request], int], list[SampleRow]], more: MoreRequests
-    ) -> None:
-        self._rows, self._more = rows, more
-        self.waiting = deque(rows(requests, 0))
-        self.rows: list[SampleRow] = list(self.waiting)
-        self.done = 0
+    def __init__(self, queue: RequestQueue, coder: TokenCoder, sampling: Sampling) -> None:
+        self.queue, self.coder, self.sampling = queue, coder, sampling
+        self.running: dict[int, Request] = {}
+        self.taken = self.done = 0
 
     @property
     def curious(self) -> bool:
-        """Whether no row waits, but ``more`` may supply some."""
-        return self._more is not no_more and not self.waiting
+        """Whether no request waits, but further ones may come."""
+        return self.queue.growing and not self.queue.waiting
 
-    def take(self, free: int, idle: bool) -> list[SampleRow]:
-        """Return rows for at most ``free`` slots; ``idle``: nothing runs, so an empty list is the end."""
-        if not self.waiting and free > 0:
-            new = self._rows(self._more(idle), len(self.rows))
-            self.rows += new
-            self.waiting.extend(new)
-        return [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+    def take(self, free: int, idle: bool) -> list[int]:
+        """Return the numbers of further requests, at most ``free``; ``idle``: nothing runs, so [] is the end."""
+        numbers = []
+        for request in self.queue.take(free, idle):
+            self.running[self.taken] = request
+            numbers.append(self.taken)
+            self.taken += 1
+        return numbers
+
+    def prompt(self, number: int) -> tuple[int, ...]:
+        """Return the token ids of a running request's prompt."""
+        return self.coder.prompt(self.running[number])
+
+    def seed(self, number: int) -> int:
+        """Return the seed that vLLM samples a running request with."""
+        return seed_of(self.running[number])
+
+    def finish(self, output: VllmOutput) -> Rollout:
+        """Return the rollout of a request that ended."""
+        self.done += 1
+        tokens, logps = np.array(output.tokens, np.int32), np.array(output.logps, np.float32)
+        return self.coder.rollout(self.running.pop(output.place), tokens, logps, np.empty(0, np.float32))
 
     def progress(self) -> str:
         """Return the progress, for error messages."""
-        return f"{self.done} of {len(self.rows)} rollouts done"
+        return f"{self.done} of {self.taken + len(self.queue.waiting)} rollouts done"
+
+    def parameters(self, seed: int) -> dict[str, Json]:
+        """Return vLLM's sampling parameters of one request, explicit wherever a model's own defaults would apply."""
+        chosen = self.sampling
+        return {
+            "temperature": chosen.temperature, "top_p": chosen.top_p, "top_k": chosen.top_k, "min_p": 0.0,
+            "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+            "max_tokens": chosen.max_tokens, "seed": seed, "stop_token_ids": list(self.coder.stops),
+            "logprobs": 0 if self.queue.logps else None, "detokenize": False,
+        }  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -76,16 +81,11 @@ def say(text: str) -> None:
     print(visible(f"archer: {text}"), file=sys.stderr, flush=True)
 
 
-def seed_of(row: SampleRow) -> int:
-    """Return the seed that vLLM samples a row with."""
-    return sample_seed(row.seed, row.problem.id, row.sample)
-
-
 class VllmBackend(Protocol):
     """Samples rows with weights that change. Every call ends or raises EngineError within the recipe's deadline."""
 
-    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
-        """Sample every row of ``queue`` and call ``on_output`` with each as it ends."""
+    def draw(self, call: VllmCall) -> Iterator[Rollout]:
+        """Sample every request of the call's queue; yield each rollout as it ends. Closing it ends the call."""
         ...
 
     def load(self, version: int, weights: Weights) -> None:

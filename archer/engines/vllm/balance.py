@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from archer.engines.decode_buffer import SampleRow
-from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, seed_of
+from archer.engines.vllm.backend import VllmCall, VllmOutput
 from archer.engines.vllm.control import CONNECT_SECONDS, ServerControl, drawn_tokens, headers
 from archer.errors import EngineError
+from archer.types import Rollout
 
 GENERATE = "/inference/v1/generate"
 TICK = 0.05  # seconds between two checks of deadlines and for further requests
@@ -101,63 +101,73 @@ class ServerPool:
     def __init__(self, servers: list[ServerControl], room: int, seconds: float, label: str) -> None:
         self.servers = [ServerSlots(server, room) for server in servers]
         self.seconds, self.label = seconds, label
-        self.again: deque[SampleRow] = deque()
+        self.again: deque[int] = deque()  # numbers of requests that a server lost
         self.tries: dict[int, int] = {}
-        self.tasks: dict[asyncio.Task[VllmOutput], tuple[ServerSlots, SampleRow]] = {}
+        self.tasks: dict[asyncio.Task[VllmOutput], tuple[ServerSlots, int]] = {}
 
-    async def run(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
-        """Sample every row of the queue. Raises EngineError."""
+    def run(self, call: VllmCall) -> Iterator[Rollout]:
+        """Sample every request of the call; nothing of it runs here between two rollouts. Raises EngineError."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(None, connect=min(CONNECT_SECONDS, self.seconds))
-        async with httpx.AsyncClient(limits=limits, timeout=timeout, headers=headers(), trust_env=False) as client:
+        client = httpx.AsyncClient(limits=limits, timeout=timeout, headers=headers(), trust_env=False)
+        with asyncio.Runner() as runner:
             try:
-                while self._fill(client, queue, sampling):
-                    self._settle(await self._wait(), on_output)
-                    self._look(client, queue)
+                while runner.run(self._fill(client, call)):
+                    for task in runner.run(self._wait()):
+                        yield from self._settle(task, call)
+                    runner.run(self._look(client, call))
             finally:
-                for task in [*self.tasks, *(slots.look for slots in self.servers if slots.look)]:
-                    task.cancel()
+                runner.run(self._stop(client))
 
-    async def _wait(self) -> set[asyncio.Task[VllmOutput]]:
+    async def _stop(self, client: httpx.AsyncClient) -> None:
+        """Cancel what is under way, and close the connections: servers drop the requests that came over them."""
+        under_way = [*self.tasks, *(slots.look for slots in self.servers if slots.look)]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await client.aclose()
+
+    async def _wait(self) -> list[asyncio.Task[VllmOutput]]:
         """Return the requests that ended, waiting at most a tick."""
         if not self.tasks:
             await asyncio.sleep(TICK)
-            return set()
-        return (await asyncio.wait(self.tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED))[0]
+            return []
+        done, _ = await asyncio.wait(self.tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
+        return sorted(done, key=lambda task: self.tasks[task][1])
 
-    def _fill(self, client: httpx.AsyncClient, queue: RequestQueue, sampling: VllmSampling) -> bool:
-        """Send rows to servers that have room; return whether any row is still unfinished."""
+    async def _fill(self, client: httpx.AsyncClient, call: VllmCall) -> bool:
+        """Send requests to servers that have room; return whether any is still unfinished."""
         up = [slots for slots in self.servers if slots.down is None]
         free = sum(slots.room - slots.active for slots in up)
         started = time.monotonic()
-        rows = [self.again.popleft() for _ in range(min(free, len(self.again)))]
-        rows += queue.take(free - len(rows), not self.tasks and not rows and not self.again)
+        numbers = [self.again.popleft() for _ in range(min(free, len(self.again)))]
+        numbers += call.take(free - len(numbers), not self.tasks and not numbers and not self.again)
         self._excuse(started)
-        for row in rows:
+        for number in numbers:
             slots = min(up, key=lambda slots: slots.active / slots.room)
             if not slots.active:
                 slots.heard = time.monotonic()
             slots.active += 1
-            self.tasks[asyncio.create_task(self._draw(client, slots.server, row, sampling))] = slots, row
-        return bool(self.tasks or self.again or queue.waiting)
+            self.tasks[asyncio.create_task(self._draw(client, slots.server, number, call))] = slots, number
+        return bool(self.tasks or self.again or call.queue.waiting)
 
-    def _settle(self, done: set[asyncio.Task[VllmOutput]], on_output: Callable[[VllmOutput], None]) -> None:
-        """Pass on the replies, and queue the lost requests again."""
-        started = time.monotonic()
-        for task in sorted(done, key=lambda task: self.tasks[task][1].place):
-            slots, row = self.tasks.pop(task)
-            slots.active -= 1
-            try:
-                on_output(task.result())
-                slots.heard = started
-            except ServerLost as error:
-                self._lose(slots, row, str(error))
+    def _settle(self, task: asyncio.Task[VllmOutput], call: VllmCall) -> Iterator[Rollout]:
+        """Yield the rollout of a request that ended, or queue the request again if its server lost it."""
+        slots, number = self.tasks.pop(task)
+        slots.active -= 1
+        try:
+            rollout = call.finish(task.result())
+        except ServerLost as error:
+            self._lose(slots, number, str(error))
+            return
+        started = slots.heard = time.monotonic()
+        yield rollout
         self._excuse(started)
 
-    def _lose(self, slots: ServerSlots, row: SampleRow, why: str) -> None:
-        self.again.append(row)
-        self.tries[row.place] = self.tries.get(row.place, 0) + why.startswith("status")
-        if self.tries[row.place] >= TRIES:
+    def _lose(self, slots: ServerSlots, number: int, why: str) -> None:
+        self.again.append(number)
+        self.tries[number] = self.tries.get(number, 0) + why.startswith("status")
+        if self.tries[number] >= TRIES:
             raise EngineError(f"{slots.server.url}: POST {GENERATE}: failed {TRIES} times for one request: {why}")
         slots.down = slots.down or time.monotonic()
         slots.why = why
@@ -169,7 +179,7 @@ class ServerPool:
             slots.heard += spent
             slots.down = slots.down and slots.down + spent
 
-    def _look(self, client: httpx.AsyncClient, queue: RequestQueue) -> None:
+    async def _look(self, client: httpx.AsyncClient, call: VllmCall) -> None:
         """Check the deadlines, and now and then ask the servers. Raises EngineError past a deadline."""
         now = time.monotonic()
         for slots in self.servers:
@@ -186,7 +196,7 @@ class ServerPool:
                 what = "no token" if slots.down is None else f"away ({slots.why})"
                 raise EngineError(
                     f"{slots.server.url}: POST {GENERATE}: {what} for {now - since:.1f} of at most {self.seconds:.0f} "
-                    f"s; {queue.progress()}"
+                    f"s; {call.progress()}"
                 )
 
     async def _ask(self, client: httpx.AsyncClient, slots: ServerSlots) -> None:
@@ -208,25 +218,26 @@ class ServerPool:
         except (httpx.HTTPError, ValueError):
             return
 
-    async def _draw(
-        self, client: httpx.AsyncClient, server: ServerControl, row: SampleRow, sampling: VllmSampling
-    ) -> VllmOutput:
-        """Request one row. Raises ServerLost if the server did not answer, EngineError for an invalid reply."""
-        body = {"token_ids": list(row.prompt), "sampling_params": sampling.parameters(seed_of(row)), "stream": False}
+    async def _draw(self, client: httpx.AsyncClient, server: ServerControl, number: int, call: VllmCall) -> VllmOutput:
+        """Send one request. Raises ServerLost if the server did not answer, EngineError for an invalid reply."""
+        request, parameters = call.running[number], call.parameters(call.seed(number))
+        body = {"token_ids": list(call.prompt(number)), "sampling_params": parameters, "stream": False}
         try:
             reply = await client.post(f"{server.url}{GENERATE}", json=body)
         except httpx.HTTPError as error:
             raise ServerLost(f"{type(error).__name__}: {error}") from error
         if reply.status_code >= 500:
             raise ServerLost(f"status {reply.status_code}: {reply.text[:200]}")
-        where = f"{server.url}: POST {GENERATE}: problem {row.problem.id}, sample {row.sample}"
+        where = f"{server.url}: POST {GENERATE}: problem {request.problem.id}, sample {request.sample}"
         if reply.status_code != 200:
             raise EngineError(f"{where}: status {reply.status_code}: {reply.text[:300]}")
-        return self._read(where, server, row, sampling, reply)
+        tokens, logps = self._read(where, server, call.queue.logps, reply)
+        return VllmOutput(number, tokens, logps)
 
     def _read(
-        self, where: str, server: ServerControl, row: SampleRow, sampling: VllmSampling, reply: httpx.Response
-    ) -> VllmOutput:
+        self, where: str, server: ServerControl, wanted: bool, reply: httpx.Response
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Return a reply's tokens, and their log-probs if they are ``wanted``."""
         try:
             choice = REPLY.validate_python(reply.json()).choices[0]
         except (ValidationError, ValueError, LookupError) as error:
@@ -235,11 +246,11 @@ class ServerPool:
             raise ServerLost(f"ended with {choice.finish_reason!r} and {len(choice.token_ids)} tokens")
         content = choice.logprobs.content if choice.logprobs else None
         logps = tuple(token.logprob for token in content or ())
-        if sampling.logps and len(logps) != len(choice.token_ids):
+        if wanted and len(logps) != len(choice.token_ids):
             raise EngineError(f"{where}: {len(logps)} log-probs for {len(choice.token_ids)} tokens")
         for version_span in choice.weight_versions or ():
             self._check(server, version_span.version)
-        return VllmOutput(row.place, choice.token_ids, logps)
+        return choice.token_ids, logps
 
     def _check(self, server: ServerControl, label: Any) -> None:
         if self.label and label != self.label:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, say, seed_of
+from archer.engines.vllm.backend import VllmCall, say
 from archer.engines.vllm.weights import label_of, weight_files
 from archer.errors import EngineError
-from archer.types import Json
+from archer.types import Json, Rollout
 
 START_SECONDS = 900.0  # to import, load and compile; later calls have the recipe's deadline
 CLOSE_SECONDS = 10.0
@@ -58,6 +58,7 @@ class ChildBackend:
                 start_new_session=True,
             )  # fmt: skip  (its own session: Ctrl-C reaches this process, which then ends it)
         self.failed = False
+        self._drawing: VllmCall | None = None  # the call under way
         try:
             self.about: dict[str, Json] = self.call("open", START_SECONDS, **opening)
         except BaseException:
@@ -78,24 +79,31 @@ class ChildBackend:
         rest = "sleeps during updates" if self.about["sleeps"] else "keeps its memory during updates"
         return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
 
-    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+    def draw(self, call: VllmCall) -> Iterator[Rollout]:
         """Sample in steps that depend on the requests only; see :class:`archer.engines.vllm.backend.VllmBackend`."""
-        self.call("begin", parameters=sampling.parameters(0))
-        rows = queue.take(self.slots, True)
-        active = 0
+        if self._drawing is not None:  # a call that nobody closed
+            self._abandon()
+        self._drawing = call
         try:
-            while rows or active:
-                active += len(rows)
-                requests = [(row.place, row.prompt, seed_of(row)) for row in rows]
-                once = queue.curious and active < self.slots
-                for output in self.call("step", note=queue.progress, rows=requests, once=once):
-                    active -= 1
-                    on_output(output)
-                rows = queue.take(self.slots - active, active == 0)
-        except BaseException:
-            if self._process.poll() is None and not self._pipe.closed:
-                self._abandon()
-            raise
+            self.call("begin", parameters=call.parameters(0))
+            numbers = call.take(self.slots, True)
+            while call.running:
+                requests = [(number, call.prompt(number), call.seed(number)) for number in numbers]
+                once = call.curious and len(call.running) < self.slots
+                for output in self.call("step", note=call.progress, rows=requests, once=once):
+                    yield call.finish(output)
+                    self._refuse_second(call)
+                numbers = call.take(self.slots - len(call.running), not call.running)
+        finally:
+            if self._drawing is call:
+                self._drawing = None
+                if call.running and self._process.poll() is None and not self._pipe.closed:
+                    self._abandon()
+
+    def _refuse_second(self, call: VllmCall) -> None:
+        """Raise EngineError if another call began meanwhile, which dropped the requests of this one."""
+        if self._drawing is not call:
+            raise EngineError(f"{self.name}: a second call began before the first one ended: {call.progress()}")
 
     def load(self, version: int, weights: Weights) -> None:
         """Send the weights: by handles of GPU memory, or through files."""

@@ -6,17 +6,16 @@ seed. A :class:`~archer.engines.vllm.backend.VllmBackend` does the sampling.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
-from archer.engines.base import MoreRequests, OnCompletion, OnRollout, Weights, ignore, no_more
-from archer.engines.decode_buffer import FinishedRow, SampleRow
-from archer.engines.requests import collect_rollouts, rows_of, text_of
-from archer.engines.vllm.backend import RequestQueue, VllmBackend, VllmOutput, VllmSampling
+from archer.engines.base import Weights
+from archer.engines.queue import RequestQueue
+from archer.engines.requests import TokenCoder
+from archer.engines.vllm.backend import VllmBackend, VllmCall
 from archer.models.prompts import PromptEncoder
-from archer.types import Json, Problem, Request, Rollout, Sampling
+from archer.types import Json, Problem, Rollout, Sampling
 
 
 class VllmEngine:
@@ -53,52 +52,13 @@ class VllmEngine:
         """Return the prompt's token ids."""
         return list(self.prompts.encode(problem))
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        sampling: Sampling,
-        on_rollout: OnRollout = ignore,
-        more: MoreRequests = no_more,
-    ) -> list[Rollout]:
-        """Return one rollout per sample, in request order; see :class:`archer.engines.base.Engine`."""
-        vllm_sampling = VllmSampling(sampling, self.stops, logps=True)
-        rollouts = collect_rollouts(
-            self.version, on_rollout, lambda keep: self._run(requests, vllm_sampling, keep, more)
-        )
-        self.host.rest()
-        return rollouts
-
-    def complete(self, requests: Sequence[Request], sampling: Sampling, on_completion: OnCompletion) -> None:
-        """Sample every response; see :class:`archer.engines.base.Generator`."""
-        self._run(
-            requests,
-            VllmSampling(sampling, self.stops, logps=False),
-            lambda ended: on_completion(ended.completion()),
-            no_more,
-        )
-
-    def _run(
-        self,
-        requests: Sequence[Request],
-        vllm_sampling: VllmSampling,
-        each: Callable[[FinishedRow], None],
-        more: MoreRequests,
-    ) -> None:
-        def rows(requests: Sequence[Request], first: int) -> list[SampleRow]:
-            return rows_of(requests, self.prompts, vllm_sampling.sampling, self.context, first)
-
-        queue = RequestQueue(requests, rows, more)
-
-        def keep(output: VllmOutput) -> None:
-            queue.done += 1
-            each(self._ended(queue, output))
-
-        if queue.rows:
-            self.host.draw(queue, vllm_sampling, keep)
-
-    def _ended(self, queue: RequestQueue, output: VllmOutput) -> FinishedRow:
-        row, tokens = queue.rows[output.place], output.tokens
-        stopped = tokens[-1] in self.stops
-        text = text_of(self.tokenizer, row.prompt, tokens[:-1] if stopped else tokens)
-        columns = torch.tensor(tokens), torch.tensor(output.logps), torch.tensor([])
-        return FinishedRow(row, columns, text, "end" if stopped else "length")
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        """Yield a rollout for every request of the queue; see :class:`archer.engines.base.Generator`."""
+        if queue.waiting:
+            coder = TokenCoder(
+                self.tokenizer, self.prompts, self.stops, self.version, sampling.max_tokens, self.context, queue.logps
+            )
+            coder.width(queue.waiting)  # a prompt that is too long is refused before anything is sampled
+            yield from self.host.draw(VllmCall(queue, coder, sampling))
+        if queue.logps:  # training goes on with an update, an evaluation with the next benchmark
+            self.host.rest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archer.distributed import Ranks
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import RequestQueue, VllmOutput, VllmSampling, say
+from archer.engines.vllm.backend import VllmCall, say
 from archer.engines.vllm.balance import ServerPool
 from archer.engines.vllm.checks import installed_vllm
 from archer.engines.vllm.command import Sync
@@ -16,7 +15,7 @@ from archer.engines.vllm.control import ServerControl
 from archer.engines.vllm.fleet import ServerFleet
 from archer.engines.vllm.weights import label_of, weight_files
 from archer.errors import ModelError, UserError
-from archer.types import Json
+from archer.types import Json, Rollout
 
 
 class ServersBackend:
@@ -40,12 +39,12 @@ class ServersBackend:
             how = "reload of a checkpoint" if sync == "reload" else sync
             say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
 
-    def draw(self, queue: RequestQueue, sampling: VllmSampling, on_output: Callable[[VllmOutput], None]) -> None:
+    def draw(self, call: VllmCall) -> Iterator[Rollout]:
         """Sample on all servers; see :class:`archer.engines.vllm.backend.VllmBackend`."""
         if not self.label and not self.pristine:
             self.fleet.each(self._unmoved)
             self.pristine = True
-        asyncio.run(ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(queue, sampling, on_output))
+        yield from ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(call)
 
     def load(self, version: int, weights: Weights) -> None:
         """Send the weights to all servers, from rank 0; the others wait."""

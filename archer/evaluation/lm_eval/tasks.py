@@ -71,7 +71,7 @@ def graded(resps: Sequence[Sequence[str]], docs: Sequence[Doc]) -> list[list[dic
     loaded = benchmark_with_problems(docs[0]["archer_benchmark"], docs[0]["archer_data"])
     problems = {problem.id: problem for problem in loaded.problems}
     rollouts = [
-        Rollout(problems[doc["id"]], sample, (), (), (), (), text, "end")
+        Rollout.of_text(problems[doc["id"]], text, sample=sample)
         for doc, texts in zip(docs, resps, strict=True)
         for sample, text in enumerate(texts)
     ]

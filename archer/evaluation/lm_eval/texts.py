@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from archer.engines.base import Engine
+from archer.engines.queue import FixedQueue, closed_after
 from archer.evaluation.lm_eval.kwargs import GenerationSettings
 from archer.evaluation.lm_eval.responses import ResponseCache
 from archer.types import Json, Problem, Request, Rollout, Stop
@@ -61,7 +62,7 @@ class TextGenerator:
 
         def finished(rollout: Rollout) -> None:  # stored at once, so that little is lost if the machine stops
             index = rollout.problem.meta["index"]
-            growing[index] += rollout.tokens
+            growing[index] += tuple(rollout.tokens.tolist())
             response = settle(self.decode(growing[index]), rollout.stop, len(growing[index]), settings)
             if response:
                 done[index] = response
@@ -71,7 +72,10 @@ class TextGenerator:
         while growing:
             step = min(max(grown, FIRST_ROUND), length - grown) if settings.until else length
             asks = [self._ask(requests[index], index, tokens, grown) for index, tokens in growing.items()]
-            self.engine.generate(asks, replace(settings.sampling, max_tokens=step), finished)
+            queue, sampling = FixedQueue(asks, logps=False), replace(settings.sampling, max_tokens=step)
+            with closed_after(self.engine.generate(queue, sampling)) as rollouts:
+                for rollout in rollouts:
+                    finished(rollout)
             growing = {index: tokens for index, tokens in growing.items() if index not in done}
             grown += step
         return [done[index] for index in range(len(requests))]
@@ -80,7 +84,7 @@ class TextGenerator:
         """Return a request for what follows ``tokens``, from a random stream of its own for each round."""
         name = f"{request.name}+{grown}" if grown else request.name
         meta = {"tokens": request.prompt + tokens, "index": index}
-        return Request(Problem(name, "lm-eval", "", "", None, meta=meta), (request.sample,), self.seed)
+        return Request(Problem(name, "lm-eval", "", "", None, meta=meta), request.sample, self.seed)
 
     def _key(self, request: TextRequest, settings: GenerationSettings) -> Json:
         return ["text", asdict(request), asdict(settings), self.seed]

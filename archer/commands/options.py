@@ -61,9 +61,9 @@ def with_sampling(
     """
     if temperature is not None and not math.isfinite(temperature):
         raise UserError(f"--temperature {temperature}: expected a number such as 0.6")
-    given = {"max_tokens": max_tokens, "temperature": temperature}
     plan = recipe.evaluate
-    sampling = {**plan.sampling, **{key: value for key, value in given.items() if value is not None}}
+    sampling = plan.sampling if max_tokens is None else replace(plan.sampling, max_tokens=max_tokens)
+    sampling = sampling if temperature is None else replace(sampling, temperature=temperature)
     return replace(recipe, evaluate=replace(plan, samples=samples or plan.samples, sampling=sampling))
 
 

@@ -11,6 +11,7 @@ from archer.evaluation.benchmark import Benchmark, benchmark_names, expand, read
 from archer.evaluation.evaluate import EvalWatcher, SilentWatcher
 from archer.evaluation.model import EvalRequest, eval_folder, evaluate_model
 from archer.evaluation.named_metrics import find_metrics, measured
+from archer.recipe.config import merged
 from archer.recipe.reading import read_recipe
 from archer.runs.loaded import rows_of_result
 from archer.types import Json, Result
@@ -60,9 +61,10 @@ def evaluate(
     """
     names = [benchmarks] if isinstance(benchmarks, str) else list(benchmarks)
     recipe = read_recipe("lab", changes)
+    chosen = merged(recipe.evaluate.sampling, sampling or {}, "sampling")
     section = replace(
         recipe.evaluate, benchmarks=tuple(expand(names)), samples=samples or recipe.evaluate.samples, server=server,
-        sampling={**recipe.evaluate.sampling, **(sampling or {})},
+        sampling=chosen,
     )  # fmt: skip
     recipe = replace(recipe, model=replace(recipe.model, path=str(model)), evaluate=section)
     request = EvalRequest(

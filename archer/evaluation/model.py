@@ -231,7 +231,7 @@ def load_benchmarks(section: EvaluateSection, data: Mapping[str, Path] | None = 
     benchmarks = []
     for name in section.benchmarks:
         loaded = load_benchmark(name, section.samples, data)
-        sampling = merged(loaded.benchmark.sampling, section.sampling, "evaluate: sampling")
+        sampling = merged(loaded.benchmark.sampling, section.sampling.given, "evaluate: sampling")
         benchmarks.append(replace(loaded, benchmark=replace(loaded.benchmark, sampling=sampling)))
     return benchmarks
 

@@ -17,10 +17,10 @@ import yaml
 
 from archer.errors import RecipeError, did_you_mean
 from archer.recipe.aliases import new_key, new_value, upgrade
-from archer.recipe.config import merged, parse_change, put, read_yaml, typed
+from archer.recipe.config import parse_change, put, read_yaml, typed
 from archer.recipe.rewards import written_reward
 from archer.recipe.sections import Recipe
-from archer.types import Json, Sampling
+from archer.types import Json
 
 
 def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -85,7 +85,6 @@ def recipe_yaml(recipe: Recipe) -> str:
 def check_recipe(recipe: Recipe, where: str) -> None:
     """Refuse values that contradict each other. Raises RecipeError with all that do."""
     rollout, update = recipe.rollout, recipe.update
-    merged(Sampling(), recipe.evaluate.sampling, f"{where}: evaluate: sampling")
     faults = {
         "data: name at least one source": not recipe.data,
         "algorithms: name at least one": not recipe.algorithms,

@@ -237,6 +237,26 @@ class CurveSection:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
+class SamplingSection:
+    """Single values of how benchmarks are sampled, in place of each benchmark's own; none: the benchmark's."""
+
+    temperature: int | Annotated[float, Field(ge=0)] | None = None  # an int stays one in the digest
+    """Divides the logits; 0: greedy."""
+    top_p: int | Annotated[float, Field(gt=0, le=1)] | None = None
+    """The share of the probability that the likeliest tokens to draw from make up; 1: all."""
+    top_k: CountOrNone | None = None
+    """The number of likeliest tokens to draw from; 0: all."""
+    max_tokens: Count | None = None
+    """Tokens of a response at most."""
+
+    @property
+    def given(self) -> dict[str, Json]:
+        """The values that are given, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
 class EvaluateSection:
     """What the trained model is evaluated on."""
 
@@ -244,8 +264,7 @@ class EvaluateSection:
     """Names of benchmarks or suites."""
     samples: Count | None = None
     """Samples of each problem; none: each benchmark's own K."""
-    sampling: Mapping[str, Json] = field(default_factory=dict)
-    """Single values of how benchmarks are sampled, such as ``{max_tokens: 8192}``."""
+    sampling: SamplingSection = SamplingSection()
     server: str = ""
     """URL of an OpenAI-compatible server that is evaluated in place of a model loaded here."""
     during_training: CurveSection = CurveSection()
@@ -300,6 +319,7 @@ class Recipe:
         values = {**asdict(self), "algorithms": chosen, "log": None, "save": None, "reward": reward}
         # A recipe that uses nothing of what came later keeps its digest.
         values |= {"parts": dict(parts)} if parts else {}
+        values["evaluate"]["sampling"] = self.evaluate.sampling.given
         values["rollout"] = {key: value for key, value in values["rollout"].items() if value or key not in LATER}
         text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

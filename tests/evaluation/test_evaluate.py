@@ -32,7 +32,7 @@ from archer.evaluation.scorecard import cells, titles, under
 from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
 from archer.recipe.reading import read_recipe
-from archer.recipe.sections import CurveSection, DataSource, ModelSection, Recipe
+from archer.recipe.sections import CurveSection, DataSource, ModelSection, Recipe, SamplingSection
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_manifest
 from archer.runs.results import read_result, write_result
@@ -243,7 +243,7 @@ def test_another_evaluation_s_result_is_not_taken(tmp_path: Path, recipe: Recipe
     asked = EvalRequest(recipe, "model", 0, tmp_path, problems=2)
     (part,) = evaluate_model(asked, SilentWatcher())
     assert (part.benchmark, len(part.problems)) == ("lab-arithmetic-first-2", 2)
-    longer = replace(recipe, evaluate=replace(recipe.evaluate, sampling={"max_tokens": 30}))
+    longer = replace(recipe, evaluate=replace(recipe.evaluate, sampling=SamplingSection(max_tokens=30)))
     with pytest.raises(RunFolderError, match="holds a result with sampling .*max_tokens=24.*choose another --out"):
         evaluate_model(replace(asked, recipe=longer), SilentWatcher())
     with pytest.raises(RunFolderError, match="holds a run with algorithm 'model', this one has 'other'"):

@@ -36,7 +36,10 @@ KEYS = [
     "evaluate.during_training.problems",
     "evaluate.during_training.samples",
     "evaluate.samples",
-    "evaluate.sampling",
+    "evaluate.sampling.max_tokens",
+    "evaluate.sampling.temperature",
+    "evaluate.sampling.top_k",
+    "evaluate.sampling.top_p",
     "evaluate.server",
     "log",
     "model.chat_template_kwargs",
@@ -195,6 +198,8 @@ def test_the_digest_of_a_recipe_of_before_stays() -> None:
     assert read_recipe("lab").digest("grpo", {}) == LAB_GRPO_DIGEST
     assert read_recipe("lab").digest("grpo", {"rewards: mine": "a1"}) != LAB_GRPO_DIGEST
     assert read_recipe("lab", ["rollout.engine_options={depth: 2}"]).digest() != LAB_DIGEST
+    assert read_recipe("lab", ["evaluate.sampling={max_tokens: 24, temperature: 1}"]).digest() == "76bacf86cfd3a6e7"
+    assert read_recipe("lab", ["evaluate.sampling={temperature: 0.6}"]).digest() == "da4a7eac1acfa9c8"
 
 
 OUTSIDE = """

@@ -127,7 +127,13 @@ def build_lm(
     scorer = LikelihoodScorer(model, autocast=autocast)
     return ArcherLM(
         LmParts(
-            tokenizer, texts, scorer, responses, window, recipe.model.chat_template_kwargs, recipe.evaluate.sampling
+            tokenizer,
+            texts,
+            scorer,
+            responses,
+            window,
+            recipe.model.chat_template_kwargs,
+            recipe.evaluate.sampling.given,
         )
     )
 

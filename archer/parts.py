@@ -58,6 +58,11 @@ def is_outside(name: str) -> bool:
     return ":" in name
 
 
+def given_names(kind: Kind) -> tuple[tuple[str, int], ...]:
+    """Return what tells the objects of a kind that are given now from those of another time."""
+    return tuple((name, id(part)) for (one, name), part in _GIVEN.items() if one == kind)
+
+
 @contextmanager
 def given_parts(parts: Mapping[str, Mapping[str, object]]) -> Iterator[None]:
     """Within the context, objects are found by their names: ``{"rewards": {"mine": MyReward()}}``.

@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 SHELVES = (
     ("errors",), ("types",), ("system", "terminal", "parts"), ("distributed",),
     ("algorithms",), ("recipe",), ("models", "sandbox"), ("rewards",), ("problems", "engines", "trainer"),
-    ("rollouts",), ("runs",), ("evaluation",), ("leaderboards", "spec"), ("tools",), ("train", "compare"), ("commands",),
+    ("rollouts",), ("runs",), ("evaluation",), ("leaderboards", "spec"), ("tools", "testing"), ("train", "compare"), ("commands",),
     ("__main__",),
 )  # fmt: skip
 PACKAGES = (
     "algorithms", "recipe", "models", "sandbox", "rewards", "problems", "engines", "trainer", "rollouts", "runs",
-    "evaluation", "leaderboards", "tools", "commands",
+    "evaluation", "leaderboards", "tools", "testing", "commands",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "pandas", "plotly", "math_verify", "sympy", "pebble", "scipy", "numpy")
 DOORS = {

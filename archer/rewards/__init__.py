@@ -7,10 +7,10 @@ A reward is a frozen dataclass of its options, named in ``REWARDS``; :mod:`arche
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from functools import cache
 
-from archer.errors import UserError, did_you_mean
-from archer.parts import is_outside
+from archer.parts import given_names
 from archer.recipe.rewards import reward_entries
 from archer.rewards.base import AnyReward, ProgramReward, RewardSum, TextReward, WeightedReward
 from archer.rewards.choice import ChoiceReward
@@ -44,7 +44,9 @@ def find_reward(spec: str) -> AnyReward | RewardSum:
 
     Raises :class:`~archer.errors.UserError` for an unknown name, an unknown option and a value of the wrong type.
     """
-    return REWARDS[spec] if spec in REWARDS else _made(spec, os.getcwd())  # ./mine.py is beside the caller
+    if spec in REWARDS:
+        return REWARDS[spec]
+    return _made(spec, os.getcwd(), given_names("rewards"))  # ./mine.py is one of the working directory
 
 
 def reward_parts(spec: str) -> tuple[WeightedReward, ...]:
@@ -62,24 +64,10 @@ def runs_programs(spec: str) -> bool:
 
 
 @cache
-def _made(spec: str, folder: str) -> AnyReward | RewardSum:
+def _made(spec: str, folder: str, given: Hashable) -> AnyReward | RewardSum:
     entries = reward_entries(spec)
-    for one in entries:
-        if one.name not in REWARDS and not is_outside(one.name):
-            _refuse_unknown(one.name)
     parts = tuple(
         WeightedReward(one.spec, one.label, one.weight, make_reward(one.name, one.options, REWARDS)) for one in entries
     )
     [alone] = parts if len(parts) == 1 and parts[0].weight == 1.0 else [None]
     return alone.reward if alone else RewardSum(parts)
-
-
-def _refuse_unknown(name: str) -> None:
-    from importlib.metadata import entry_points  # slow to import
-
-    known = [*REWARDS, *(entry.name for entry in entry_points(group="archer.rewards"))]
-    if name not in known:
-        raise UserError(
-            f"reward: unknown name {name!r}{did_you_mean(name, known)}; name one of your own as module:NAME or "
-            "./file.py:NAME"
-        )

@@ -143,7 +143,7 @@ class Grader:
                 **{package: installed(package) for package in LIBRARIES.get(name, ())},
             }
         if name not in REWARDS:
-            version["sha256"] = part_digests([("rewards", name)], {})[name]
+            version["sha256"] = part_digests([("rewards", name)], {})[f"rewards: {name}"]
         return version
 
     def _judge_in_workers(self, texts: list[TextQuestion]) -> dict[Question, Verdict]:

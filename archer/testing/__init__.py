@@ -10,5 +10,7 @@ the commands. The project's own parts go through them in ``tests/contracts``.
 """
 
 from archer.testing.algorithm import check_algorithm
+from archer.testing.engine import check_engine
+from archer.testing.reward import RewardExample, check_reward
 
-__all__ = ["check_algorithm"]
+__all__ = ["RewardExample", "check_algorithm", "check_engine", "check_reward"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,14 +12,15 @@ import pytest
 from helpers.rollouts import Growing, ask, drawn_in_order, plain
 
 from archer.engines import open_engine
-from archer.engines.base import Engine, sample_seed
-from archer.engines.queue import FixedQueue, closed_after
+from archer.engines.base import Engine
+from archer.engines.queue import FixedQueue, RequestQueue, closed_after
 from archer.engines.scripted import ScriptedEngine
 from archer.engines.spec import EngineSpec
 from archer.models.spec import ModelSpec
 from archer.problems.lab import TASKS
 from archer.recipe.sections import ModelSection, RolloutSection
-from archer.types import Request, Sampling
+from archer.testing import check_engine
+from archer.types import Rollout, Sampling
 
 PROBLEMS = [TASKS[name].problem("train", index) for index in range(2) for name in TASKS]
 SAMPLING = Sampling(max_tokens=24)
@@ -40,30 +41,8 @@ def engine(request: pytest.FixtureRequest, tiny: Path) -> Engine:
     return make(tiny)
 
 
-def test_every_sample_comes_once(engine: Engine) -> None:
-    rollouts = list(engine.generate(FixedQueue(REQUESTS), SAMPLING))
-    asked = [(request.problem.id, request.sample) for request in REQUESTS]
-    assert sorted((rollout.problem.id, rollout.sample) for rollout in rollouts) == sorted(asked)
-    assert {(one.problem.id, one.sample): one.seed for one in rollouts} == {
-        (name, sample): sample_seed(5, name, sample) for name, sample in asked
-    }
-
-
-def test_a_rollout_is_whole(engine: Engine) -> None:
-    for rollout in engine.generate(FixedQueue(REQUESTS), SAMPLING):
-        assert 1 <= len(rollout.tokens) <= SAMPLING.max_tokens
-        assert rollout.length == len(rollout.logps) == len(rollout.tokens)
-        assert (rollout.prompt_tokens.dtype, rollout.tokens.dtype) == (np.int32, np.int32)
-        assert (rollout.logps.dtype, rollout.entropies.dtype) == (np.float32, np.float32)
-        assert all(logp <= 0 for logp in rollout.logps)
-        assert rollout.stop == ("end" if len(rollout.tokens) < SAMPLING.max_tokens else rollout.stop)
-        assert rollout.stop in ("end", "length")
-
-
-def test_a_sample_depends_on_its_own_stream_alone(engine: Engine) -> None:
-    whole = {(one.problem.id, one.sample): one.tokens for one in engine.generate(FixedQueue(REQUESTS), SAMPLING)}
-    [alone] = engine.generate(FixedQueue([Request(PROBLEMS[2], 3, seed=5)]), SAMPLING)
-    assert alone.tokens.tolist() == whole[PROBLEMS[2].id, 3].tolist()
+def test_an_engine_passes_the_suite(engine: Engine) -> None:
+    check_engine(engine, PROBLEMS, SAMPLING)
 
 
 def test_further_requests_are_drawn_as_if_asked_for_at_first(engine: Engine) -> None:
@@ -95,10 +74,40 @@ def test_a_call_that_ends_early_leaves_the_engine_free(engine: Engine) -> None:
     assert plain(drawn_in_order(engine, REQUESTS, SAMPLING)) == plain(whole)
 
 
-def test_nothing_asked_is_nothing_drawn(engine: Engine) -> None:
-    assert list(engine.generate(FixedQueue([]), SAMPLING)) == []
+class Faulty(ScriptedEngine):
+    """A scripted engine with one fault."""
+
+    fault = ""
+
+    def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
+        self.calls = getattr(self, "calls", 0) + 1
+        for number, rollout in enumerate(super().generate(queue, sampling)):
+            if self.fault == "drops" and number == 4:
+                continue
+            if self.fault == "types":
+                rollout = replace(rollout, tokens=rollout.tokens.astype(np.int64))
+            if self.fault == "seed":
+                rollout = replace(rollout, seed=3)
+            if self.fault == "order" and number % 2:
+                rollout = replace(rollout, text=f"{rollout.text}{number}")
+            if self.fault == "state" and self.calls > 4:
+                rollout = replace(rollout, text=f"{rollout.text}.")
+            yield rollout
 
 
-def test_an_engine_says_what_it_is(engine: Engine) -> None:
-    assert isinstance(engine.describe()["name"], str)
-    assert engine.prompt(PROBLEMS[0]) != engine.prompt(PROBLEMS[1])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("drops", "asked for"),
+        ("types", "columns are"),
+        ("seed", "seed 3, expected"),
+        ("order", "a sample alone differs"),
+        ("state", "the next one samples something else"),
+    ],
+)
+def test_a_faulty_engine_is_found(fault: str, message: str) -> None:
+    engine = Faulty(lambda problem, sample: f"{problem.id[:8]}.{sample}")
+    check_engine(engine)
+    engine.fault, engine.calls = fault, 0
+    with pytest.raises(AssertionError, match=message):
+        check_engine(engine)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 
 import pytest
 
 from archer.recipe.sections import RewardSection
 from archer.rewards import REWARDS, find_reward
-from archer.rewards.base import ProgramReward, Reward, runs_in
+from archer.rewards.base import ProgramReward, Response, Reward, runs_in
 from archer.rewards.opening import open_grader
-from archer.types import Problem, Rollout, Stop, Verdict
+from archer.testing import RewardExample, check_reward
+from archer.types import Json, Problem, Rollout, Stop, Verdict
 
 GOLDS = {
     "math": (r"\frac{1}{2}", r"Half of it, so \boxed{\frac{1}{2}}."),
@@ -23,6 +25,10 @@ GOLDS = {
     "choice": ("B", "The answer is (B)."),
     "last_number": ("72", "Together they sold 48 + 24 = 72."),
     "exact": ("Paris", r"It is \boxed{Paris}."),
+}  # fmt: skip
+WRONG = {
+    "math": r"\boxed{2}", "countdown": r"\boxed{5+6-3}", "code": "```python\nprint(8)\n```", "choice": "The answer is (C).",
+    "last_number": "They sold 71.", "exact": r"\boxed{Rome}",
 }  # fmt: skip
 FORMS = ("format", "length", "judge")  # say nothing of a gold: tests/rewards/test_shipped.py, test_judge.py
 HOSTILE = [
@@ -41,6 +47,56 @@ def graded(name: str, text: str, stop: Stop = "end") -> Verdict:
 
 def test_every_reward_has_a_gold_here() -> None:
     assert {*GOLDS, *FORMS} == set(REWARDS)
+
+
+@pytest.mark.parametrize("name", GOLDS)
+def test_a_reward_passes_the_suite(name: str) -> None:
+    gold, right = GOLDS[name]
+    check_reward(name, [RewardExample(gold, right, WRONG[name])], RewardSection(workers=1, seconds=2.0))
+
+
+def test_a_form_and_a_sum_pass_the_suite() -> None:
+    form: Json = {"name": "format", "pattern": "<answer>.*</answer>"}
+    check_reward(form, [RewardExample(None, "<answer>3</answer>", "3")])
+    check_reward(
+        [{"name": "math"}, {**form, "weight": 0.1}], [RewardExample("3", "<answer>\\boxed{3}</answer>", "\\boxed{4}")]
+    )
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Says whether a response is the gold, with one fault."""
+
+    fault: str = ""
+    seen: list[str] = field(default_factory=list)
+
+    def grade_batch(self, items: Sequence[Response]) -> list[Verdict]:
+        self.seen.extend(item.text for item in items)
+        return [self._one(item.problem.gold, item.text, number) for number, item in enumerate(items)]
+
+    def _one(self, gold: str, text: str, number: int) -> Verdict:
+        right = text == gold or (self.fault == "wrong" and text == "3")
+        score = {"batch": float(right) / (number + 1), "again": float(right) / len(self.seen)}.get(self.fault, right)
+        if self.fault == "hostile" and len(text) > 1000:
+            score = 2.0
+        return Verdict(float(score), right, "" if self.fault == "reason" else "right" if right else "wrong")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("wrong", "the wrong response '3' passes"),
+        ("again", "graded again, the same responses get other verdicts"),
+        ("batch", "graded alone, '4' gets"),
+        ("hostile", "scores 2.0, a right response 1.0"),
+        ("reason", "has no reason"),
+    ],
+)
+def test_a_faulty_reward_is_found(fault: str, message: str) -> None:
+    examples = [RewardExample("4", "4", "3"), RewardExample("5", "5", "4")]
+    check_reward(Faulty(), examples)
+    with pytest.raises(AssertionError, match=message):
+        check_reward(Faulty(fault), examples)
 
 
 @pytest.mark.parametrize("name", GOLDS)
@@ -84,6 +140,6 @@ def test_a_form_is_no_error_on_any_text(text: str) -> None:
         with ExitStack() as stack:
             grader = open_grader(RewardSection(workers=1, seconds=2.0), [name], True, stack)
             problem = Problem("p", "contracts", "", name, None)
-            [verdict] = grader.grade([Rollout(problem, 0, (), (), (), (), text, "end")])
+            [verdict] = grader.grade([Rollout.of_text(problem, text)])
         assert 0.0 <= verdict.score <= 1.0
         assert verdict.reason

@@ -20,8 +20,8 @@ run = archer.train("lab", algorithm="archer", seed=0, out="runs/first-steps/arch
 print(run.metrics[["reward", "length", "rollout_entropy", "clip"]])
 
 # %% What it sampled, and what the final model answered: DataFrames
-print(run.rollouts.groupby("step")["correct"].mean())
-print(run.results.groupby("benchmark")["correct"].mean())
+print(run.rollouts.groupby("step")["score"].mean())
+print(run.results.groupby("benchmark")["passed"].mean())
 
 # %% Two algorithms from one base model, with intervals and paired tests
 standings = archer.compare("lab", ["grpo", "archer"], seeds=1, out="runs/first-steps/compare", changes=short)

@@ -56,6 +56,7 @@ class Difficulty:
 def from_printed(average: float, solved: float, problems: int, samples: int) -> Difficulty:
     """Return the difficulty that has avg@K ``average`` and pass@K ``solved``, both within 0 and 1.
 
+    It is a beta distribution of chances, so it holds of samples that are right or wrong, not of scores in between.
     If all problems are solved, half a problem is assumed unsolved: the largest spread that still fits. Raises
     ValueError for a pair that no beta has: pass@K below avg@K or above that of equally hard problems.
     """

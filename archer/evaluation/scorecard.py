@@ -24,7 +24,7 @@ def scorecard(results: Sequence[Result]) -> RenderableType:
     """Return the table, followed by every benchmark's verdict reasons, versions and notes."""
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(header(results)):
-        table.add_column(name, justify="right" if index else "left", no_wrap=not index)
+        table.add_column(name, justify="right" if index else "left", no_wrap=index in (0, 2))
     for result in results:
         table.add_row(*cells(result, titles(results)))
     return Group(table, "", *(under(result) for result in results))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from archer.types import Rollout
 
+IdArray = np.ndarray[Any, np.dtype[np.int32]]
 Ids = Tensor | Sequence[int] | np.ndarray[Any, Any]
 Column = Tensor | Sequence[float] | np.ndarray[Any, Any] | float | bool
 
@@ -23,7 +24,7 @@ Column = Tensor | Sequence[float] | np.ndarray[Any, Any] | float | bool
 class TrainSample:
     """One response for training.
 
-    - ``prompt``, ``tokens``: ids, int32
+    - ``prompt``, ``tokens``: ids, int32 arrays
     - ``columns``: per-token columns (T,) by name: float32 (log-probs and entropies in nats), or bool for masks. What
       belongs to the whole response is the same at each token.
     - ``in_loss``: False if over-long filtering excludes the response
@@ -39,8 +40,8 @@ class TrainSample:
     Raises ValueError if a column has another length than the tokens.
     """
 
-    prompt: Tensor
-    tokens: Tensor
+    prompt: IdArray
+    tokens: IdArray
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     in_loss: bool = True
 
@@ -74,9 +75,9 @@ class TrainSample:
 Group = tuple[TrainSample, ...]
 
 
-def ids(values: Ids) -> Tensor:
-    """Return token ids as int32."""
-    return values.int() if isinstance(values, Tensor) else torch.tensor(np.asarray(values, np.int32))
+def ids(values: Ids) -> IdArray:
+    """Return token ids as an int32 array, without a copy if they are one."""
+    return np.asarray(values, np.int32)
 
 
 def as_column(values: Column, length: int) -> Tensor:

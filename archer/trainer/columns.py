@@ -51,12 +51,18 @@ def loss_columns(
         old_logp_BT=padded("old_logp"),
         entropy_BT=entropy_BT,
         advantage_BT=advantage_BT * padded("correction") if "correction" in known else advantage_BT,
-        mask_BT=pad([torch.full((len(sample.tokens),), sample.in_loss) for sample in micro], device),
+        mask_BT=loss_mask(micro, device),
         ref_logp_BT=padded("ref_logp") if "ref_logp" in known else None,
         anchored_BT=padded("kl_mask") if "kl_mask" in known else None,
         step_entropy_N=step_entropy_N,
         columns=columns,
     )
+
+
+def loss_mask(micro: Sequence[TrainSample], device: torch.device) -> Tensor:
+    """Return which tokens are in the loss, (B, T): not padding, nor those of excluded responses."""
+    length_B = torch.tensor([len(sample.tokens) * sample.in_loss for sample in micro], device=device)
+    return torch.arange(max(len(sample.tokens) for sample in micro), device=device) < length_B[:, None]
 
 
 def column(sample: TrainSample, name: str) -> Tensor:

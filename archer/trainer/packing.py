@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from archer.trainer.batch import TrainSample
+from archer.trainer.batch import IdArray, TrainSample
 
 RAGGED = 1.5  # a bucket's segments are at most this many times as long as its shortest
 SHORT = 16  # segments up to this length share a bucket: another one costs more than the padding
@@ -133,9 +134,9 @@ class ForwardInputs:
 
 def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
     """Return the responses as one packed row; consecutive responses to one prompt share it."""
-    ids: list[Tensor] = []
-    positions: list[Tensor] = []
-    places: list[Tensor] = []
+    ids: list[IdArray] = []
+    positions: list[IdArray] = []
+    places: list[IdArray] = []
     segments: list[Span] = []
     families: list[PromptFamily] = []
     end = 0
@@ -143,23 +144,33 @@ def packed(responses: Sequence[TrainSample]) -> ForwardInputs:
         prompt = family[0].prompt
         first, last = end, end + len(prompt) - 1  # the last predicts the first token of every response
         ids.append(prompt)
-        positions.append(torch.arange(len(prompt)))
+        positions.append(steps(0, len(prompt)))
         end += len(prompt)
         segments.append((first, end))
         for response in family:
             inner = len(response.tokens) - 1
             ids.append(response.tokens[:-1])
-            positions.append(torch.arange(len(prompt), len(prompt) + inner))
-            places += [torch.tensor([last]), torch.arange(end, end + inner)]
+            positions.append(steps(len(prompt), inner))
+            places += [steps(last, 1), steps(end, inner)]
             if inner:
                 segments.append((end, end + inner))
             end += inner
         families.append(PromptFamily((first, last + 1), (last + 1, end)))
     targets = [response.tokens for response in responses]
-    id_N, position_N, place_N, target_N = (torch.cat(parts).long() for parts in (ids, positions, places, targets))
+    id_N, position_N, place_N, target_N = map(joined, (ids, positions, places, targets))
     return ForwardInputs(
         id_N[None], position_N[None], place_N, target_N, PackedLayout(tuple(segments), tuple(families))
     )
+
+
+def steps(start: int, count: int) -> IdArray:
+    """Return ``count`` whole numbers from ``start`` on."""
+    return np.arange(start, start + count, dtype=np.int32)
+
+
+def joined(parts: Sequence[IdArray]) -> Tensor:
+    """Return arrays of ids or positions, one after the other, as an int64 tensor."""
+    return torch.from_numpy(np.concatenate(parts, dtype=np.int64))
 
 
 def families_of(responses: Sequence[TrainSample]) -> list[list[TrainSample]]:
@@ -175,7 +186,7 @@ def families_of(responses: Sequence[TrainSample]) -> list[list[TrainSample]]:
 
 def same_prompt(one: TrainSample, other: TrainSample) -> bool:
     """Whether two responses are to the same prompt."""
-    return one.prompt is other.prompt or torch.equal(one.prompt, other.prompt)
+    return one.prompt is other.prompt or np.array_equal(one.prompt, other.prompt)
 
 
 def pieces(responses: Sequence[TrainSample], budget: int, least: int = 1) -> list[list[int]]:

@@ -16,7 +16,7 @@ from archer.errors import ModelError, first_line
 from archer.models.heads import log_probs
 from archer.trainer.attention import enable
 from archer.trainer.batch import TrainSample, pad
-from archer.trainer.packing import ForwardInputs, packed
+from archer.trainer.packing import ForwardInputs, joined, packed
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ def inputs(micro: Sequence[TrainSample], sharing: bool) -> ForwardInputs:
     """Return the responses as one packed row with shared prompts, or as one padded row each."""
     if sharing:
         return packed(micro)
-    id_BT = pad([torch.cat([sample.prompt, sample.tokens[:-1]]).long() for sample in micro], torch.device("cpu"))
+    id_BT = pad([joined([sample.prompt, sample.tokens[:-1]]) for sample in micro], torch.device("cpu"))
     width = id_BT.shape[1]
     position_BT = torch.arange(width)[None]
     starts = [row * width + len(sample.prompt) - 1 for row, sample in enumerate(micro)]
     place_N = torch.cat(
         [torch.arange(start, start + len(sample.tokens)) for start, sample in zip(starts, micro, strict=True)]
     )
-    return ForwardInputs(id_BT, position_BT, place_N, torch.cat([sample.tokens for sample in micro]).long())
+    return ForwardInputs(id_BT, position_BT, place_N, joined([sample.tokens for sample in micro]))
 
 
 def silence_dropout(model: PreTrainedModel) -> None:

@@ -101,11 +101,11 @@ def by_hand(tiny: Path, algorithm: Algorithm, weight: float) -> dict[str, Tensor
     flat = [sample for group in groups() for sample in group]
     total = sum(len(sample.tokens) for sample in flat)
     for sample in flat:
-        ids = torch.cat([sample.prompt, sample.tokens]).long()
+        ids = torch.tensor([*sample.prompt, *sample.tokens])
         logits_TV = model(input_ids=ids[None]).logits[0, len(sample.prompt) - 1 : -1] / TEMPERATURE
         logp_TV = logits_TV.log_softmax(-1)
         entropy_T = -(logp_TV.exp() * logp_TV).sum(-1)
-        logp_T = logp_TV.gather(1, sample.tokens.long()[:, None])[:, 0]
+        logp_T = logp_TV.gather(1, torch.tensor(sample.tokens).long()[:, None])[:, 0]
         loss_T = -sample["margin"] * (logp_T - sample["old_logp"]).exp() * sample["advantage"] - weight * entropy_T
         (loss_T.sum() / total).backward()
     return {name: one.grad for name, one in model.named_parameters() if one.grad is not None}

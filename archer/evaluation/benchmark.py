@@ -14,6 +14,7 @@ from pydantic import with_config
 
 from archer.errors import DataError, UserError, did_you_mean
 from archer.evaluation.named_metrics import find_metrics
+from archer.problems.rows import is_local
 from archer.recipe.config import STRICT, read_yaml, typed
 from archer.recipe.sections import DataSource
 from archer.system import suite
@@ -66,7 +67,8 @@ class Benchmark:
                 f"{self.name}: sha256: expected 64 hexadecimal digits, found {self.sha256!r}; where it is not known "
                 "yet, leave it empty and name it under confirm"
             )
-        if self.data.path and not self.data.revision and "revision" not in self.confirm:
+        hub = self.data.path and not is_local(self.data)
+        if hub and not self.data.revision and "revision" not in self.confirm:
             raise DataError(f"{self.name}: data: no revision; where it is not known yet, name it under confirm")
         try:
             for metric in find_metrics(self.metrics):
@@ -81,12 +83,17 @@ def benchmark_names() -> list[str]:
 
 
 def expand(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names with each suite replaced by its members, in order, without repeats. Raises DataError."""
+    """Return the names with each suite replaced by its members, in order, without repeats; files stay.
+
+    Raises DataError.
+    """
     suites, known = read_suites(), benchmark_names()
     expanded = list[str]()
     for name in names:
-        if name not in suites and name not in known:
-            raise DataError(f"no benchmark or suite {name!r}{did_you_mean(name, [*known, *suites])}")
+        if name not in suites and name not in known and not is_file(name):
+            raise DataError(
+                f"no benchmark or suite {name!r}{did_you_mean(name, [*known, *suites])}; a file's name ends in .yaml"
+            )
         expanded += suites.get(name, (name,))
     return tuple(dict.fromkeys(expanded))
 
@@ -104,16 +111,27 @@ def read_suites() -> dict[str, tuple[str, ...]]:
     return suites
 
 
+def is_file(name: str) -> bool:
+    """Whether a benchmark is named by its file, ``./mine.yaml``."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def benchmark_file(name: str) -> Path:
-    """Return the YAML of a benchmark. Raises DataError for an unknown name."""
+    """Return the YAML of a benchmark, or the file that is named. Raises DataError where there is none."""
+    if is_file(name):
+        if not Path(name).is_file():
+            raise DataError(f"{name}: no such benchmark file")
+        return Path(name)
     if name not in benchmark_names():
         raise DataError(f"no benchmark {name!r}{did_you_mean(name, benchmark_names())}")
     return suite("benchmarks") / f"{name.replace('-', '_')}.yaml"
 
 
 def read_benchmark(name: str) -> Benchmark:
-    """Read ``benchmarks/<name>.yaml``. Raises DataError for an unknown name, RecipeError for an invalid key."""
+    """Read ``benchmarks/<name>.yaml``, or a file. Raises DataError where there is none, RecipeError for a bad key."""
     path = benchmark_file(name)
+    if is_file(name):
+        return typed(Benchmark, read_yaml(path), name)
     benchmark = typed(Benchmark, read_yaml(path), f"benchmarks/{path.name}")
     if benchmark.name != name:
         raise DataError(f"benchmarks/{path.name}: name: {benchmark.name!r} is asked for as {name!r}; make them agree")

@@ -8,8 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archer.errors import DataError, did_you_mean
-from archer.evaluation.benchmark import Benchmark, benchmark_names, fingerprint, read_benchmark, unconfirmed, verify
-from archer.problems.rows import SUFFIXES, local_files
+from archer.evaluation.benchmark import (
+    Benchmark,
+    benchmark_names,
+    fingerprint,
+    is_file,
+    read_benchmark,
+    unconfirmed,
+    verify,
+)
+from archer.problems.rows import SUFFIXES, is_local, local_files
 from archer.problems.streams import read_problems
 from archer.recipe.rewards import counted_reward
 from archer.types import Problem
@@ -40,7 +48,7 @@ def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Pat
     the pins, or come from the hub while a pin is unconfirmed.
     """
     benchmark = located(name, data)
-    if benchmark.confirm and name not in (data or {}):
+    if benchmark.confirm and name not in (data or {}) and not is_own(name, benchmark):
         raise DataError(
             f"benchmarks: {name}: {' and '.join(benchmark.confirm)} not yet compared with {benchmark.data.path} on the "
             f"hub; run `archer benchmarks pin {name}` first, or name a copy with --data {name}=PATH"
@@ -62,8 +70,14 @@ def located(name: str, data: Mapping[str, Path] | None = None) -> Benchmark:
     benchmark = read_benchmark(name)
     if data is not None and name in data:
         return replace(benchmark, data=replace(benchmark.data, path=str(data[name].absolute())))
-    revision = (benchmark.data.revision or "main") if benchmark.data.path else None
+    hub = benchmark.data.path and not is_own(name, benchmark)
+    revision = (benchmark.data.revision or "main") if hub else None
     return replace(benchmark, data=replace(benchmark.data, revision=revision))
+
+
+def is_own(name: str, benchmark: Benchmark) -> bool:
+    """Whether a benchmark is named by its file and has its rows in one: nothing of it is on the hub."""
+    return is_file(name) and is_local(benchmark.data)
 
 
 def read_data(options: Sequence[str]) -> dict[str, Path]:

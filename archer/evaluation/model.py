@@ -14,7 +14,7 @@ import torch
 
 from archer.engines.base import Generator
 from archer.engines.spec import EngineSpec
-from archer.errors import RunFolderError
+from archer.errors import DataError, RunFolderError
 from archer.evaluation.benchmark import fingerprint
 from archer.evaluation.evaluate import EvalWatcher, ModelUnderTest, evaluate, prompts_digest
 from archer.evaluation.loaded import LoadedBenchmark, load_benchmark
@@ -227,10 +227,12 @@ def eval_digest(recipe: Recipe) -> str:
 
 
 def load_benchmarks(section: EvaluateSection, data: Mapping[str, Path] | None = None) -> list[LoadedBenchmark]:
-    """Load a recipe's benchmarks with the recipe's sampling, and check them against their pins."""
-    benchmarks = []
+    """Load a recipe's benchmarks with the recipe's sampling, and check them against their pins. Raises DataError."""
+    benchmarks: list[LoadedBenchmark] = []
     for name in section.benchmarks:
         loaded = load_benchmark(name, section.samples, data)
+        if loaded.benchmark.name in (other.benchmark.name for other in benchmarks):
+            raise DataError(f"benchmarks: {name}: another is called {loaded.benchmark.name!r} too; rename one of them")
         sampling = merged(loaded.benchmark.sampling, section.sampling.given, "evaluate: sampling")
         benchmarks.append(replace(loaded, benchmark=replace(loaded.benchmark, sampling=sampling)))
     return benchmarks

@@ -11,6 +11,7 @@ from archer.algorithms.aggregation import AGGREGATIONS
 from archer.engines import ENGINES
 from archer.parts import Kind, find_part, part_digests
 from archer.problems.formats import FORMATS
+from archer.recipe.rewards import reward_entries
 from archer.recipe.sections import Recipe
 from archer.rewards import REWARDS
 
@@ -32,8 +33,8 @@ def outside_parts(recipe: Recipe, algorithms: Iterable[str] = ()) -> dict[str, s
 def _named(recipe: Recipe, algorithms: Iterable[str]) -> Iterator[tuple[Kind, str]]:
     yield "engines", recipe.rollout.engine
     for source in recipe.data:
-        for name in _names(source.reward):
-            yield "rewards", name
+        for entry in reward_entries(source.reward):
+            yield "rewards", entry.name
         if source.format:
             yield "formats", source.format
     for name in algorithms:
@@ -45,14 +46,3 @@ def _named(recipe: Recipe, algorithms: Iterable[str]) -> Iterator[tuple[Kind, st
             part = changes.get(key, getattr(row, key))
             if isinstance(part, str):
                 yield kind, part
-
-
-def _names(rewards: Any) -> Iterator[str]:
-    """Yield the names in a source's reward: one, one with options (``{name: math, ...}``), or a list of them."""
-    if isinstance(rewards, str):
-        yield rewards
-    elif isinstance(rewards, Mapping):
-        yield str(rewards["name"])
-    else:
-        for reward in rewards or ():
-            yield from _names(reward)

@@ -7,7 +7,8 @@ seeds. In simulations, repeated in the tests, of beta-binomial scores on 30 to 1
 mean in 94-95 % of studies, also if problems come in 16 to 64 contests. With training noise, intervals of means cover in
 95-96 %. Intervals of differences cover in 95 % with one seed and no training noise, in 98-99 % with small training
 noise, and in 96 % with large training noise and three or five seeds; with two seeds in only 91 %: two are too few for
-it.
+it. Scores of 0, 0.25 and 1 on 64 problems are covered in 94 % (their worst@2 in 95 %), equals told apart in 4 %; scores
+without bounds are covered in 94 % if they are normal, but in 90 % with a heavy tail (lognormal, sigma 1).
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from lm_eval.tasks import TaskManager
 from archer.errors import DataError
 from archer.evaluation.benchmark import benchmark_names, read_benchmark, read_suites
 from archer.evaluation.estimates import avg_at_k, pass_at_k
-from archer.evaluation.lm_eval.export import files, folder, kwargs, task_name
+from archer.evaluation.lm_eval.export import files, folder, kwargs, metric_list, task_name
 from archer.evaluation.lm_eval.tasks import documents, graded, scored
 from archer.evaluation.loaded import load_benchmark
 from archer.models.loading import model_path
@@ -80,6 +82,20 @@ def test_a_killed_answer_is_counted_apart() -> None:
     same = {"correct": False, "score": 0.0, "answer": "", "new": True}
     verdicts = [{**same, "reason": reason} for reason in ("timeout", "wrong", "memory", "wrong")]
     assert scored({"id": "x", "archer_benchmark": "lab-code"}, [verdicts])["killed@k"] == 0.5
+
+
+def test_a_score_that_is_no_number_ends_lm_eval() -> None:
+    same = {"correct": False, "answer": "", "new": True, "reason": "partial"}
+    with pytest.raises(DataError, match="x, sample 1: score nan is no finite number"):
+        scored({"id": "x", "archer_benchmark": "lab-code"}, [[{**same, "score": score} for score in (0.5, math.nan)]])
+
+
+def test_a_task_lists_the_metrics_that_its_benchmark_names() -> None:
+    assert metric_list(read_benchmark("aime24")) == {}
+    found = metric_list(replace(read_benchmark("aime24"), metrics=("worst@2", "std")))["metric_list"]
+    assert [(one["metric"], one["higher_is_better"]) for one in found] == [
+        ("avg@k", True), ("worst@2", True), ("std@k", False), ("distinct@k", True), ("killed@k", False),
+    ]  # fmt: skip
 
 
 def test_partial_scores_are_averaged_and_only_passes_count_as_solved() -> None:

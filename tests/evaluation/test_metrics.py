@@ -128,6 +128,26 @@ def test_the_interval_of_scores_up_to_100_is_that_of_shares_times_100() -> None:
     assert wide.p == gap.p
 
 
+def partial(rng: np.random.Generator, chance_P3: np.ndarray) -> np.ndarray:
+    """Return 4 samples of each problem, 0, 0.25 or 1 with its chances."""
+    at_PK = (rng.random((64, 4, 1)) > chance_P3.cumsum(axis=1)[:, None, :]).sum(axis=2).clip(0, 2)
+    return np.array([0.0, 0.25, 1.0])[at_PK]
+
+
+def test_intervals_of_partial_scores_cover_the_truth_and_equals_are_rarely_told_apart() -> None:
+    rng, prior = np.random.default_rng(21), [0.5, 0.7, 0.4]
+    truth = (0.25 * 0.7 + 1 * 0.4) / 1.6
+    covered, told = [], []
+    for _ in range(300):
+        chance_P3 = rng.dirichlet(prior, 64)
+        left_SP, right_SP = (partial(rng, chance_P3).mean(axis=1)[None] for _ in range(2))
+        found = mean_interval(left_SP)
+        covered.append(found.low <= truth <= found.high)
+        told.append(paired_difference([left_SP], [right_SP]).tells_apart)
+    assert 0.92 <= np.mean(covered) <= 0.98
+    assert np.mean(told) <= 0.07
+
+
 def test_problems_that_all_score_the_same_on_a_scale_nobody_knows_tell_nothing() -> None:
     same = np.full((1, 20), 34.5)
     found = mean_interval(same, bounds=ANY_NUMBER)

@@ -116,6 +116,9 @@ def scored(doc: Doc, results: Sequence[Sequence[Mapping[str, Json]]]) -> dict[st
         raise DataError(f"{doc['id']}: expected verdicts of the filter `graded`, found {verdicts!r:.80}")
     count = len(verdicts)
     scores_PK = np.array([[float(verdict["score"]) for verdict in verdicts]])
+    if not np.isfinite(scores_PK).all():
+        sample = int(np.argmin(np.isfinite(scores_PK[0])))
+        raise DataError(f"{doc['id']}, sample {sample}: score {scores_PK[0, sample]} is no finite number")
     passed_PK = np.array([[bool(verdict["correct"]) for verdict in verdicts]])
     answers = [[str(verdict["answer"]) for verdict in verdicts]]
     metrics = find_metrics(read_benchmark(doc["archer_benchmark"]).metrics)

@@ -27,10 +27,11 @@ class Averages:
 
     def add_columns(self, columns: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Add every column over every mask, named ``column_mask``, or ``column`` for the mask ""."""
+        empty = {suffix: ~mask for suffix, mask in masks.items()}  # where a column may be NaN
         for name, column in columns.items():
             for suffix, mask in masks.items():
                 full = f"{name}_{suffix}" if suffix else name
-                self.add(full, float((column.detach() * mask).sum()), float(mask.sum()))
+                self.add(full, float(column.detach().masked_fill(empty[suffix], 0).sum()), float(mask.sum()))
 
     def result(self) -> dict[str, float]:
         """Return the mean of each name with a count above 0, and the maxima."""

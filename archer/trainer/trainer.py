@@ -202,7 +202,8 @@ class Trainer:
                 continue
             tokens = loss_columns(micro, scores, algorithm, step_entropy_N)
             loss_BT, columns = algorithm.objective(tokens)
-            loss = (loss_BT * tokens.mask_BT * weight_B[rows, None].to(loss_BT)).sum()
+            kept_BT = loss_BT.masked_fill(~tokens.mask_BT, 0.0)  # an objective may divide by a column, 0 at padding
+            loss = (kept_BT * weight_B[rows, None].to(loss_BT)).sum()
             self.backend.backward(loss, last)
             averages.add("loss", float(loss.detach()), 0.0)
             observe(algorithm.objective, micro, tokens, columns, averages)

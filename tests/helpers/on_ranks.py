@@ -6,16 +6,18 @@ Run by torchrun: ``python -m torch.distributed.run --nproc_per_node 2 tests/help
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 
-from archer.algorithms import ALGORITHMS
+from archer.algorithms import ALGORITHMS, Algorithm
+from archer.algorithms.tokens import Tokens
 from archer.distributed import Ranks, join_ranks
 from archer.errors import RunFolderError, UserError
 from archer.models.loading import load_model
@@ -58,6 +60,30 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Centred:
+    """-r (A - (the group's mean log-prob - the step's) / deviation) - weight H: as a user may write an objective."""
+
+    weight: float = 0.1
+    needs = frozenset({"entropy_gradient", "group"})
+
+    def over_step(self, tokens: Tokens) -> Mapping[str, Tensor]:
+        """How far the group's mean log-prob is from the step's, (B, 1), and the step's deviation, ()."""
+        logp_N, group_N = tokens.logp_BT[tokens.mask_BT], tokens["group"][tokens.mask_BT]
+        zeros = torch.zeros(int(group_N.max()) + 1, dtype=logp_N.dtype)
+        sums, counts = (zeros.index_add(0, group_N, one) for one in (logp_N, torch.ones_like(logp_N)))
+        apart = sums / counts - logp_N.mean()
+        return {"apart": apart[tokens["group"][:, :1]], "deviation": logp_N.std()}
+
+    def __call__(self, tokens: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
+        ratio_BT = (tokens.logp_BT - tokens.old_logp_BT).exp()
+        advantage_BT = tokens.advantage_BT - tokens["apart"] / tokens["deviation"]
+        return -ratio_BT * advantage_BT - self.weight * tokens["policy_entropy"], {"apart": tokens["apart"]}
+
+
+CENTRED = Algorithm(Centred())
+
+
 def groups(seed: int, count: int = 5) -> list[Group]:
     """Ragged groups of three ragged responses with made-up old log-probs, entropies and advantages."""
     make = torch.Generator().manual_seed(seed)
@@ -89,7 +115,7 @@ def opened(model: Path, ranks: Ranks | None = None, **update: Any) -> Trainer:
 
 def trained(policy: Trainer, name: str, steps: range) -> list[dict[str, float]]:
     """Update once for each of ``steps``; return the metrics."""
-    algorithm = ALGORITHMS[name]
+    algorithm = {**ALGORITHMS, "outside": CENTRED}[name]
     metrics = []
     for step in steps:
         batch = groups(step)
@@ -113,6 +139,16 @@ def equal(ranks: Ranks, model: Path, stages: list[str]) -> Any:
             policy.keep_reference()
             metrics = trained(policy, name, range(10))
             found[stage, name] = weights(policy), metrics
+    return found
+
+
+def outside(ranks: Ranks, model: Path, stages: list[str]) -> Any:
+    """Three steps of an algorithm of a user's in each stage, the third with checkpointing: weights and metrics."""
+    found = {}
+    for stage in map(int, stages):
+        policy = opened(model, ranks, deepspeed={"stage": stage}, checkpointing=stage == 3)
+        metrics = trained(policy, "outside", range(3))
+        found[stage] = weights(policy), metrics
     return found
 
 
@@ -193,6 +229,7 @@ def faults(ranks: Ranks, model: Path, stages: list[str]) -> Any:
 
 TASKS: dict[str, Callable[[Ranks, Path, list[str]], Any]] = {
     "equal": equal, "variants": variants, "scores": scores, "resumed": resumed, "taken_over": taken_over,
+    "outside": outside,
     "faults": faults,
 }  # fmt: skip
 

@@ -68,6 +68,16 @@ def test_two_ranks_make_the_update_of_one_process(tiny: Path, tmp_path: Path) ->
         assert all(alike(found[stage, name][1], metrics) for stage in STAGES)
 
 
+def test_an_algorithm_from_outside_makes_the_update_of_one_process(tiny: Path, tmp_path: Path) -> None:
+    found = on_two_ranks("outside", tiny, tmp_path, 0, 2, 3)
+    start, alone = weights(opened(tiny)), opened(tiny)
+    metrics = trained(alone, "outside", range(3))
+    for stage in (0, 2, 3):
+        assert alike(found[stage][1], metrics)
+        assert largest(found[stage][0], weights(alone)) < SAME
+    assert largest(start, weights(alone)) > 100 * SAME
+
+
 def test_variants_make_the_update_of_one_process(tiny: Path, tmp_path: Path) -> None:
     found = on_two_ranks("variants", tiny, tmp_path)
     for name, update in VARIANTS.items():

@@ -15,6 +15,7 @@ from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import load_benchmarks
 from archer.problems.streams import ProblemStream, open_stream, reward_of
 from archer.recipe.algorithm import build_algorithm
+from archer.recipe.rewards import counted_reward
 from archer.recipe.sections import Recipe
 from archer.runs.trackers import check_trackers
 
@@ -42,8 +43,8 @@ class RunSpec:
     @property
     def rewards(self) -> set[str]:
         """The rewards that grade its problems, in training and in evaluation."""
-        sources = (*self.recipe.data, *(loaded.benchmark.data for loaded in self.benchmarks))
-        return {reward_of(source) for source in sources}
+        evaluated = {counted_reward(reward_of(loaded.benchmark.data)) for loaded in self.benchmarks}
+        return evaluated | {reward_of(source) for source in self.recipe.data}
 
     @property
     def samples_from_policy(self) -> bool:

@@ -22,6 +22,7 @@ from archer.evaluation.named_metrics import metric_sources
 from archer.evaluation.target import EvalTarget, open_target, stored_target
 from archer.problems.streams import reward_of
 from archer.recipe.config import merged
+from archer.recipe.rewards import counted_reward
 from archer.recipe.sections import EvaluateSection, Recipe
 from archer.rewards.grading import Grader
 from archer.rewards.opening import open_grader
@@ -76,7 +77,7 @@ def evaluate_model(request: EvalRequest, watch: EvalWatcher) -> list[Result]:
         benchmarks = load_benchmarks(recipe.evaluate, request.data)
         if request.regrade:
             refuse_without_samples(request, benchmarks)
-        rewards = {reward_of(loaded.benchmark.data) for loaded in benchmarks}
+        rewards = {counted_reward(reward_of(loaded.benchmark.data)) for loaded in benchmarks}
         grader = open_grader(recipe.reward, rewards, request.unisolated, stack)
         target = stored_target(spec, server, request.out) if request.regrade else open_target(spec, server)
         stack.callback(target.close)

@@ -67,9 +67,8 @@ def open_source(source: DataSource, seed: int) -> ProblemAt:
             problem = task.problem(source.split, seed * 1_000_000 + index)
             return problem if source.reward == DataSource.reward else replace(problem, reward=source.reward)
 
-        find_reward(source.reward)
+        check_reward(source)
         return drawn
-    find_reward(source.reward)  # before its rows, which may be many
     problems = _problems(source)
 
     def at(index: int) -> Problem:
@@ -77,6 +76,14 @@ def open_source(source: DataSource, seed: int) -> ProblemAt:
         return problems[int(np.random.default_rng([seed, epoch]).permutation(len(problems))[offset])]
 
     return at
+
+
+def check_reward(source: DataSource) -> None:
+    """Refuse a reward or an option of one that does not exist. Raises UserError naming the source."""
+    try:
+        find_reward(source.reward)
+    except UserError as error:
+        raise type(error)(f"data: {source.name}: {error}") from error
 
 
 def reward_of(source: DataSource) -> str:
@@ -106,6 +113,7 @@ def read_problems(source: DataSource, most: int) -> list[Problem]:
 
 
 def _problems(source: DataSource) -> list[Problem]:
+    check_reward(source)
     rows = kept_rows(source)
     problems = [to_problem(row, source, number) for number, row in rows]
     if source.format not in ORDERS:

@@ -88,10 +88,17 @@ def check_verdict(verdict: Verdict, where: str, tokens: int = 0) -> None:
     """Refuse what is no verdict. Raises GraderError."""
     if not isinstance(verdict, Verdict):
         raise GraderError(f"{where}: expected a Verdict, found {verdict!r}")
-    if not math.isfinite(verdict.score) or not all(map(math.isfinite, verdict.token_scores)):
-        raise GraderError(f"{where}: a score is not finite: {verdict!r}")
+    if not _are_numbers((verdict.score, *verdict.token_scores)):
+        raise GraderError(f"{where}: a score is no finite number: {verdict!r}")
     if verdict.token_scores and tokens and len(verdict.token_scores) != tokens:
         raise GraderError(f"{where}: {len(verdict.token_scores)} token scores for {tokens} tokens")
+
+
+def _are_numbers(scores: Sequence[float]) -> bool:
+    try:
+        return all(map(math.isfinite, scores))
+    except TypeError:  # None, a text
+        return False
 
 
 def _calls(asked: Sequence[Asked]) -> list[list[Asked]]:

@@ -86,7 +86,7 @@ def judge_text(text: TextQuestion) -> Verdict:
             f"problem {text.problem_id}: reward {text.name!r} raised {error!r} on {(text.answer or '')[:200]!r}"
         ) from error
     if not isfinite(verdict.score):
-        raise GraderError(f"problem {text.problem_id}: reward {text.name!r}: a score is not finite: {verdict!r}")
+        raise GraderError(f"problem {text.problem_id}: reward {text.name!r}: a score is no finite number: {verdict!r}")
     return verdict
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Generic, TypeVar
+
+from archer.errors import GraderError
 
 CONCURRENCY = 16  # calls at a time of a reward that says nothing of it
 T = TypeVar("T")
@@ -19,12 +22,13 @@ _Work = tuple["Future[T]", Callable[[], T]]
 
 @dataclass
 class _Lane(Generic[T]):
-    """The threads of one reward; ``work`` is what they have not begun, None the end."""
+    """The threads of one reward; ``work`` is what they have not begun, None the end, ``open`` all that is not done."""
 
     reward: object
     most: int
     work: SimpleQueue[_Work[T] | None] = field(default_factory=SimpleQueue)
     threads: int = 0
+    open: set[Future[T]] = field(default_factory=set)
 
 
 class ServiceThreads(Generic[T]):
@@ -40,6 +44,8 @@ class ServiceThreads(Generic[T]):
         with self._lock:
             most = int(getattr(reward, "concurrency", CONCURRENCY))
             lane = self._lanes.setdefault(id(reward), _Lane(reward, most))
+            lane.open.add(future)
+            future.add_done_callback(lane.open.discard)
             lane.work.put((future, call))
             if lane.threads < lane.most:
                 lane.threads += 1
@@ -47,13 +53,16 @@ class ServiceThreads(Generic[T]):
         return future
 
     def close(self) -> None:
-        """Cancel what has not begun; calls under way end by themselves, and nothing waits for them."""
+        """Cancel what has not begun. Calls under way end by themselves; who waits for one gets a GraderError."""
         with self._lock:
-            for lane in self._lanes.values():
-                _cancel(lane.work)
-                for _ in range(lane.threads):
-                    lane.work.put(None)
-            self._lanes.clear()
+            lanes, self._lanes = list(self._lanes.values()), {}
+        for lane in lanes:
+            for future in list(lane.open):
+                if not future.cancel():
+                    with suppress(InvalidStateError):  # it ended just now
+                        future.set_exception(GraderError("the grader was closed while a service was asked"))
+            for _ in range(lane.threads):
+                lane.work.put(None)
 
 
 def _serve(work: SimpleQueue[_Work[T] | None]) -> None:
@@ -61,17 +70,10 @@ def _serve(work: SimpleQueue[_Work[T] | None]) -> None:
         future, call = item
         if not future.set_running_or_notify_cancel():
             continue
-        try:
-            future.set_result(call())
-        except BaseException as error:  # raised again where the result is asked for
-            future.set_exception(error)
-
-
-def _cancel(work: SimpleQueue[_Work[T] | None]) -> None:
-    while True:
-        try:
-            item = work.get_nowait()
-        except Empty:
-            return
-        if item is not None:
-            item[0].cancel()
+        with suppress(InvalidStateError):  # closed meanwhile
+            try:
+                future.set_result(call())
+            except InvalidStateError:
+                raise
+            except BaseException as error:  # raised again where the result is asked for
+                future.set_exception(error)

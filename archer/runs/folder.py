@@ -109,6 +109,8 @@ class RunWriter:
                 "score": verdict.score, "passed": verdict.passed, "reason": verdict.reason,
                 "tokens": rollout.tokens.tolist(), "logps": [round(logp, 6) for logp in rollout.logps.tolist()],
             }  # fmt: skip
+            if verdict.parts:
+                row["parts"] = dict(verdict.parts)
             lines.append(json.dumps(row) + "\n")
         path = self.folder / "rollouts" / f"{step:06d}.jsonl.gz"
         # Without a time stamp, so that a rerun writes the same bytes.

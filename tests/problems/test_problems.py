@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archer.errors import DataError
+from archer.errors import DataError, UserError
 from archer.problems.rows import read_rows
 from archer.problems.streams import open_source, open_stream, read_problems
 from archer.recipe.sections import DataSource
@@ -108,3 +108,31 @@ def test_only_the_rows_asked_for_are_kept(tmp_path: Path) -> None:
     assert [next(rows)["prompt"] for _ in range(3)] == ["0", "1", "2"]  # read line by line
     with pytest.raises(DataError, match="line 4: not JSON"):
         next(rows)
+
+
+def test_a_source_s_reward_is_checked_before_its_rows(tmp_path: Path) -> None:
+    source = DataSource("mine", path=str(tmp_path / "none.jsonl"), reward='{"decimal":2,"name":"math"}')
+    with pytest.raises(UserError, match="data: mine: reward: math: unknown key 'decimal'"):
+        open_source(source, 0)
+    with pytest.raises(UserError, match="data: lab-arithmetic: reward: unknown name 'mth'"):
+        open_source(DataSource("lab-arithmetic", reward="mth"), 0)
+
+
+def test_a_lab_source_s_reward_replaces_the_task_s() -> None:
+    spec = '[{"name":"countdown","weight":1.0},{"name":"format","weight":0.5}]'
+    assert open_source(DataSource("lab-countdown", reward=spec), 0)(3).reward == spec
+    assert open_source(DataSource("lab-countdown"), 0)(3).reward == "countdown"
+
+
+def test_rewards_of_other_golds_are_refused_and_those_that_read_any_are_not(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"question": "1+1?", "answer": "1 + 1 = 2 #### 2"}])
+
+    def gold(reward: str) -> str:
+        [problem] = read_problems(DataSource("g", path=path, format="gsm8k", reward=reward), 1)
+        assert problem.reward == reward
+        return str(problem.gold)
+
+    assert gold("math") == gold("last_number") == gold('[{"name":"math","weight":1.0},{"name":"format","weight":1.0}]')
+    for reward in ("code", "countdown"):
+        with pytest.raises(DataError, match=f"format gsm8k gives golds for the reward math; .*found '{reward}'"):
+            gold(reward)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from helpers.judge_server import Answer, fake_judge
 
-from archer.errors import JudgeError, RecipeError, UserError
+from archer.errors import GraderError, JudgeError, RecipeError, UserError
 from archer.recipe.rewards import reward_spec
 from archer.recipe.sections import RewardSection
 from archer.rewards import find_reward
@@ -118,6 +119,19 @@ def test_responses_are_sent_while_others_are_sampled() -> None:
         assert len(judge.requests) == 1
         assert [one.reason for one in grader.grade(batch, started)] == ["right", "right"]
         assert len(judge.requests) == 2
+
+
+def test_a_grader_that_is_closed_waits_for_no_server() -> None:
+    with fake_judge([Answer(seconds=8.0)]) as judge:
+        grader, begin = Grader(1, 5.0), time.monotonic()
+        with ThreadPoolExecutor(1) as thread:
+            spec = spec_of(judge.url, timeout=20.0, concurrency=1)
+            waiting = thread.submit(grader.grade, rollouts(spec, ["Paris", "Rome"]))
+            time.sleep(0.3)
+            grader.close()
+            with pytest.raises((GraderError, CancelledError)):
+                waiting.result()
+        assert time.monotonic() - begin < 4
 
 
 def test_calls_tokens_and_cost_are_counted_once() -> None:

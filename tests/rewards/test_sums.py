@@ -109,6 +109,16 @@ class Short:
         return []
 
 
+class NoScore:
+    def grade_batch(self, items):
+        return [Verdict(None, False, "wrong")]
+
+
+class NoVerdict:
+    def grade_batch(self, items):
+        return [0.5]
+
+
 made = Process(0.25)
 nothing = 5
 '''
@@ -320,6 +330,8 @@ def test_scores_of_tokens_are_weighed_too(mine: str) -> None:
         ("broken", r"problem p: reward '.*:broken' raised KeyError\('text'\) on 'text'"),
         ("not_a_number", "problem p: reward .* raised ValueError"),
         ("Short", "problem p: reward .*: 1 responses went in, 0 verdicts came back"),
+        ("NoScore", "problem p: reward .*: a score is no finite number: Verdict"),
+        ("NoVerdict", "problem p: reward .*: expected a Verdict, found 0.5"),
     ],
 )
 def test_a_fault_of_a_reward_is_an_error_and_never_a_score(mine: str, name: str, message: str) -> None:

@@ -1,4 +1,5 @@
-"""Engines sample responses with their log-probs: natively, by vLLM, by an OpenAI-compatible server, or from a script.
+"""Engines sample responses with their log-probs: natively, by vLLM or SGLang, by any OpenAI-compatible
+server, or from a script.
 
 In: an ``EngineSpec``, a queue of requests, and how to sample. Out: ``Rollout`` records, for training and evaluation.
 May use: models, recipe and below. ``ENGINES`` names those that a recipe may ask for.
@@ -12,13 +13,14 @@ from archer.distributed import Ranks
 from archer.engines.base import Engine
 from archer.engines.kind import EngineKind
 from archer.engines.native.kind import NATIVE
+from archer.engines.sglang.kind import SGLANG
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm_kind import VLLM
 from archer.errors import RecipeError, UserError
 from archer.parts import find_part
 from archer.recipe.sections import RolloutSection
 
-ENGINES: dict[str, EngineKind] = {"native": NATIVE, "vllm": VLLM}
+ENGINES: dict[str, EngineKind] = {"native": NATIVE, "vllm": VLLM, "sglang": SGLANG}
 
 
 def find_engine(rollout: RolloutSection) -> EngineKind:

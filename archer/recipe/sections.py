@@ -23,7 +23,7 @@ Reward = Annotated[str, BeforeValidator(reward_spec), "or mapping or list"]
 # YAML reads 2024-08-01 as a date, which JSON could not record.
 Day = Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
-LATER = ("engine_options",)  # keys of `rollout` that recipes did not have at first
+LATER = ("engine_options", "sglang")  # keys of `rollout` that recipes did not have at first
 
 
 @with_config(STRICT)
@@ -96,6 +96,19 @@ class VllmSection:
 
 @with_config(STRICT)
 @dataclass(frozen=True)
+class SglangSection:
+    """Rollouts by SGLang servers, which read each step's weights from files."""
+
+    servers: tuple[str, ...] = ()
+    """URLs of the servers; `archer train --dry-run` prints the command of each."""
+    seconds: Positive = 3600.0
+    """How long a call or a whole response may last: a server tells of no token before the response ends."""
+    folder: str = ""
+    """Where weights are written for the servers to read: a disk that they share; none: that of temporary files."""
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
 class CorrectionSection:
     """What is done where engine and policy disagree on a token's probability; w = pi_policy / pi_engine."""
 
@@ -124,6 +137,7 @@ class RolloutSection:
     engine_options: Mapping[str, Json] = field(default_factory=dict)
     """What an engine of your own is told: it reads them from its ``EngineSpec``."""
     vllm: VllmSection = VllmSection()
+    sglang: SglangSection = SglangSection()
     correction: CorrectionSection = CorrectionSection()
     prefetch: Literal[0, 1] = 0
     """1 samples the next step while this one updates, with weights one step older."""
@@ -320,6 +334,9 @@ class Recipe:
         # A recipe that uses nothing of what came later keeps its digest.
         values |= {"parts": dict(parts)} if parts else {}
         values["evaluate"]["sampling"] = self.evaluate.sampling.given
-        values["rollout"] = {key: value for key, value in values["rollout"].items() if value or key not in LATER}
+        unused = asdict(RolloutSection())
+        values["rollout"] = {
+            key: value for key, value in values["rollout"].items() if key not in LATER or value != unused[key]
+        }
         text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

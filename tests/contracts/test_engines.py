@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.rollouts import Growing, ask, drawn_in_order, plain
+from helpers.sglang_server import FakeSglang
+from helpers.vllm_server import serving
 
 from archer.engines import open_engine
 from archer.engines.base import Engine
@@ -18,7 +20,7 @@ from archer.engines.scripted import ScriptedEngine
 from archer.engines.spec import EngineSpec
 from archer.models.spec import ModelSpec
 from archer.problems.lab import TASKS
-from archer.recipe.sections import ModelSection, RolloutSection
+from archer.recipe.sections import ModelSection, RolloutSection, SglangSection
 from archer.testing import check_engine
 from archer.types import Rollout, Sampling
 
@@ -35,10 +37,22 @@ def scripted(tiny: Path) -> Engine:
     return ScriptedEngine(lambda problem, sample: f"{problem.id[:8]}.{sample}")
 
 
-@pytest.fixture(params=[native, scripted], ids=lambda make: make.__name__)
-def engine(request: pytest.FixtureRequest, tiny: Path) -> Engine:
+def sglang(tiny: Path) -> Engine:
+    server = serving(FakeSglang())  # type: ignore[arg-type]
+    section = SglangSection((server.__enter__().url,))
+    engine = open_engine(
+        EngineSpec(RolloutSection("sglang", sglang=section, max_concurrency=7), ModelSpec(ModelSection(str(tiny))))
+    )
+    engine.close = lambda: server.__exit__(None, None, None)  # type: ignore[method-assign, assignment, return-value]
+    return engine
+
+
+@pytest.fixture(params=[native, scripted, sglang], ids=lambda make: make.__name__)
+def engine(request: pytest.FixtureRequest, tiny: Path) -> Iterator[Engine]:
     make: Callable[[Path], Engine] = request.param
-    return make(tiny)
+    made = make(tiny)
+    yield made
+    made.close()
 
 
 def test_an_engine_passes_the_suite(engine: Engine) -> None:

@@ -6,24 +6,24 @@ The only package that imports ``vllm``. Servers that get their weights as files 
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
 import torch
 
 from archer.distributed import Ranks
+from archer.engines.servers.call import EngineBackend
+from archer.engines.servers.client import address
+from archer.engines.servers.engine import BackendEngine
 from archer.engines.spec import EngineSpec
-from archer.engines.vllm.backend import VllmBackend
 from archer.engines.vllm.checks import SHAPE, installed_vllm, vocabulary_digest
 from archer.engines.vllm.child import ChildBackend, clean
 from archer.engines.vllm.command import environment, on_cpu, options, serve_command
 from archer.engines.vllm.control import ExpectedServer, ServerControl, check_server
-from archer.engines.vllm.engine import VllmEngine
 from archer.engines.vllm.fleet import ServerFleet
 from archer.engines.vllm.servers import ServersBackend, choose_sync, refuse_unable
 from archer.errors import RecipeError
 
 
-def open_vllm(spec: EngineSpec, ranks: Ranks) -> VllmEngine:
+def open_vllm(spec: EngineSpec, ranks: Ranks) -> BackendEngine:
     """Return the vLLM engine with the weights of ``model.path``: servers if the recipe names any, else a child process.
 
     Raises MissingError without vLLM, UserError for servers of another version or other options, ModelError for another
@@ -31,10 +31,10 @@ def open_vllm(spec: EngineSpec, ranks: Ranks) -> VllmEngine:
     """
     model = spec.model
     backend = open_servers(spec, ranks) if spec.rollout.vllm.servers else open_child(spec, ranks)
-    return VllmEngine(backend, model.tokenizer, model.prompts, model.stop_ids, model.context, spec.describe())
+    return BackendEngine(backend, model.tokenizer, model.prompts, model.stop_ids, model.context, spec.describe())
 
 
-def open_child(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
+def open_child(spec: EngineSpec, ranks: Ranks) -> EngineBackend:
     """Start an engine for this rank. Raises RecipeError for sync: nccl, and MissingError without vLLM."""
     rollout = spec.rollout
     if rollout.vllm.sync == "nccl":
@@ -51,7 +51,7 @@ def open_child(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
     return ChildBackend(name, rollout.max_concurrency, rollout.vllm.seconds, env, opening)
 
 
-def open_servers(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
+def open_servers(spec: EngineSpec, ranks: Ranks) -> EngineBackend:
     """Connect to the servers that the recipe names. Raises UserError or ModelError for an unsuitable one."""
     model, section = spec.model, spec.rollout.vllm
     text = model.config.get_text_config()
@@ -62,7 +62,9 @@ def open_servers(spec: EngineSpec, ranks: Ranks) -> VllmBackend:
         {name: getattr(text, name, None) for name in SHAPE}, vocabulary_digest(model.tokenizer),
         spec.dtype, model.context, str(likely),
     )  # fmt: skip
-    fleet = ServerFleet([ServerControl(address(url), section.seconds) for url in section.servers])
+    fleet = ServerFleet(
+        [ServerControl(address(url, "rollout.vllm.servers"), section.seconds) for url in section.servers]
+    )
     fleet.each(lambda server: check_server(server, expected))
     sync = choose_sync(section.sync, fleet.servers, gpus)
     refuse_unable(sync, fleet.servers, str(serve_command(spec, sync)))
@@ -80,11 +82,3 @@ def own_gpu() -> list[str]:
     if not torch.cuda.is_available():
         return []
     return [str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)]
-
-
-def address(url: str) -> str:
-    """Return a server's URL without its path. Raises RecipeError for an invalid URL."""
-    parts = urlsplit(url.rstrip("/").removesuffix("/v1"))
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
-        raise RecipeError(f"rollout.vllm.servers: {url!r}: expected a URL such as http://node1:8000")
-    return f"{parts.scheme}://{parts.netloc}"

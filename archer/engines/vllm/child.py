@@ -21,8 +21,9 @@ from typing import Any
 import torch
 
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import VllmCall, say
-from archer.engines.vllm.weights import label_of, weight_files
+from archer.engines.servers.call import EngineCall, say
+from archer.engines.servers.weights import label_of, weight_files
+from archer.engines.vllm.speech import parameters
 from archer.errors import EngineError
 from archer.types import Json, Rollout
 
@@ -58,7 +59,7 @@ class ChildBackend:
                 start_new_session=True,
             )  # fmt: skip  (its own session: Ctrl-C reaches this process, which then ends it)
         self.failed = False
-        self._drawing: VllmCall | None = None  # the call under way
+        self._drawing: EngineCall | None = None  # the call under way
         try:
             self.about: dict[str, Json] = self.call("open", START_SECONDS, **opening)
         except BaseException:
@@ -79,13 +80,13 @@ class ChildBackend:
         rest = "sleeps during updates" if self.about["sleeps"] else "keeps its memory during updates"
         return f"{self.name}: {self.about['device']}, weights by {how}, {rest}; log: {self.log}"
 
-    def draw(self, call: VllmCall) -> Iterator[Rollout]:
-        """Sample in steps that depend on the requests only; see :class:`archer.engines.vllm.backend.VllmBackend`."""
+    def draw(self, call: EngineCall) -> Iterator[Rollout]:
+        """Sample in steps that depend on the requests only; see :class:`archer.engines.servers.call.EngineBackend`."""
         if self._drawing is not None:  # a call that nobody closed
             self._abandon()
         self._drawing = call
         try:
-            self.call("begin", parameters=call.parameters(0))
+            self.call("begin", parameters=parameters(call, 0))
             numbers = call.take(self.slots, True)
             while call.running:
                 requests = [(number, call.prompt(number), call.seed(number)) for number in numbers]
@@ -100,7 +101,7 @@ class ChildBackend:
                 if call.running and self._process.poll() is None and not self._pipe.closed:
                     self._abandon()
 
-    def _refuse_second(self, call: VllmCall) -> None:
+    def _refuse_second(self, call: EngineCall) -> None:
         """Raise EngineError if another call began meanwhile, which dropped the requests of this one."""
         if self._drawing is not call:
             raise EngineError(f"{self.name}: a second call began before the first one ended: {call.progress()}")

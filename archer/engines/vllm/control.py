@@ -2,83 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import httpx
-
+from archer.engines.servers.client import ServerClient
 from archer.engines.vllm.checks import INSTALL, OLDEST, numbers
 from archer.errors import EngineError, ModelError, UserError
 from archer.types import Json
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
-CONNECT_SECONDS = 10.0
 TOKENS = re.compile(r"^vllm:generation_tokens_total(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
 
 
-def headers() -> dict[str, str]:
-    """Return the headers of every request, with the key for `vllm serve --api-key` if VLLM_API_KEY is set."""
-    key = os.environ.get("VLLM_API_KEY")
-    return {"User-Agent": "archer", **({"Authorization": f"Bearer {key}"} if key else {})}
-
-
 @dataclass
-class ServerControl:
-    """Calls to one server.
+class ServerControl(ServerClient):
+    """Calls to one `vllm serve`, with the key for its ``--api-key`` if VLLM_API_KEY is set.
 
-    - ``url``: without a path
-    - ``seconds``: deadline of a call
     - ``about``: what :meth:`WorkerExtension.archer_describe` returned
     - ``version``: vLLM's version
     - ``world``: number of the server's worker processes
-    - ``at``: the latest call, for errors
     """
 
-    url: str
-    seconds: float
+    key: ClassVar[str] = "VLLM_API_KEY"
+
     about: dict[str, Json] = field(default_factory=dict)
     version: str = ""
     world: int = 1
-    at: str = ""
-
-    def get(self, path: str) -> Any:
-        """Return the JSON of a page. Raises EngineError."""
-        return self._request("GET", path, None, min(self.seconds, CONNECT_SECONDS))
-
-    def post(self, path: str, body: Json = None, seconds: float | None = None) -> Any:
-        """Make a call and return the JSON of its reply. Raises EngineError."""
-        return self._request("POST", path, body, seconds or self.seconds)
 
     def worker(self, method: str, **arguments: Json) -> list[Any]:
         """Call a method in every worker process; return their results. Raises EngineError."""
         body = {"method": method, "kwargs": arguments, "timeout": self.seconds}
         answer = self.post("/collective_rpc", body)
         return list(answer["results"]) if isinstance(answer, dict) and "results" in answer else []
-
-    def _request(self, method: str, path: str, body: Json, seconds: float) -> Any:
-        self.at = f"{method} {path}"
-        started = time.monotonic()
-        limit = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds))
-        try:
-            with httpx.Client(timeout=limit, headers=headers(), trust_env=False) as client:
-                reply = client.request(method, f"{self.url}{path}", json=body)
-        except httpx.HTTPError as error:
-            raise EngineError(self.says(f"{type(error).__name__}: {error}", started)) from error
-        if reply.status_code != 200:
-            text = " ".join(reply.text.split())[:300]
-            raise EngineError(self.says(f"status {reply.status_code}: {text}", started))
-        try:
-            return reply.json() if reply.content else None
-        except ValueError as error:
-            raise EngineError(self.says(f"no JSON: {reply.text[:80]!r}", started)) from error
-
-    def says(self, why: str, started: float) -> str:
-        """Return an error message: the server, the call, why it failed, after how long."""
-        return f"{self.url}: {self.at}: {why} (after {time.monotonic() - started:.1f} of {self.seconds:.0f} s)"
 
 
 @dataclass(frozen=True)

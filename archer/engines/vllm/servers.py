@@ -7,19 +7,20 @@ from typing import Any
 
 from archer.distributed import Ranks
 from archer.engines.base import Weights
-from archer.engines.vllm.backend import VllmCall, say
-from archer.engines.vllm.balance import ServerPool
+from archer.engines.servers.call import EngineCall, say
+from archer.engines.servers.pool import ServerPool
+from archer.engines.servers.weights import label_of, weight_files
 from archer.engines.vllm.checks import installed_vllm
 from archer.engines.vllm.command import Sync
 from archer.engines.vllm.control import ServerControl
 from archer.engines.vllm.fleet import ServerFleet
-from archer.engines.vllm.weights import label_of, weight_files
+from archer.engines.vllm.speech import VllmSpeech
 from archer.errors import ModelError, UserError
 from archer.types import Json, Rollout
 
 
 class ServersBackend:
-    """A :class:`~archer.engines.vllm.backend.VllmBackend` that all ranks share; rank 0 alone sends the weights.
+    """A :class:`~archer.engines.servers.call.EngineBackend` that all ranks share; rank 0 alone sends the weights.
 
     - ``room``: most requests that this rank runs at a time at each server
     - ``seconds``: deadline of a call
@@ -39,12 +40,12 @@ class ServersBackend:
             how = "reload of a checkpoint" if sync == "reload" else sync
             say(f"vLLM at {fleet.name}: weights by {how}, up to {room} requests each from a rank")
 
-    def draw(self, call: VllmCall) -> Iterator[Rollout]:
-        """Sample on all servers; see :class:`archer.engines.vllm.backend.VllmBackend`."""
+    def draw(self, call: EngineCall) -> Iterator[Rollout]:
+        """Sample on all servers; see :class:`archer.engines.servers.call.EngineBackend`."""
         if not self.label and not self.pristine:
             self.fleet.each(self._unmoved)
             self.pristine = True
-        yield from ServerPool(self.fleet.servers, self.room, self.seconds, self.label).run(call)
+        yield from ServerPool(self.fleet.servers, VllmSpeech(), self.room, self.seconds, self.label).run(call)
 
     def load(self, version: int, weights: Weights) -> None:
         """Send the weights to all servers, from rank 0; the others wait."""

@@ -18,7 +18,7 @@ from vllm.config import WeightTransferConfig
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from archer.engines.vllm.backend import VllmOutput
+from archer.engines.servers.call import EngineOutput
 from archer.system import die_with_parent
 from archer.types import Json
 
@@ -58,7 +58,7 @@ class VllmWorker:
         self.parameters = parameters
         self.tokens = 0
 
-    def step(self, rows: Sequence[tuple[int, Sequence[int], int]], once: bool) -> list[VllmOutput]:
+    def step(self, rows: Sequence[tuple[int, Sequence[int], int]], once: bool) -> list[EngineOutput]:
         """Add rows (index, prompt, seed); run until a row ends, or one step if ``once``; return the ended rows."""
         for place, prompt, seed in rows:
             kind = RequestOutputKind.FINAL_ONLY
@@ -111,7 +111,7 @@ class VllmWorker:
             self.connection.send(("alive", tokens))
 
 
-def to_output(output: Any) -> VllmOutput:
+def to_output(output: Any) -> EngineOutput:
     """Convert a finished request. Raises RuntimeError if vLLM aborted it."""
     completion = output.outputs[0]
     if completion.finish_reason not in ("stop", "length"):
@@ -119,7 +119,7 @@ def to_output(output: Any) -> VllmOutput:
     tokens = tuple(completion.token_ids)
     reported = [] if completion.logprobs is None else list(completion.logprobs)
     logps = tuple(float(position[token].logprob) for position, token in zip(reported, tokens, strict=False))
-    return VllmOutput(int(output.request_id), tokens, logps)
+    return EngineOutput(int(output.request_id), tokens, logps)
 
 
 def serve(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The interface of what runs vLLM, a child process or servers, and one call of it."""
+"""The interface of what samples for an engine, a child process or servers, and one call of it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from archer.types import Json, Request, Rollout, Sampling
 
 
 @dataclass(frozen=True)
-class VllmOutput:
-    """One response by vLLM: the request's number, the tokens with their end token, and log-probs if asked for."""
+class EngineOutput:
+    """One response: the request's number, the tokens with their end token, and log-probs if asked for."""
 
     place: int
     tokens: tuple[int, ...]
     logps: tuple[float, ...]
 
 
-class VllmCall:
+class EngineCall:
     """The requests of one call, numbered as they are taken from the queue; ``sampling`` is how to sample them."""
 
     def __init__(self, queue: RequestQueue, coder: TokenCoder, sampling: Sampling) -> None:
@@ -52,10 +52,10 @@ class VllmCall:
         return self.coder.prompt(self.running[number])
 
     def seed(self, number: int) -> int:
-        """Return the seed that vLLM samples a running request with."""
+        """Return the seed that a running request is sampled with."""
         return seed_of(self.running[number])
 
-    def finish(self, output: VllmOutput) -> Rollout:
+    def finish(self, output: EngineOutput) -> Rollout:
         """Return the rollout of a request that ended."""
         self.done += 1
         tokens, logps = np.array(output.tokens, np.int32), np.array(output.logps, np.float32)
@@ -65,26 +65,16 @@ class VllmCall:
         """Return the progress, for error messages."""
         return f"{self.done} of {self.taken + len(self.queue.waiting)} rollouts done"
 
-    def parameters(self, seed: int) -> dict[str, Json]:
-        """Return vLLM's sampling parameters of one request, explicit wherever a model's own defaults would apply."""
-        chosen = self.sampling
-        return {
-            "temperature": chosen.temperature, "top_p": chosen.top_p, "top_k": chosen.top_k, "min_p": 0.0,
-            "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
-            "max_tokens": chosen.max_tokens, "seed": seed, "stop_token_ids": list(self.coder.stops),
-            "logprobs": 0 if self.queue.logps else None, "detokenize": False,
-        }  # fmt: skip
-
 
 def say(text: str) -> None:
     """Print a line for the user to stderr."""
     print(visible(f"archer: {text}"), file=sys.stderr, flush=True)
 
 
-class VllmBackend(Protocol):
+class EngineBackend(Protocol):
     """Samples rows with weights that change. Every call ends or raises EngineError within the recipe's deadline."""
 
-    def draw(self, call: VllmCall) -> Iterator[Rollout]:
+    def draw(self, call: EngineCall) -> Iterator[Rollout]:
         """Sample every request of the call's queue; yield each rollout as it ends. Closing it ends the call."""
         ...
 

@@ -1,7 +1,7 @@
-"""The vLLM engine: prompts as token ids in, sampled tokens with their log-probs out.
+"""An engine that another process samples for: prompts as token ids in, sampled tokens with their log-probs out.
 
-Log-probs are of softmax(logits / temperature), as vLLM samples; vLLM reports no entropies. Every sample has its own
-seed. A :class:`~archer.engines.vllm.backend.VllmBackend` does the sampling.
+Log-probs are of softmax(logits / temperature), and there are no entropies. Every sample has its own seed. An
+:class:`~archer.engines.servers.call.EngineBackend` does the sampling.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from transformers import PreTrainedTokenizerBase
 from archer.engines.base import Weights
 from archer.engines.queue import RequestQueue
 from archer.engines.requests import TokenCoder
-from archer.engines.vllm.backend import VllmBackend, VllmCall
+from archer.engines.servers.call import EngineBackend, EngineCall
 from archer.models.prompts import PromptEncoder
 from archer.types import Json, Problem, Rollout, Sampling
 
 
-class VllmEngine:
-    """An :class:`~archer.engines.base.Engine` over a vLLM backend.
+class BackendEngine:
+    """An :class:`~archer.engines.base.Engine` over a backend.
 
     - ``host``: the backend that samples
     - ``stops``: token ids that end a response
@@ -28,7 +28,7 @@ class VllmEngine:
     """
 
     def __init__(
-        self, host: VllmBackend, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, stops: Sequence[int],
+        self, host: EngineBackend, tokenizer: PreTrainedTokenizerBase, prompts: PromptEncoder, stops: Sequence[int],
         context: int | None, description: Mapping[str, Json],
     ) -> None:  # fmt: skip
         self.host, self.tokenizer, self.prompts = host, tokenizer, prompts
@@ -59,6 +59,6 @@ class VllmEngine:
                 self.tokenizer, self.prompts, self.stops, self.version, sampling.max_tokens, self.context, queue.logps
             )
             coder.width(queue.waiting)  # a prompt that is too long is refused before anything is sampled
-            yield from self.host.draw(VllmCall(queue, coder, sampling))
+            yield from self.host.draw(EngineCall(queue, coder, sampling))
         if queue.logps:  # training goes on with an update, an evaluation with the next benchmark
             self.host.rest()

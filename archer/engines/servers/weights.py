@@ -23,9 +23,9 @@ def label_of(version: int) -> str:
 
 
 @contextmanager
-def weight_files(weights: Weights) -> Iterator[Path]:
-    """Write weights into a temporary folder of safetensors files; yield the folder."""
-    with tempfile.TemporaryDirectory(prefix="archer-weights-") as folder:
+def weight_files(weights: Weights, where: str = "") -> Iterator[Path]:
+    """Write weights into a temporary folder of safetensors files, in the folder ``where``; yield the folder."""
+    with tempfile.TemporaryDirectory(prefix="archer-weights-", dir=where or None) as folder:
         part: dict[str, Tensor] = {}
         files = 0
         for name, tensor in weights():

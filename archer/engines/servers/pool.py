@@ -9,23 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
-from archer.engines.vllm.backend import VllmCall, VllmOutput
-from archer.engines.vllm.control import CONNECT_SECONDS, ServerControl, drawn_tokens, headers
+from archer.engines.servers.call import EngineCall, EngineOutput
+from archer.engines.servers.client import CONNECT_SECONDS, ServerClient
 from archer.errors import EngineError
-from archer.types import Rollout
+from archer.types import Json, Rollout
 
-GENERATE = "/inference/v1/generate"
 TICK = 0.05  # seconds between two checks of deadlines and for further requests
 LOOKS = 5.0  # most seconds between two looks at a server's token count
 PROBES = 0.5  # seconds between two checks whether a server is back
-TRIES = 5  # of one request that a server answers with status 5xx
+TRIES = 5  # of one request that a server answers with status 5xx, or with an aborted response
 
 
 class ServerLost(Exception):
@@ -33,44 +31,44 @@ class ServerLost(Exception):
 
 
 @dataclass(frozen=True)
-class TokenLogprob:
-    """The log-prob of one token."""
+class SampledReply:
+    """One response as a server gave it: ``finish`` is "stop", "length" or else; ``labels`` of the weights it had."""
 
-    logprob: float
-
-
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """Log-probs by position."""
-
-    content: tuple[TokenLogprob, ...] | None = None
+    tokens: tuple[int, ...]
+    logps: tuple[float, ...]
+    finish: str
+    labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class VersionSpan:
-    """The version label of the weights that sampled a run of tokens."""
-
-    version: str = ""
+Ask = Callable[[str], Awaitable[httpx.Response]]  # gets a page of one server
 
 
-@dataclass(frozen=True)
-class GeneratedChoice:
-    """One response in the reply of :data:`GENERATE`."""
+class ServerSpeech(Protocol):
+    """How one kind of server is asked, and how its answers are read."""
 
-    finish_reason: str | None
-    token_ids: tuple[int, ...]
-    logprobs: TokenLogprobs | None = None
-    weight_versions: tuple[VersionSpan, ...] | None = None
+    @property
+    def path(self) -> str:
+        """The call that samples."""
+        ...
 
+    def body(self, call: EngineCall, number: int) -> Json:
+        """Return what asks for the response of one request."""
+        ...
 
-@dataclass(frozen=True)
-class GenerateReply:
-    """The reply of :data:`GENERATE`."""
+    def read(self, reply: httpx.Response, wanted: bool) -> SampledReply:
+        """Return what a reply holds, log-probs if they are ``wanted``.
 
-    choices: tuple[GeneratedChoice, ...]
+        Raises ValueError, LookupError or TypeError where it is something else.
+        """
+        ...
 
+    async def sampled(self, ask: Ask) -> float | None:
+        """Return how many tokens a server has sampled so far; None if it does not tell before a response ends."""
+        ...
 
-REPLY = TypeAdapter(GenerateReply)
+    async def label(self, ask: Ask) -> str:
+        """Return the version label of a server's weights."""
+        ...
 
 
 @dataclass
@@ -84,7 +82,7 @@ class ServerSlots:
     - ``looked``, ``look``: when it was last looked at, and the look under way
     """
 
-    server: ServerControl
+    server: ServerClient
     room: int
     active: int = 0
     tokens: float = -1.0
@@ -98,18 +96,23 @@ class ServerSlots:
 class ServerPool:
     """One call: at most ``room`` requests at a time per server, whose weights must have ``label`` ("": any)."""
 
-    def __init__(self, servers: list[ServerControl], room: int, seconds: float, label: str) -> None:
+    def __init__(
+        self, servers: Sequence[ServerClient], speech: ServerSpeech, room: int, seconds: float, label: str
+    ) -> None:
+        self.speech = speech
         self.servers = [ServerSlots(server, room) for server in servers]
         self.seconds, self.label = seconds, label
         self.again: deque[int] = deque()  # numbers of requests that a server lost
         self.tries: dict[int, int] = {}
-        self.tasks: dict[asyncio.Task[VllmOutput], tuple[ServerSlots, int]] = {}
+        self.tasks: dict[asyncio.Task[EngineOutput], tuple[ServerSlots, int]] = {}
 
-    def run(self, call: VllmCall) -> Iterator[Rollout]:
+    def run(self, call: EngineCall) -> Iterator[Rollout]:
         """Sample every request of the call; nothing of it runs here between two rollouts. Raises EngineError."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(None, connect=min(CONNECT_SECONDS, self.seconds))
-        client = httpx.AsyncClient(limits=limits, timeout=timeout, headers=headers(), trust_env=False)
+        client = httpx.AsyncClient(
+            limits=limits, timeout=timeout, headers=dict(self.servers[0].server.headers), trust_env=False
+        )
         with asyncio.Runner() as runner:
             try:
                 while runner.run(self._fill(client, call)):
@@ -127,7 +130,7 @@ class ServerPool:
         await asyncio.gather(*under_way, return_exceptions=True)
         await client.aclose()
 
-    async def _wait(self) -> list[asyncio.Task[VllmOutput]]:
+    async def _wait(self) -> list[asyncio.Task[EngineOutput]]:
         """Return the requests that ended, waiting at most a tick."""
         if not self.tasks:
             await asyncio.sleep(TICK)
@@ -135,7 +138,7 @@ class ServerPool:
         done, _ = await asyncio.wait(self.tasks, timeout=TICK, return_when=asyncio.FIRST_COMPLETED)
         return sorted(done, key=lambda task: self.tasks[task][1])
 
-    async def _fill(self, client: httpx.AsyncClient, call: VllmCall) -> bool:
+    async def _fill(self, client: httpx.AsyncClient, call: EngineCall) -> bool:
         """Send requests to servers that have room; return whether any is still unfinished."""
         up = [slots for slots in self.servers if slots.down is None]
         free = sum(slots.room - slots.active for slots in up)
@@ -151,7 +154,7 @@ class ServerPool:
             self.tasks[asyncio.create_task(self._draw(client, slots.server, number, call))] = slots, number
         return bool(self.tasks or self.again or call.queue.waiting)
 
-    def _settle(self, task: asyncio.Task[VllmOutput], call: VllmCall) -> Iterator[Rollout]:
+    def _settle(self, task: asyncio.Task[EngineOutput], call: EngineCall) -> Iterator[Rollout]:
         """Yield the rollout of a request that ended, or queue the request again if its server lost it."""
         slots, number = self.tasks.pop(task)
         slots.active -= 1
@@ -166,9 +169,11 @@ class ServerPool:
 
     def _lose(self, slots: ServerSlots, number: int, why: str) -> None:
         self.again.append(number)
-        self.tries[number] = self.tries.get(number, 0) + why.startswith("status")
+        self.tries[number] = self.tries.get(number, 0) + why.startswith(("status", "ended"))
         if self.tries[number] >= TRIES:
-            raise EngineError(f"{slots.server.url}: POST {GENERATE}: failed {TRIES} times for one request: {why}")
+            raise EngineError(
+                f"{slots.server.url}: POST {self.speech.path}: failed {TRIES} times for one request: {why}"
+            )
         slots.down = slots.down or time.monotonic()
         slots.why = why
 
@@ -179,7 +184,7 @@ class ServerPool:
             slots.heard += spent
             slots.down = slots.down and slots.down + spent
 
-    async def _look(self, client: httpx.AsyncClient, call: VllmCall) -> None:
+    async def _look(self, client: httpx.AsyncClient, call: EngineCall) -> None:
         """Check the deadlines, and now and then ask the servers. Raises EngineError past a deadline."""
         now = time.monotonic()
         for slots in self.servers:
@@ -194,65 +199,60 @@ class ServerPool:
             since = slots.heard if slots.down is None else slots.down
             if busy and now - since > self.seconds:
                 what = "no token" if slots.down is None else f"away ({slots.why})"
-                raise EngineError(
-                    f"{slots.server.url}: POST {GENERATE}: {what} for {now - since:.1f} of at most {self.seconds:.0f} "
-                    f"s; {call.progress()}"
-                )
+                spent = f"{now - since:.1f} of at most {self.seconds:.0f} s"
+                raise EngineError(f"{slots.server.url}: POST {self.speech.path}: {what} for {spent}; {call.progress()}")
 
     async def _ask(self, client: httpx.AsyncClient, slots: ServerSlots) -> None:
         """Read a server's token count; if it is away, check whether it is back, and with which weights."""
+
+        async def ask(path: str) -> httpx.Response:
+            return await client.get(f"{slots.server.url}{path}", timeout=max(1.0, self.seconds / 4))
+
         try:
-            limit = max(1.0, self.seconds / 4)
             if slots.down is None:
-                page = await client.get(f"{slots.server.url}/metrics", timeout=limit)
-                tokens = drawn_tokens(page.text)
-                if tokens != slots.tokens:
+                tokens = await self.speech.sampled(ask)
+                if tokens is not None and tokens != slots.tokens:
                     slots.tokens, slots.heard = tokens, time.monotonic()
                 return
-            health = await client.get(f"{slots.server.url}/health", timeout=limit)
-            if health.status_code != 200:
+            if (await ask("/health")).status_code != 200:
                 return
-            info = await client.get(f"{slots.server.url}/weight_info", timeout=limit)
-            self._check(slots.server, str(info.json().get("weight_version")))
+            self._check(slots.server, await self.speech.label(ask))
             slots.down, slots.heard = None, time.monotonic()
         except (httpx.HTTPError, ValueError):
             return
 
-    async def _draw(self, client: httpx.AsyncClient, server: ServerControl, number: int, call: VllmCall) -> VllmOutput:
+    async def _draw(
+        self, client: httpx.AsyncClient, server: ServerClient, number: int, call: EngineCall
+    ) -> EngineOutput:
         """Send one request. Raises ServerLost if the server did not answer, EngineError for an invalid reply."""
-        request, parameters = call.running[number], call.parameters(call.seed(number))
-        body = {"token_ids": list(call.prompt(number)), "sampling_params": parameters, "stream": False}
+        request = call.running[number]
         try:
-            reply = await client.post(f"{server.url}{GENERATE}", json=body)
+            reply = await client.post(f"{server.url}{self.speech.path}", json=self.speech.body(call, number))
         except httpx.HTTPError as error:
             raise ServerLost(f"{type(error).__name__}: {error}") from error
         if reply.status_code >= 500:
             raise ServerLost(f"status {reply.status_code}: {reply.text[:200]}")
-        where = f"{server.url}: POST {GENERATE}: problem {request.problem.id}, sample {request.sample}"
+        where = f"{server.url}: POST {self.speech.path}: problem {request.problem.id}, sample {request.sample}"
         if reply.status_code != 200:
             raise EngineError(f"{where}: status {reply.status_code}: {reply.text[:300]}")
-        tokens, logps = self._read(where, server, call.queue.logps, reply)
-        return VllmOutput(number, tokens, logps)
+        sampled = self._read(where, server, call.queue.logps, reply)
+        return EngineOutput(number, sampled.tokens, sampled.logps)
 
-    def _read(
-        self, where: str, server: ServerControl, wanted: bool, reply: httpx.Response
-    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    def _read(self, where: str, server: ServerClient, wanted: bool, reply: httpx.Response) -> SampledReply:
         """Return a reply's tokens, and their log-probs if they are ``wanted``."""
         try:
-            choice = REPLY.validate_python(reply.json()).choices[0]
-        except (ValidationError, ValueError, LookupError) as error:
+            sampled = self.speech.read(reply, wanted)
+        except (ValueError, LookupError, TypeError) as error:
             raise EngineError(f"{where}: the reply is not tokens: {str(error)[:200]}") from error
-        if choice.finish_reason not in ("stop", "length") or not choice.token_ids:
-            raise ServerLost(f"ended with {choice.finish_reason!r} and {len(choice.token_ids)} tokens")
-        content = choice.logprobs.content if choice.logprobs else None
-        logps = tuple(token.logprob for token in content or ())
-        if wanted and len(logps) != len(choice.token_ids):
-            raise EngineError(f"{where}: {len(logps)} log-probs for {len(choice.token_ids)} tokens")
-        for version_span in choice.weight_versions or ():
-            self._check(server, version_span.version)
-        return choice.token_ids, logps
+        if sampled.finish not in ("stop", "length") or not sampled.tokens:
+            raise ServerLost(f"ended with {sampled.finish!r} and {len(sampled.tokens)} tokens")
+        if wanted and len(sampled.logps) != len(sampled.tokens):
+            raise EngineError(f"{where}: {len(sampled.logps)} log-probs for {len(sampled.tokens)} tokens")
+        for label in sampled.labels:
+            self._check(server, label)
+        return sampled
 
-    def _check(self, server: ServerControl, label: Any) -> None:
+    def _check(self, server: ServerClient, label: str) -> None:
         if self.label and label != self.label:
             raise EngineError(
                 f"{server.url}: has the weights {label!r}, not {self.label!r}: it was started again, or another run "

@@ -1,0 +1,1 @@
+"""What engines share that another process samples for: a call's requests, servers and their load, weights."""

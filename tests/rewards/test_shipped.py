@@ -137,14 +137,12 @@ def test_format_by_an_expression() -> None:
 
 def test_an_expression_that_takes_for_ever_is_a_timeout() -> None:
     spec = reward_spec({"name": "format", "pattern": "(a+)+$", "whole": False})
-    begin = time.monotonic()
     with Grader(1, 0.5) as grader:
         batch = [
             Rollout(Problem("p", "s", "", spec, None), number, (), (), (), (), text, "end")
             for number, text in enumerate(["a" * 50 + "b", "aaa"])
         ]
         assert [verdict.reason for verdict in grader.grade(batch)] == ["timeout", "right"]
-    assert time.monotonic() - begin < 15
 
 
 def test_length() -> None:

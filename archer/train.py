@@ -68,10 +68,10 @@ def train(
     ``key.key=value`` strings as of ``--set``. ``algorithm`` may be left out where the recipe has one; an
     :class:`~archer.algorithms.Algorithm` is trained under the name ``custom``. ``parts`` are objects that the recipe
     names, by kind and name: ``{"rewards": {"mine": MyReward()}}`` with ``reward: mine``; their sources' sha256 is part
-    of the run's identity. ``out`` is the
-    run folder (None: ``runs/RECIPE/ALGORITHM/seed-SEED``): called again on the same folder, an unfinished run goes on
-    from its last checkpoint, bitwise as if it had not stopped. ``threads`` of the CPU (0: torch's choice);
-    ``allow_unisolated`` accepts programs run without a sandbox; ``profile`` measures so many steps.
+    of the run's identity. ``out`` is the run folder (None: ``runs/RECIPE/ALGORITHM/seed-SEED``): called again on the
+    same folder, an unfinished run goes on from its last checkpoint, bitwise as if it had not stopped. ``threads`` of
+    the CPU (0: torch's choice); ``allow_unisolated`` accepts programs run without a sandbox; ``profile`` measures so
+    many steps.
 
     Under torchrun every rank calls this; rank 0 writes. Raises UserError if the recipe cannot be satisfied on this
     machine, OurError for what broke here; both leave the folder ready to go on.

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.rollouts import Growing, ask, drawn_in_order, plain
 from helpers.vllm_runs import PROBLEMS, SHORT, asks, load, moved, parts, recipe, untrained, worst
 
 from archer.distributed import Ranks
-from archer.engines.base import Completion
+from archer.engines.queue import FixedQueue, closed_after
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
 from archer.engines.vllm.child import ChildBackend, clean
@@ -26,7 +28,7 @@ from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, RecipeError
 from archer.models.prompts import PromptRenderer
 from archer.recipe.sections import VllmSection
-from archer.types import Request, Rollout, Sampling
+from archer.types import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +62,31 @@ def test_log_probs_equal_the_policy_s_after_every_update(fresh: VllmEngine, tiny
     for version in range(1, 5):
         stale, model = model, moved(model, version)
         load(fresh, version, model)
-        rollouts = fresh.generate(asks(version), sampling)
+        rollouts = drawn_in_order(fresh, asks(version), sampling)
         assert worst(model, rollouts, temperature) < 2e-3
         assert worst(stale, rollouts, temperature) > 0.1  # so that old weights anywhere would show
         assert {one.version for one in rollouts} == {version}
 
 
 def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: VllmEngine) -> None:
-    told: list[Rollout] = []
-    rollouts = fresh.generate([Request(PROBLEMS[0], tuple(range(64)), 1)], Sampling(max_tokens=300), told.append)
+    rollouts = drawn_in_order(fresh, ask(PROBLEMS[:1], range(64), 1), Sampling(max_tokens=300))
     assert [one.sample for one in rollouts] == list(range(64))
-    assert sorted(map(id, told)) == sorted(map(id, rollouts))
     assert {one.stop for one in rollouts} == {"end", "length"}
     end = fresh.tokenizer.eos_token_id
     for one in rollouts:
         assert (one.tokens[-1] == end) == (one.stop == "end")
         assert end not in one.tokens[:-1]
         assert one.stop == "end" or len(one.tokens) == 300
-        assert (len(one.logps), one.entropies) == (len(one.tokens), ())
+        assert (len(one.logps), len(one.entropies)) == (len(one.tokens), 0)
         assert one.text == fresh.tokenizer.decode(one.tokens, skip_special_tokens=True)
-    assert len({one.tokens for one in rollouts}) == 64
+    assert len({tuple(one.tokens) for one in rollouts}) == 64
 
 
 def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: VllmEngine) -> None:
-    first = fresh.generate(asks(5), SHORT)
-    fresh.generate(asks(6, samples=7), Sampling(max_tokens=9))
-    fresh.complete(asks(7), Sampling(0.6, 0.95, 20, 30), lambda one: None)
-    assert fresh.generate(asks(5), SHORT) == first
+    first = drawn_in_order(fresh, asks(5), SHORT)
+    drawn_in_order(fresh, asks(6, samples=7), Sampling(max_tokens=9))
+    drawn_in_order(fresh, asks(7), Sampling(0.6, 0.95, 20, 30), logps=False)
+    assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(first)
 
 
 def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> None:
@@ -94,42 +94,41 @@ def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> N
     model, _ = parts(chosen)
     other = moved(model, 3)
     load(fresh, 1, other)
-    expected = fresh.generate(asks(5), SHORT)
+    expected = drawn_in_order(fresh, asks(5), SHORT)
     second = open_vllm(EngineSpec.of(chosen), Ranks())
     try:
         load(second, 1, other)
-        assert second.generate(asks(5), SHORT) == expected
+        assert plain(drawn_in_order(second, asks(5), SHORT)) == plain(expected)
     finally:
         second.close()
 
 
 def test_further_asks_join_at_the_same_step_every_time(fresh: VllmEngine) -> None:
-    def run() -> tuple[list[Rollout], list[bool]]:
-        idle: list[bool] = []
+    def run() -> Growing:
+        first, later = ask(PROBLEMS[:1], (0, 1, 2)), {at: ask(PROBLEMS[2:3], (0, 1), at) for at in (3, 20)}
+        queue = Growing(first, later)
+        rollouts = list(fresh.generate(queue, SHORT))
+        assert Counter(one.problem.id for one in rollouts) == {PROBLEMS[0].id: 3, PROBLEMS[2].id: 4}
+        queue.found = plain(rollouts)
+        return queue
 
-        def more(is_idle: bool) -> list[Request]:
-            idle.append(is_idle)
-            return [Request(PROBLEMS[2], (0, 1), len(idle))] if len(idle) in (3, 20) else []
-
-        return fresh.generate([Request(PROBLEMS[0], (0, 1, 2), 5)], SHORT, more=more), idle
-
-    rollouts, idle = run()
-    assert [one.problem.id for one in rollouts] == [PROBLEMS[0].id] * 3 + [PROBLEMS[2].id] * 4
-    assert (idle[0], idle[-1]) == (False, True)
-    assert run() == (rollouts, idle)
+    queue, again = run(), run()
+    assert (queue.idle[0], queue.idle[-1]) == (False, True)
+    assert (again.idle, again.found) == (queue.idle, queue.found)
 
 
-def test_answers_are_the_rollouts_without_their_tokens(fresh: VllmEngine) -> None:
-    answers: list[Completion] = []
-    fresh.complete(asks(5), SHORT, answers.append)
-    found = {(one.problem.id, one.sample): (one.text, one.tokens, one.stop) for one in answers}
-    rollouts = fresh.generate(asks(5), SHORT)
-    assert found == {(one.problem.id, one.sample): (one.text, len(one.tokens), one.stop) for one in rollouts}
+def test_an_evaluation_draws_the_rollouts_without_their_log_probs(fresh: VllmEngine) -> None:
+    answers = drawn_in_order(fresh, asks(5), SHORT, logps=False)
+    rollouts = drawn_in_order(fresh, asks(5), SHORT)
+    assert [len(one.logps) for one in answers] == [0] * len(answers)
+    assert [(one.text, one.length, one.stop) for one in answers] == [
+        (one.text, len(one.tokens), one.stop) for one in rollouts
+    ]
 
 
 def test_greedy_takes_the_likeliest_token(fresh: VllmEngine, tiny: Path) -> None:
     model = parts(recipe(tiny))[0]
-    rollout = fresh.generate([Request(PROBLEMS[0], (0,), 1)], Sampling(temperature=0, max_tokens=6))[0]
+    [rollout] = drawn_in_order(fresh, ask(PROBLEMS[:1], (0,), 1), Sampling(temperature=0, max_tokens=6))
     ids = list(rollout.prompt_tokens)
     for token in rollout.tokens:
         assert model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item() == token
@@ -140,21 +139,31 @@ def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: VllmEngine
     asking = copy.deepcopy(fresh.tokenizer)
     asking.chat_template += "<think>\n"
     engine = VllmEngine(fresh.host, asking, PromptRenderer(asking), fresh.stops, fresh.context, fresh.description)
-    found = engine.generate([Request(PROBLEMS[0], (0, 1), 5)], SHORT)
+    found = drawn_in_order(engine, ask(PROBLEMS[:1], (0, 1)), SHORT)
     assert {one.text.startswith("<think>") for one in found} == {True}
 
 
 def test_an_error_of_grading_leaves_the_engine_usable(fresh: VllmEngine) -> None:
-    expected = fresh.generate(asks(5), SHORT)
+    expected = drawn_in_order(fresh, asks(5), SHORT)
 
     class Stopped(BaseException): ...  # as the command's
 
-    def stop(rollout: Rollout) -> None:
-        raise Stopped
+    with (
+        pytest.raises(Stopped),
+        closed_after(fresh.generate(FixedQueue(asks(6)), SHORT)) as rollouts,
+    ):
+        raise Stopped(next(rollouts))
+    assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(expected)
 
-    with pytest.raises(Stopped):
-        fresh.generate(asks(6), SHORT, stop)
-    assert fresh.generate(asks(5), SHORT) == expected
+
+def test_a_call_that_nobody_closed_makes_way_for_the_next(fresh: VllmEngine) -> None:
+    expected = drawn_in_order(fresh, asks(5), SHORT)
+    left = fresh.generate(FixedQueue(asks(6)), SHORT)
+    next(left)
+    assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(expected)
+    with pytest.raises(EngineError, match="a second call began before the first one ended: 1 of 24 rollouts done"):
+        list(left)
+    assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(expected)
 
 
 # ---- engines that end, and engines that hang
@@ -176,10 +185,10 @@ def test_an_engine_that_ends_or_hangs_while_it_draws(tiny: Path, sign: signal.Si
     timer = threading.Timer(1.0, os.kill, [process.pid, sign])
     timer.start()
     with pytest.raises(EngineError, match=message):
-        engine.generate(asks(1, 1024), Sampling(max_tokens=200))
+        drawn_in_order(engine, asks(1, 1024), Sampling(max_tokens=200))
     assert process.poll() is not None
     with pytest.raises(EngineError, match="begin: its process ended"):
-        engine.generate(asks(1), SHORT)
+        drawn_in_order(engine, asks(1), SHORT)
     engine.close()
 
 
@@ -187,7 +196,7 @@ def test_an_engine_ends_with_a_run_that_is_killed(tiny: Path, tmp_path: Path) ->
     code = (
         "import sys; sys.path.insert(0, '.')\nfrom helpers import vllm_runs as t\nfrom pathlib import Path\nfrom archer.distributed import Ranks\n"
         "r = t.recipe(Path(sys.argv[1]))\ne = t.open_vllm(t.EngineSpec.of(r), Ranks())\n"
-        "Path(sys.argv[2]).write_text(str(e.host._process.pid))\ne.generate(t.asks(1, 4096), t.Sampling(max_tokens=200))\n"
+        "Path(sys.argv[2]).write_text(str(e.host._process.pid))\nlist(e.generate(t.FixedQueue(t.asks(1, 4096)), t.Sampling(max_tokens=200)))\n"
     )
     noted = tmp_path / "pid"
     run = subprocess.Popen([sys.executable, "-c", code, str(tiny), str(noted)], cwd=Path(__file__).parents[1])

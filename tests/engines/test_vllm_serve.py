@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.rollouts import drawn_in_order
 from helpers.vllm_runs import asks, moved, parts, recipe, untrained, worst
 
 from archer.distributed import Ranks
@@ -79,22 +80,22 @@ def test_a_server_draws_as_the_policy_after_every_update(tiny: Path, served: tup
     chosen = at(recipe(tiny), served[0])
     model, _ = parts(chosen)
     engine = open_vllm(EngineSpec.of(chosen), Ranks())
-    assert worst(model, engine.generate(asks(0), SHORT)) < 2e-3  # nothing loaded: those on disk
+    assert worst(model, drawn_in_order(engine, asks(0), SHORT)) < 2e-3  # nothing loaded: those on disk
     drawn = []
     for version in range(1, 4):
         stale, model = model, moved(model, version)
         engine.load(version, lambda model=model: iter(model.named_parameters()))
-        rollouts = engine.generate(asks(version), SHORT)
+        rollouts = drawn_in_order(engine, asks(version), SHORT)
         assert worst(model, rollouts) < 2e-3
         assert worst(stale, rollouts) > 0.1
         assert {one.version for one in rollouts} == {version}
         drawn.append([one.tokens for one in rollouts])
     assert len(set(map(str, drawn))) == 3
     with pytest.raises(ModelError, match="has the weights of a run that trained with it; start it again"):
-        open_vllm(EngineSpec.of(chosen), Ranks()).generate(asks(0), SHORT)
+        drawn_in_order(open_vllm(EngineSpec.of(chosen), Ranks()), asks(0), SHORT)
     refuse_missing_weights(engine)
     engine.load(4, lambda: iter(model.named_parameters()))
-    assert {one.version for one in engine.generate(asks(4), SHORT)} == {4}
+    assert {one.version for one in drawn_in_order(engine, asks(4), SHORT)} == {4}
     killed_while_it_draws(engine, served[1])
 
 
@@ -105,11 +106,11 @@ def refuse_missing_weights(engine: VllmEngine) -> None:
     with pytest.raises(EngineError, match=r"POST /collective_rpc: status 500"):
         engine.load(9, nothing)
     with pytest.raises(EngineError, match=r"has the weights '.*-3', not '.*-9'"):  # what failed half-way is not used
-        engine.generate(asks(1), SHORT)
+        drawn_in_order(engine, asks(1), SHORT)
 
 
 def killed_while_it_draws(engine: VllmEngine, process: subprocess.Popen[Any]) -> None:
     engine.host.seconds = 3.0  # type: ignore[attr-defined]
     threading.Timer(0.5, os.killpg, [process.pid, signal.SIGKILL]).start()
     with pytest.raises(EngineError, match=r"/inference/v1/generate: away \(.*\) for .* of at most 3 s; \d+ of 6144"):
-        engine.generate(asks(1, 1024), Sampling(max_tokens=200))
+        drawn_in_order(engine, asks(1, 1024), Sampling(max_tokens=200))

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.rollouts import Growing, ask, drawn_in_order, plain
 from helpers.vllm_server import END, GENERATE, Fake, serving
 
 from archer.distributed import Ranks
 from archer.engines.base import sample_seed
+from archer.engines.queue import FixedQueue, closed_after
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import address, open_vllm
 from archer.engines.vllm.checks import SHAPE, numbers, vocabulary_digest
@@ -29,7 +31,7 @@ from archer.models.loading import load_config, load_tokenizer, weights_digest
 from archer.problems.lab import TASKS
 from archer.recipe.reading import read_recipe
 from archer.recipe.sections import ModelSection, Recipe, VllmSection
-from archer.types import Request, Rollout, Sampling
+from archer.types import Request, Sampling
 
 PROBLEMS = [TASKS["lab-arithmetic"].problem("train", index) for index in range(4)]
 SHORT = Sampling(max_tokens=8)
@@ -66,20 +68,24 @@ def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64)
 
 
 def asks(samples: int, problems: int = 4) -> list[Request]:
-    return [Request(problem, tuple(range(samples)), 3) for problem in PROBLEMS[:problems]]
+    return ask(PROBLEMS[:problems], range(samples), 3)
+
+
+def drawn(engine: VllmEngine, samples: int) -> int:
+    return len(list(engine.generate(FixedQueue(asks(samples)), SHORT)))
 
 
 # ---- drawing
 
 
 def test_rollouts_come_in_the_order_asked_with_their_own_seeds(tiny: Path, fakes: list[Fake]) -> None:
-    engine, told = opened(tiny, fakes), []
-    rollouts = engine.generate(asks(8), SHORT, told.append)
+    engine = opened(tiny, fakes)
+    rollouts = drawn_in_order(engine, asks(8), SHORT)
     seeds = [sample_seed(3, problem.id, sample) for problem in PROBLEMS for sample in range(8)]
-    assert [one.tokens for one in rollouts] == [(5 + seed % 90, 5 + seed // 90 % 90, END) for seed in seeds]
-    assert {one.logps for one in rollouts} == {(-1.0, -2.0, -3.0)}
-    assert {(one.stop, one.entropies, one.version) for one in rollouts} == {("end", (), 0)}
-    assert sorted(map(id, told)) == sorted(map(id, rollouts))
+    assert [one.seed for one in rollouts] == seeds
+    assert [one.tokens.tolist() for one in rollouts] == [[5 + seed % 90, 5 + seed // 90 % 90, END] for seed in seeds]
+    assert {tuple(one.logps.tolist()) for one in rollouts} == {(-1.0, -2.0, -3.0)}
+    assert {(one.stop, len(one.entropies), one.version) for one in rollouts} == {("end", 0, 0)}
     assert rollouts[0].text == engine.tokenizer.decode(rollouts[0].tokens[:2], skip_special_tokens=True)
     body = next(body for path, body in fakes[0].calls if path == GENERATE)
     sent = body["sampling_params"]
@@ -93,30 +99,25 @@ def test_rollouts_come_in_the_order_asked_with_their_own_seeds(tiny: Path, fakes
 def test_no_more_under_way_than_slots_and_both_servers_work(tiny: Path, fakes: list[Fake]) -> None:
     for fake in fakes:
         fake.pause = 0.05
-    opened(tiny, fakes, slots=3).generate(asks(8), SHORT)
+    list(opened(tiny, fakes, slots=3).generate(FixedQueue(asks(8)), SHORT))
     assert [fake.most for fake in fakes] == [3, 3]
     assert fakes[0].tokens + fakes[1].tokens == 32 * 3
 
 
 def test_further_asks_start_while_others_are_under_way(tiny: Path, fakes: list[Fake]) -> None:
     fakes[0].pause, fakes[1].pause = 0.4, 0.0
-    idle: list[bool] = []
-    further = [Request(PROBLEMS[3], (0, 1), 3)]
-
-    def more(is_idle: bool) -> list[Request]:
-        idle.append(is_idle)
-        return [further.pop()] if further else []
-
-    rollouts = opened(tiny, fakes).generate(asks(2, 3), SHORT, more=more)
-    assert [one.problem.id for one in rollouts] == [problem.id for problem in PROBLEMS for _ in range(2)]
-    assert idle[0] is False
-    assert idle[-1] is True
+    queue = Growing(asks(2, 3), {1: ask(PROBLEMS[3:], (0, 1), 3)})
+    rollouts = list(opened(tiny, fakes).generate(queue, SHORT))
+    assert sorted(one.problem.id for one in rollouts) == sorted(problem.id for problem in PROBLEMS for _ in range(2))
+    assert queue.idle[0] is False
+    assert queue.idle[-1] is True
 
 
 def test_answers_ask_for_no_log_probs(tiny: Path, fakes: list[Fake]) -> None:
-    answers: list[Any] = []
-    opened(tiny, fakes).complete(asks(2, 1), Sampling(0.6, 0.95, 20, 9), answers.append)
-    assert sorted((one.sample, one.tokens, one.stop) for one in answers) == [(0, 3, "end"), (1, 3, "end")]
+    queue = FixedQueue(asks(2, 1), logps=False)
+    answers = list(opened(tiny, fakes).generate(queue, Sampling(0.6, 0.95, 20, 9)))
+    assert [len(one.logps) for one in answers] == [0, 0]
+    assert sorted((one.sample, one.length, one.stop) for one in answers) == [(0, 3, "end"), (1, 3, "end")]
     sent = next(body for path, body in fakes[0].calls if path == GENERATE)["sampling_params"]
     assert (sent["logprobs"], sent["top_k"], sent["temperature"]) == (None, 20, 0.6)
 
@@ -125,22 +126,23 @@ def test_a_response_cut_at_its_length_has_no_end_token(tiny: Path, fakes: list[F
     for fake in fakes:
         content = [{"token_id": 7, "logprob": -0.5}] * 2
         fake.alter = {"finish_reason": "length", "token_ids": [7, 8], "logprobs": {"content": content}}
-    assert {(one.stop, one.tokens) for one in opened(tiny, fakes).generate(asks(2), SHORT)} == {("length", (7, 8))}
+    rollouts = opened(tiny, fakes).generate(FixedQueue(asks(2)), SHORT)
+    assert {(one.stop, tuple(one.tokens.tolist())) for one in rollouts} == {("length", (7, 8))}
 
 
 def test_a_prompt_too_long_is_refused(tiny: Path, fakes: list[Fake]) -> None:
     with pytest.raises(DataError, match="the model holds 512; lower `max_tokens`"):
-        opened(tiny, fakes).generate(asks(1), Sampling(max_tokens=4096))
+        list(opened(tiny, fakes).generate(FixedQueue(asks(1)), Sampling(max_tokens=4096)))
 
 
 # ---- bad days
 
 
 def test_what_a_dying_server_lost_the_other_draws(tiny: Path, fakes: list[Fake]) -> None:
-    whole = opened(tiny, fakes).generate(asks(8), SHORT)
+    whole = drawn_in_order(opened(tiny, fakes), asks(8), SHORT)
     engine = opened(tiny, fakes, seconds=30)
     fakes[1].troubles[GENERATE] = "die"
-    assert engine.generate(asks(8), SHORT) == whole
+    assert plain(drawn_in_order(engine, asks(8), SHORT)) == plain(whole)
     lost = sum(path == GENERATE for path, _ in fakes[1].calls) - 16
     assert lost >= 1
 
@@ -151,25 +153,25 @@ def test_a_server_that_is_back_with_its_weights_goes_on(tiny: Path, about: dict[
         fake.weights_digest, port = weights_digest(ModelSection(str(tiny))), int(fake.url.rsplit(":", 1)[1])
         engine = opened(tiny, [fake], seconds=30, slots=2)
         fake.pause = 0.2
-        found: list[list[Rollout]] = []
-        thread = threading.Thread(target=lambda: found.append(engine.generate(asks(4), SHORT)))
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(drawn(engine, 4)))
         thread.start()
         time.sleep(0.5)
     time.sleep(0.5)
     with serving(fake, port):
         thread.join(30)
-    assert len(found[0]) == 16
+    assert found == [16]
 
 
 @pytest.mark.parametrize("trouble", ["die", "fail"])
 def test_a_server_that_stays_away_ends_the_call(tiny: Path, fakes: list[Fake], trouble: str) -> None:
     engine = opened(tiny, fakes, seconds=2)
-    engine.complete(asks(1), SHORT, lambda one: None)
+    list(engine.generate(FixedQueue(asks(1), logps=False), SHORT))
     fakes[1].troubles |= {GENERATE: trouble, "/health": "fail"}
     fakes[0].pause = 0.5  # so that the other has something to do until then
     expected = rf"{fakes[1].url}: POST {GENERATE}: away \(.*\) for \d+\.\d of at most 2 s; \d+ of 160 rollouts done"
     with pytest.raises(EngineError, match=expected):
-        engine.generate(asks(40), SHORT)
+        drawn(engine, 40)
 
 
 def test_a_server_that_accepts_and_never_answers_ends_the_call(tiny: Path, fakes: list[Fake]) -> None:
@@ -177,7 +179,7 @@ def test_a_server_that_accepts_and_never_answers_ends_the_call(tiny: Path, fakes
     fakes[0].troubles |= {GENERATE: "hang", "/metrics": "hang"}
     expected = rf"{fakes[0].url}: POST {GENERATE}: no token for \d+\.\d of at most 2 s; \d+ of 32 rollouts done"
     with pytest.raises(EngineError, match=expected):
-        engine.generate(asks(8), SHORT)
+        drawn(engine, 8)
 
 
 def test_a_long_response_is_waited_for_while_tokens_come(tiny: Path, fakes: list[Fake]) -> None:
@@ -193,7 +195,7 @@ def test_a_long_response_is_waited_for_while_tokens_come(tiny: Path, fakes: list
     thread = threading.Thread(target=count)
     thread.start()
     try:
-        assert len(engine.generate(asks(2), SHORT)) == 8
+        assert drawn(engine, 2) == 8
     finally:
         stop.set()
         thread.join()
@@ -201,7 +203,11 @@ def test_a_long_response_is_waited_for_while_tokens_come(tiny: Path, fakes: list
 
 def test_time_spent_on_grading_is_not_the_servers(tiny: Path, fakes: list[Fake]) -> None:
     engine = opened(tiny, fakes, seconds=1, slots=1)
-    assert len(engine.generate(asks(1), SHORT, lambda one: time.sleep(1.5))) == 4
+    found = []
+    for one in engine.generate(FixedQueue(asks(1)), SHORT):
+        found.append(one)
+        time.sleep(1.5)
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize(
@@ -220,19 +226,19 @@ def test_what_is_no_response_is_never_one(tiny: Path, fakes: list[Fake], alter: 
         fake.alter = alter
         fake.troubles["/health"] = "fail"
     with pytest.raises(EngineError, match=message):
-        engine.generate(asks(2), SHORT)
+        drawn(engine, 2)
 
 
 def test_an_error_of_grading_is_passed_on(tiny: Path, fakes: list[Fake]) -> None:
     class Stopped(BaseException): ...  # as the command's
 
-    def stop(rollout: Rollout) -> None:
-        raise Stopped
-
     engine = opened(tiny, fakes)
-    with pytest.raises(Stopped):
-        engine.generate(asks(8), SHORT, stop)
-    assert len(engine.generate(asks(2), SHORT)) == 8
+    with (
+        pytest.raises(Stopped),
+        closed_after(engine.generate(FixedQueue(asks(8)), SHORT)) as rollouts,
+    ):
+        raise Stopped(next(rollouts))
+    assert drawn(engine, 2) == 8
 
 
 # ---- weights
@@ -248,7 +254,7 @@ def test_weights_are_reloaded_and_stamped_into_rollouts(tiny: Path, fakes: list[
             assert torch.equal(fake.loaded["b"], weights["b"])
             assert re.fullmatch(rf"[0-9a-f]{{8}}-{version}", fake.label)
             assert fake.calls[-1][0] == "/reset_prefix_cache"
-        assert {one.version for one in engine.generate(asks(1), SHORT)} == {version}
+        assert {one.version for one in engine.generate(FixedQueue(asks(1)), SHORT)} == {version}
     assert fakes[0].label == fakes[1].label
 
 
@@ -270,10 +276,10 @@ def test_a_reload_that_fails_says_which_server_and_call(
 def test_weights_of_another_model_or_run_are_not_drawn_with(tiny: Path, fakes: list[Fake]) -> None:
     fakes[1].weights_digest = "0123456789abcdef"
     with pytest.raises(ModelError, match=r"whose weights 0123456789ab are not those of model.path"):
-        opened(tiny, fakes).generate(asks(1), SHORT)
+        drawn(opened(tiny, fakes), 1)
     fakes[1].about["moved"] = True
     with pytest.raises(ModelError, match="has the weights of a run that trained with it; start it again"):
-        opened(tiny, fakes).generate(asks(1), SHORT)
+        drawn(opened(tiny, fakes), 1)
     assert not any(path == GENERATE for fake in fakes for path, _ in fake.calls)
 
 

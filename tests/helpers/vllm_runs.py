@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from archer.engines.queue import FixedQueue, requests_for
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
 from archer.engines.vllm.engine import VllmEngine
@@ -36,17 +37,17 @@ def parts(chosen: Recipe) -> tuple[PreTrainedModel, Any]:
 
 
 def asks(seed: int, samples: int = 4) -> list[Request]:
-    return [Request(problem, tuple(range(samples)), seed) for problem in PROBLEMS]
+    return [request for problem in PROBLEMS for request in requests_for(problem, range(samples), seed)]
 
 
 def worst(model: PreTrainedModel, rollouts: list[Rollout], temperature: float = 1.0) -> float:
     """The largest difference between the engine's log-probs and a plain forward's."""
     found = 0.0
     for one in rollouts:
-        ids = torch.tensor([one.prompt_tokens + one.tokens])
+        ids = torch.tensor([[*one.prompt_tokens, *one.tokens]])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, len(one.prompt_tokens) - 1 : -1] / temperature
-        logp_T = torch.log_softmax(logits, -1).gather(1, torch.tensor(one.tokens)[:, None])[:, 0]
+        logp_T = torch.log_softmax(logits, -1).gather(1, torch.tensor(one.tokens.tolist())[:, None])[:, 0]
         found = max(found, float((logp_T - torch.tensor(one.logps)).abs().max()))
     return found
 
@@ -87,9 +88,9 @@ def on_rank(model_folder: Path, out: Path) -> None:
         stack.callback(engine.close)
         model = moved(model, 1)
         load(engine, 1, model)
-        rollouts = engine.generate(asks(2), SHORT)
+        rollouts = list(engine.generate(FixedQueue(asks(2)), SHORT))
         gathered = ranks.gather("ranks", ranks.rank)
-        tokens = [one.tokens for one in rollouts]
+        tokens = {(one.problem.id, one.sample): one.tokens.tolist() for one in rollouts}
         torch.save({"worst": worst(model, rollouts), "tokens": tokens, "gathered": gathered}, out / f"{ranks.rank}.pt")
 
 

@@ -21,10 +21,10 @@ from helpers.vllm_runs import PROBLEMS, SHORT, asks, load, moved, parts, recipe,
 
 from archer.distributed import Ranks
 from archer.engines.queue import FixedQueue, closed_after
+from archer.engines.servers.engine import BackendEngine
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
 from archer.engines.vllm.child import ChildBackend, clean
-from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, RecipeError
 from archer.models.prompts import PromptRenderer
 from archer.recipe.sections import VllmSection
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny: Path) -> Iterator[VllmEngine]:
+def engine(tiny: Path) -> Iterator[BackendEngine]:
     chosen = recipe(tiny)
     made = open_vllm(EngineSpec.of(chosen), Ranks())
     yield made
@@ -46,7 +46,7 @@ def engine(tiny: Path) -> Iterator[VllmEngine]:
 
 
 @pytest.fixture
-def fresh(engine: VllmEngine, tiny: Path) -> VllmEngine:
+def fresh(engine: BackendEngine, tiny: Path) -> BackendEngine:
     """The engine with the weights on disk."""
     load(engine, 0, parts(recipe(tiny))[0])
     return engine
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_log_probs_equal_the_policy_s_after_every_update(fresh: VllmEngine, tiny: Path, temperature: float) -> None:
+def test_log_probs_equal_the_policy_s_after_every_update(fresh: BackendEngine, tiny: Path, temperature: float) -> None:
     model = parts(recipe(tiny))[0]
     sampling = Sampling(temperature=temperature, max_tokens=40)
     for version in range(1, 5):
@@ -68,7 +68,7 @@ def test_log_probs_equal_the_policy_s_after_every_update(fresh: VllmEngine, tiny
         assert {one.version for one in rollouts} == {version}
 
 
-def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: VllmEngine) -> None:
+def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: BackendEngine) -> None:
     rollouts = drawn_in_order(fresh, ask(PROBLEMS[:1], range(64), 1), Sampling(max_tokens=300))
     assert [one.sample for one in rollouts] == list(range(64))
     assert {one.stop for one in rollouts} == {"end", "length"}
@@ -82,14 +82,14 @@ def test_a_rollout_is_shaped_as_the_native_engine_s(fresh: VllmEngine) -> None:
     assert len({tuple(one.tokens) for one in rollouts}) == 64
 
 
-def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: VllmEngine) -> None:
+def test_the_same_requests_draw_the_same_bits_whatever_came_before(fresh: BackendEngine) -> None:
     first = drawn_in_order(fresh, asks(5), SHORT)
     drawn_in_order(fresh, asks(6, samples=7), Sampling(max_tokens=9))
     drawn_in_order(fresh, asks(7), Sampling(0.6, 0.95, 20, 30), logps=False)
     assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(first)
 
 
-def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> None:
+def test_another_process_draws_the_same_bits(fresh: BackendEngine, tiny: Path) -> None:
     chosen = recipe(tiny)
     model, _ = parts(chosen)
     other = moved(model, 3)
@@ -103,7 +103,7 @@ def test_another_process_draws_the_same_bits(fresh: VllmEngine, tiny: Path) -> N
         second.close()
 
 
-def test_further_asks_join_at_the_same_step_every_time(fresh: VllmEngine) -> None:
+def test_further_asks_join_at_the_same_step_every_time(fresh: BackendEngine) -> None:
     def run() -> Growing:
         first, later = ask(PROBLEMS[:1], (0, 1, 2)), {at: ask(PROBLEMS[2:3], (0, 1), at) for at in (3, 20)}
         queue = Growing(first, later)
@@ -117,7 +117,7 @@ def test_further_asks_join_at_the_same_step_every_time(fresh: VllmEngine) -> Non
     assert (again.idle, again.found) == (queue.idle, queue.found)
 
 
-def test_an_evaluation_draws_the_rollouts_without_their_log_probs(fresh: VllmEngine) -> None:
+def test_an_evaluation_draws_the_rollouts_without_their_log_probs(fresh: BackendEngine) -> None:
     answers = drawn_in_order(fresh, asks(5), SHORT, logps=False)
     rollouts = drawn_in_order(fresh, asks(5), SHORT)
     assert [len(one.logps) for one in answers] == [0] * len(answers)
@@ -126,7 +126,7 @@ def test_an_evaluation_draws_the_rollouts_without_their_log_probs(fresh: VllmEng
     ]
 
 
-def test_greedy_takes_the_likeliest_token(fresh: VllmEngine, tiny: Path) -> None:
+def test_greedy_takes_the_likeliest_token(fresh: BackendEngine, tiny: Path) -> None:
     model = parts(recipe(tiny))[0]
     [rollout] = drawn_in_order(fresh, ask(PROBLEMS[:1], (0,), 1), Sampling(temperature=0, max_tokens=6))
     ids = list(rollout.prompt_tokens)
@@ -135,15 +135,15 @@ def test_greedy_takes_the_likeliest_token(fresh: VllmEngine, tiny: Path) -> None
         ids.append(token)
 
 
-def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: VllmEngine) -> None:
+def test_a_thought_that_the_template_opens_is_part_of_the_text(fresh: BackendEngine) -> None:
     asking = copy.deepcopy(fresh.tokenizer)
     asking.chat_template += "<think>\n"
-    engine = VllmEngine(fresh.host, asking, PromptRenderer(asking), fresh.stops, fresh.context, fresh.description)
+    engine = BackendEngine(fresh.host, asking, PromptRenderer(asking), fresh.stops, fresh.context, fresh.description)
     found = drawn_in_order(engine, ask(PROBLEMS[:1], (0, 1)), SHORT)
     assert {one.text.startswith("<think>") for one in found} == {True}
 
 
-def test_an_error_of_grading_leaves_the_engine_usable(fresh: VllmEngine) -> None:
+def test_an_error_of_grading_leaves_the_engine_usable(fresh: BackendEngine) -> None:
     expected = drawn_in_order(fresh, asks(5), SHORT)
 
     class Stopped(BaseException): ...  # as the command's
@@ -156,7 +156,7 @@ def test_an_error_of_grading_leaves_the_engine_usable(fresh: VllmEngine) -> None
     assert plain(drawn_in_order(fresh, asks(5), SHORT)) == plain(expected)
 
 
-def test_a_call_that_nobody_closed_makes_way_for_the_next(fresh: VllmEngine) -> None:
+def test_a_call_that_nobody_closed_makes_way_for_the_next(fresh: BackendEngine) -> None:
     expected = drawn_in_order(fresh, asks(5), SHORT)
     left = fresh.generate(FixedQueue(asks(6)), SHORT)
     next(left)

@@ -21,11 +21,11 @@ from helpers.rollouts import drawn_in_order
 from helpers.vllm_runs import asks, moved, parts, recipe, untrained, worst
 
 from archer.distributed import Ranks
+from archer.engines.servers.engine import BackendEngine
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import machine_memory, open_vllm
 from archer.engines.vllm.command import on_cpu, serve_command
 from archer.engines.vllm.control import ServerControl
-from archer.engines.vllm.engine import VllmEngine
 from archer.errors import EngineError, ModelError
 from archer.recipe.sections import Recipe, VllmSection
 from archer.types import Sampling
@@ -99,7 +99,7 @@ def test_a_server_draws_as_the_policy_after_every_update(tiny: Path, served: tup
     killed_while_it_draws(engine, served[1])
 
 
-def refuse_missing_weights(engine: VllmEngine) -> None:
+def refuse_missing_weights(engine: BackendEngine) -> None:
     def nothing() -> Iterator[tuple[str, torch.Tensor]]:
         return iter(())
 
@@ -109,7 +109,7 @@ def refuse_missing_weights(engine: VllmEngine) -> None:
         drawn_in_order(engine, asks(1), SHORT)
 
 
-def killed_while_it_draws(engine: VllmEngine, process: subprocess.Popen[Any]) -> None:
+def killed_while_it_draws(engine: BackendEngine, process: subprocess.Popen[Any]) -> None:
     engine.host.seconds = 3.0  # type: ignore[attr-defined]
     threading.Timer(0.5, os.killpg, [process.pid, signal.SIGKILL]).start()
     with pytest.raises(EngineError, match=r"/inference/v1/generate: away \(.*\) for .* of at most 3 s; \d+ of 6144"):

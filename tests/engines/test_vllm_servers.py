@@ -19,12 +19,13 @@ from helpers.vllm_server import END, GENERATE, Fake, serving
 from archer.distributed import Ranks
 from archer.engines.base import sample_seed
 from archer.engines.queue import FixedQueue, closed_after
+from archer.engines.servers.client import address
+from archer.engines.servers.engine import BackendEngine
 from archer.engines.spec import EngineSpec
-from archer.engines.vllm import address, open_vllm
+from archer.engines.vllm import open_vllm
 from archer.engines.vllm.checks import SHAPE, numbers, vocabulary_digest
 from archer.engines.vllm.command import on_cpu, serve_command
 from archer.engines.vllm.control import ServerControl, drawn_tokens
-from archer.engines.vllm.engine import VllmEngine
 from archer.engines.vllm.servers import choose_sync
 from archer.errors import ArcherError, DataError, EngineError, ModelError, RecipeError, UserError
 from archer.models.loading import load_config, load_tokenizer, weights_digest
@@ -63,7 +64,7 @@ def recipe(tiny: Path, urls: list[str], seconds: float = 5.0, slots: int = 64) -
     return replace(base, rollout=replace(base.rollout, vllm=VllmSection(servers=tuple(urls), seconds=seconds)))
 
 
-def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64) -> VllmEngine:
+def opened(tiny: Path, fakes: list[Fake], seconds: float = 5.0, slots: int = 64) -> BackendEngine:
     return open_vllm(EngineSpec.of(recipe(tiny, [fake.url for fake in fakes], seconds, slots)), Ranks())
 
 
@@ -71,7 +72,7 @@ def asks(samples: int, problems: int = 4) -> list[Request]:
     return ask(PROBLEMS[:problems], range(samples), 3)
 
 
-def drawn(engine: VllmEngine, samples: int) -> int:
+def drawn(engine: BackendEngine, samples: int) -> int:
     return len(list(engine.generate(FixedQueue(asks(samples)), SHORT)))
 
 
@@ -329,10 +330,11 @@ def test_a_server_that_was_not_started_for_training_is_refused(tiny: Path, fakes
 
 
 def test_what_is_no_server_s_url_is_refused() -> None:
-    assert address("http://node1:8000/v1/") == address("http://node1:8000") == "http://node1:8000"
+    key = "rollout.vllm.servers"
+    assert address("http://node1:8000/v1/", key) == address("http://node1:8000", key) == "http://node1:8000"
     for url in ("node1:8000", "ftp://node1", "http://node1:8000/chat"):
         with pytest.raises(RecipeError, match="expected a URL such as http://node1:8000"):
-            address(url)
+            address(url, key)
 
 
 def test_how_weights_travel_is_chosen_by_what_there_is() -> None:

@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedModel
 
 from archer.engines.queue import FixedQueue, requests_for
+from archer.engines.servers.engine import BackendEngine
 from archer.engines.spec import EngineSpec
 from archer.engines.vllm import open_vllm
-from archer.engines.vllm.engine import VllmEngine
 from archer.models.loading import load_model
 from archer.problems.lab import TASKS
 from archer.recipe.reading import read_recipe
@@ -62,7 +62,7 @@ def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     return other
 
 
-def load(engine: VllmEngine, version: int, model: PreTrainedModel) -> None:
+def load(engine: BackendEngine, version: int, model: PreTrainedModel) -> None:
     engine.load(version, lambda: iter(model.named_parameters()))
 
 

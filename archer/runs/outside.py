@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -47,12 +48,7 @@ def _named(recipe: Recipe, algorithms: Iterable[str]) -> Iterator[tuple[Kind, st
                 yield kind, part
 
 
-def _names(rewards: Any) -> Iterator[str]:
-    """Yield the names in a source's reward: one, one with options (``{name: math, ...}``), or a list of them."""
-    if isinstance(rewards, str):
-        yield rewards
-    elif isinstance(rewards, Mapping):
-        yield str(rewards["name"])
-    else:
-        for reward in rewards or ():
-            yield from _names(reward)
+def _names(reward: str) -> list[str]:
+    """Return the names in a source's reward: one, or as JSON one with options, or a list of such."""
+    found = json.loads(reward) if reward.startswith(("[", "{")) else {"name": reward}
+    return [str(one["name"]) for one in (found if isinstance(found, list) else [found])]

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -33,7 +33,7 @@ class ServerClient:
 
     url: str
     seconds: float
-    at: str = ""
+    at: str = field(default="", init=False)
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -64,7 +64,8 @@ def test_refill_goes_on_from_where_the_stream_stood() -> None:
 
 def test_a_refill_without_end_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
-        UserError, match=r"of 12 groups asked only 0 have both .*, 4 are wanted; make the problems harder or easier"
+        UserError,
+        match=r"of 12 groups asked only 0 have samples with different rewards, 4 are wanted; make the problems harder or easier",
     ):
         harvest("resample", lambda problem, sample: "\\boxed{1}", max_resample_rounds=2)
 

@@ -56,7 +56,7 @@ FIXED = (
     CurveQuantity("kl_reasoning", "KL to the reference, reasoning tokens", "Nats per token.", UNREFERENCED),
     CurveQuantity("kl_knowledge", "KL to the reference, knowledge tokens", "Nats per token.", UNREFERENCED),
     CurveQuantity("length", "Response length", "Mean tokens of a sampled response."),
-    CurveQuantity("signal", "Groups with signal", "Share of groups with right and wrong samples.", share=True),
+    CurveQuantity("signal", "Groups with signal", "Share of groups whose rewards differ.", share=True),
 )  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_nothing_else_writes_to_a_terminal() -> None:
                 name = ast.unparse(node.func)
                 found += [(path.name, name)] if name in {"print", "Console", "typer.echo", "click.echo"} else []
     assert sorted(found) == [
-        ("backend.py", "print"),  # of visible text, by an engine's process
+        ("call.py", "print"),  # of visible text, by an engine's process
         ("power.py", "Console"),  # into a text
         ("terminal.py", "Console"),
         ("terminal.py", "typer.echo"),

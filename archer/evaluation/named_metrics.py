@@ -125,7 +125,8 @@ def find_metrics(names: Iterable[str]) -> tuple[NamedMetric, ...]:
 def metric_sources(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return, as the ``metrics`` of a result's provenance, the source's sha256 of each that is not shipped, by name."""
     outside = [name for name in names if re.sub(r"@\d+$", "@k", name) not in METRICS]
-    return {"metrics": part_digests([("metrics", name) for name in outside], {})} if outside else {}
+    digests = part_digests([("metrics", name) for name in outside], {})
+    return {"metrics": {name: digests[f"metrics: {name}"] for name in outside}} if outside else {}
 
 
 def measured(metric: NamedMetric, result: Result) -> Interval:

@@ -47,7 +47,7 @@ def test_bleu(tmp_path: Path) -> None:
     assert [[score >= 0.5 for score in row] for row in result.scores] == [list(row) for row in result.passed]
     source = hashlib.sha256((folder / "bleu.py").read_bytes()).hexdigest()
     assert result.verifier["./bleu.py:Bleu"] == {"rules": 1, "sha256": source}
-    assert result.provenance["metrics"] == {"metrics: ./bleu.py:median": source}
+    assert result.provenance["metrics"] == {"./bleu.py:median": source}
 
 
 def test_judge_reward(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_source_s_reward_is_checked_before_its_rows(tmp_path: Path) -> None:
     source = DataSource("mine", path=str(tmp_path / "none.jsonl"), reward='{"decimal":2,"name":"math"}')
     with pytest.raises(UserError, match="data: mine: reward: math: unknown key 'decimal'"):
         open_source(source, 0)
-    with pytest.raises(UserError, match="data: lab-arithmetic: reward: unknown name 'mth'"):
+    with pytest.raises(UserError, match="data: lab-arithmetic: rewards: no reward 'mth' .did you mean 'math'"):
         open_source(DataSource("lab-arithmetic", reward="mth"), 0)
 
 

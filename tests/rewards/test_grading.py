@@ -125,7 +125,7 @@ def test_what_cannot_be_graded_is_an_error(grader: Grader) -> None:
         grader([replace(rollout("5", r"\boxed{5}"), stop="error")])
     with pytest.raises(DataError, match="problem p: gold: expected"):
         grader([rollout(None, r"\boxed{5}")])
-    with pytest.raises(UserError, match="unknown name 'mth'"):
+    with pytest.raises(UserError, match="rewards: no reward 'mth'"):
         grader([rollout("5", "", reward="mth")])
     with pytest.raises(UserError, match="workers >= 0"):
         Grader(workers=-1, seconds=1)

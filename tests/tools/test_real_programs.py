@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archer.errors import DataError
+from archer.errors import DataError, UserError
 from archer.evaluation.reference_programs import ReferenceProgram, judge_programs, labelled, references
 from archer.sandbox.pool import Pool
 from archer.types import Problem
@@ -55,7 +55,7 @@ def test_failures_and_changing_verdicts_are_told(sandbox: Pool) -> None:
 def test_bad_files_are_named(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"task_id": "HumanEval/0"}\n')
-    with pytest.raises(DataError, match="livecodebnch: no such format .did you mean 'livecodebench'"):
+    with pytest.raises(UserError, match="formats: no format 'livecodebnch' .did you mean 'livecodebench'"):
         labelled("livecodebnch", rows, rows)
     with pytest.raises(DataError, match=r"rows.jsonl: row 1: no key 'prompt'"):
         references("humaneval", rows)

@@ -192,7 +192,7 @@ def benchmark(*metrics: str, samples: int = 4) -> Benchmark:
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (("pas@k",), r"q: metrics: no 'pas@k' \(did you mean 'pass@k'\?\); name one of your own as module:NAME"),
+        (("pas@k",), r"q: metrics: no metric 'pas@k' \(did you mean 'pass@k'\?\); name one of your own as module:NAME"),
         (("pass@8",), "q: metrics: pass@8: draws 8 of 4 samples; raise samples or lower it"),
         (("pass@0",), "q: metrics: pass@0: draws no sample; write pass@k for all K"),
         (("maj@2",), "q: metrics: maj@2: maj@k is of all K samples; write maj@k"),

@@ -15,11 +15,11 @@ import archer
 
 # What these read is no response: recipes, data sets, their golds, published tables, an engine's replies and metrics.
 OTHERS = {
-    "distributed.py", "engines/vllm/checks.py", "engines/vllm/control.py", "evaluation/benchmark.py", "evaluation/pinning.py",
-    "leaderboards/published.py", "problems/formats/leetcode.py", "problems/formats/mathematics.py",
-    "problems/formats/olympiadbench.py", "problems/formats/released.py", "problems/formats/statements.py",
-    "problems/json_stream.py", "problems/lab/countdown.py", "tools/data/examples.py", "tools/data/mathematics.py",
-    "tools/overlap.py",
+    "distributed.py", "engines/vllm/checks.py", "engines/vllm/control.py", "evaluation/benchmark.py",
+    "evaluation/named_metrics.py", "evaluation/pinning.py", "leaderboards/published.py", "leaderboards/summary.py",
+    "problems/formats/leetcode.py", "problems/formats/mathematics.py", "problems/formats/olympiadbench.py",
+    "problems/formats/released.py", "problems/formats/statements.py", "problems/json_stream.py",
+    "problems/lab/countdown.py", "tools/data/examples.py", "tools/data/mathematics.py", "tools/overlap.py",
 }  # fmt: skip
 
 

@@ -203,8 +203,8 @@ def test_options_make_a_reward_once() -> None:
         ({"name": "math", "decimal": 2}, "reward: math: unknown key 'decimal' \\(did you mean 'decimals'"),
         ({"name": "math", "decimals": "two"}, "reward: math: .*integer"),
         ({"name": "exact", "find": "word"}, "'box', 'line' or 'all'"),
-        ({"name": "mth"}, "unknown name 'mth' \\(did you mean 'math'\\?\\); name one of your own as"),
-        (["math", {"name": "fromat", "weight": 0.1}], "unknown name 'fromat' \\(did you mean 'format'"),
+        ({"name": "mth"}, "rewards: no reward 'mth' \\(did you mean 'math'\\?\\); name one of your own as"),
+        (["math", {"name": "fromat", "weight": 0.1}], "rewards: no reward 'fromat' \\(did you mean 'format'"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(options: Json, message: str) -> None:

@@ -90,7 +90,7 @@ def evaluate(
     wanted = requests_of(engine, loaded, model)
     stored_samples = draw(engine, loaded, model, wanted, store, SampleListeners(started, watch or SilentWatcher()))
     rollouts = [
-        Rollout.of_text(request.problem, stored.text, stored.stop, sample=request.sample)
+        Rollout.of_text(request.problem, stored.text, stored.stop, sample=request.sample, counted=stored.tokens)
         for request, stored in zip(wanted.values(), stored_samples, strict=True)
     ]
     start = time.perf_counter()

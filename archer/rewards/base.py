@@ -14,7 +14,7 @@ RunsIn = Literal["inline", "worker", "sandbox", "service"]
 
 
 class Gradable(Protocol):
-    """What the grader reads of a response, in training or evaluation; its ``tokens`` too, where it has them."""
+    """What the grader reads of a response, in training or evaluation; ``length`` is in tokens, 0 if not known."""
 
     @property
     def problem(self) -> Problem: ...
@@ -24,6 +24,8 @@ class Gradable(Protocol):
     def text(self) -> str: ...
     @property
     def stop(self) -> Stop: ...
+    @property
+    def length(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ class Response:
     @classmethod
     def of(cls, one: Gradable) -> Response:
         """Return what a reward reads of a rollout or a stored sample."""
-        tokens = getattr(one, "tokens", 0)
-        return cls(one.problem, one.sample, one.text, one.stop, tokens if isinstance(tokens, int) else len(tokens))
+        return cls(one.problem, one.sample, one.text, one.stop, one.length)
 
 
 @runtime_checkable

@@ -76,6 +76,14 @@ def run(engine: ScriptedEngine | StoredGenerator, path: Path | None = None, exam
             return evaluate(engine, grader, exam, WHO, store)
 
 
+def test_a_reward_reads_the_length_in_tokens_of_what_was_stored(tmp_path: Path) -> None:
+    short = '{"limit":11,"name":"length","target":7}'
+    exam = replace(EXAM, problems=tuple(replace(problem, reward=short) for problem in PROBLEMS))
+    drawn = run(Recording(script), tmp_path / "s.jsonl", exam)
+    assert drawn.scores == ((0.5, 0.0, 1.0), (0.5, 0.5, 1.0))
+    assert same(run(Recording(script), tmp_path / "s.jsonl", exam), drawn)
+
+
 def same(left: Result, right: Result) -> bool:
     return replace(left, seconds=0.0) == replace(right, seconds=0.0)
 

@@ -81,7 +81,7 @@ def evaluate(
     store: Samples,
     watch: EvalWatcher | None = None,
 ) -> Result:
-    """Get K samples of every problem, sampling those missing in ``store``; grade them and return all outcomes.
+    """Get K samples of every problem, sampling those missing in ``store``; grade them and return the result.
 
     Random streams depend on the training seed: different seeds sample differently, and two algorithms with one seed
     use the same streams. Raises EngineError, SandboxError or GraderError instead of scoring a failure.
@@ -90,7 +90,7 @@ def evaluate(
     wanted = requests_of(engine, loaded, model)
     stored_samples = draw(engine, loaded, model, wanted, store, SampleListeners(started, watch or SilentWatcher()))
     rollouts = [
-        Rollout.of_text(request.problem, stored.text, stored.stop, sample=request.sample)
+        Rollout.of_text(request.problem, stored.text, stored.stop, sample=request.sample, counted=stored.tokens)
         for request, stored in zip(wanted.values(), stored_samples, strict=True)
     ]
     start = time.perf_counter()

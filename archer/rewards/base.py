@@ -14,7 +14,7 @@ RunsIn = Literal["inline", "worker", "sandbox", "service"]
 
 
 class Gradable(Protocol):
-    """What the grader reads of a response, in training or evaluation; its ``tokens`` too, where it has them."""
+    """What the grader reads of a response, in training or evaluation; its ``length`` in tokens too, where it has one."""
 
     @property
     def problem(self) -> Problem: ...
@@ -42,9 +42,8 @@ class Response:
 
     @classmethod
     def of(cls, one: Gradable) -> Response:
-        """Return what a reward reads of a rollout or a stored sample."""
-        tokens = getattr(one, "tokens", 0)
-        return cls(one.problem, one.sample, one.text, one.stop, tokens if isinstance(tokens, int) else len(tokens))
+        """Return what a reward reads of a rollout."""
+        return cls(one.problem, one.sample, one.text, one.stop, getattr(one, "length", 0))
 
 
 @runtime_checkable

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from archer.types import Verdict
 
@@ -112,6 +116,19 @@ class Short:
 class NoScore:
     def grade_batch(self, items):
         return [Verdict(None, False, "wrong")]
+
+
+class Contrary:
+    def grade_batch(self, items):
+        return [Verdict(1.0, True, "wrong")]
+
+
+class Arrays:
+    """Scores as numpy makes them."""
+
+    def grade_batch(self, items):
+        score = np.float32(0.5)
+        return [Verdict(score, score > 0.25, "half", token_scores=np.full(item.tokens, score)) for item in items]
 
 
 class NoVerdict:
@@ -203,8 +220,8 @@ def test_options_make_a_reward_once() -> None:
         ({"name": "math", "decimal": 2}, "reward: math: unknown key 'decimal' \\(did you mean 'decimals'"),
         ({"name": "math", "decimals": "two"}, "reward: math: .*integer"),
         ({"name": "exact", "find": "word"}, "'box', 'line' or 'all'"),
-        ({"name": "mth"}, "unknown name 'mth' \\(did you mean 'math'\\?\\); name one of your own as"),
-        (["math", {"name": "fromat", "weight": 0.1}], "unknown name 'fromat' \\(did you mean 'format'"),
+        ({"name": "mth"}, "no reward 'mth' \\(did you mean 'math'\\?\\); name one of your own as"),
+        (["math", {"name": "fromat", "weight": 0.1}], "no reward 'fromat' \\(did you mean 'format'"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(options: Json, message: str) -> None:
@@ -331,12 +348,19 @@ def test_scores_of_tokens_are_weighed_too(mine: str) -> None:
         ("not_a_number", "problem p: reward .* raised ValueError"),
         ("Short", "problem p: reward .*: 1 responses went in, 0 verdicts came back"),
         ("NoScore", "problem p: reward .*: a score is no finite number: Verdict"),
+        ("Contrary", "problem p: reward .*: passed is True, which its reason 'wrong' denies"),
         ("NoVerdict", "problem p: reward .*: expected a Verdict, found 0.5"),
     ],
 )
 def test_a_fault_of_a_reward_is_an_error_and_never_a_score(mine: str, name: str, message: str) -> None:
     with pytest.raises(GraderError, match=message):
         graded(f"{mine}:{name}", ["text"])
+
+
+def test_scores_of_numpy_become_plain_numbers_that_every_record_can_hold(mine: str) -> None:
+    [verdict] = graded(f"{mine}:Arrays", ["ab"])
+    assert verdict == Verdict(0.5, True, "half", token_scores=(0.5, 0.5))
+    assert json.dumps(asdict(verdict))
 
 
 def test_what_is_no_reward(mine: str) -> None:

@@ -14,7 +14,7 @@ RunsIn = Literal["inline", "worker", "sandbox", "service"]
 
 
 class Gradable(Protocol):
-    """What the grader reads of a response, in training or evaluation; its ``length`` in tokens too, where it has one."""
+    """What the grader reads of a response, in training or evaluation; its ``length`` in tokens too, if it has one."""
 
     @property
     def problem(self) -> Problem: ...

@@ -46,6 +46,8 @@ class JudgeReward:
 
     rules: ClassVar[int] = 1
     runs_in: ClassVar[RunsIn] = "service"
+    files: ClassVar[tuple[str, ...]] = ("prompt",)
+    """Options that name a file, whose sha256 is part of what a run is."""
 
     url: str = ""
     """The server, such as ``http://localhost:8000/v1``."""
@@ -106,10 +108,12 @@ class JudgeReward:
         self.template  # noqa: B018  a missing file is found when the recipe is read
 
     def check(self) -> None:
-        """Raise UserError where url or model are missing, MissingError where the package ``openai`` is."""
+        """Raise UserError where url, model or prompt are missing, MissingError where the package ``openai`` is."""
         for name in ("url", "model"):
             if not getattr(self, name):
                 raise UserError(f"reward: judge: missing option {name!r}, as in {{name: judge, url: ..., model: ...}}")
+        self.__dict__.pop("template", None)  # the file may have changed since an earlier run of this process
+        self.template  # noqa: B018
         try:
             self.client  # noqa: B018
         except ImportError as error:

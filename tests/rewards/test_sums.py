@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from archer.errors import GraderError, RecipeError, UserError
+from archer.parts import given_parts
 from archer.recipe.config import typed
 from archer.recipe.rewards import counted_reward, first_reward, reward_entries, reward_spec, written_reward
 from archer.recipe.sections import DataSource, RewardSection
@@ -368,3 +369,11 @@ def test_what_is_no_reward(mine: str) -> None:
         find_reward(f"{mine}:nothing")
     with pytest.raises(UserError, match="no 'brevty'|did you mean 'brevity'"):
         find_reward(f"{mine}:brevty")
+
+
+def test_an_object_is_not_given_under_a_shipped_name() -> None:
+    with (
+        given_parts({"rewards": {"math": MathReward()}}),
+        pytest.raises(UserError, match="'math' is the name of a shipped one; give yours another name"),
+    ):
+        find_reward("math")

@@ -37,11 +37,12 @@ _FIELD = re.compile(r"\{(question|gold|response)\}")
 class JudgeReward:
     """What another model says of the response, a score from 0 to 1.
 
-    The judge reads question, gold and what follows the response's last ``</think>``; a response without that gets
-    ``no_answer`` and is not sent. Reasons otherwise: ``right`` where the score is at least ``passes``, else ``wrong``.
-    A server that refuses connections, is overloaded or answers with 5xx is asked again after 1, 2, 4 ... seconds, or
-    after what its ``Retry-After`` says; so is a judge whose reply the parser cannot read. When all ``retries`` fail,
-    JudgeError ends the run, which goes on from its last checkpoint: a judge that fails is never a score.
+    The judge reads question, gold and what follows the response's last ``</think>``; a response whose thought never
+    ends, or that says nothing after it, gets ``no_answer`` and is not sent. Reasons otherwise: ``right`` where the
+    score is at least ``passes``, else ``wrong``. A server that refuses connections, is overloaded or answers with 5xx
+    is asked again after 1, 2, 4 ... seconds, or after what its ``Retry-After`` says; so is a judge whose reply was cut
+    or cannot be read by the parser. When all ``retries`` fail, JudgeError ends the run, which goes on from its last
+    checkpoint: a judge that fails is never a score.
     """
 
     rules: ClassVar[int] = 1

@@ -27,6 +27,7 @@ from archer.errors import UserError, did_you_mean
 Kind = Literal["algorithms", "advantages", "aggregations", "rewards", "metrics", "formats", "engines", "trackers"]
 T = TypeVar("T")
 _GIVEN: dict[tuple[str, str], Any] = {}  # objects of `given_parts`, by kind and name
+_SHA256: dict[str, str] = {}  # of modules' files as they were when they were imported: what runs
 
 
 def find_part(kind: Kind, name: str, shipped: Mapping[str, T]) -> T:
@@ -97,7 +98,10 @@ def _digest(kind: Kind, name: str) -> str:
     if (kind, name) in _GIVEN:
         told = _told(_GIVEN[kind, name], f"parts: {kind}: {name}")
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    return hashlib.sha256(_source(kind, name).read_bytes()).hexdigest()
+    module = _source(kind, name)
+    if module.__name__ not in _SHA256:
+        _SHA256[module.__name__] = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+    return _SHA256[module.__name__]
 
 
 def _told(value: Any, where: str) -> Any:
@@ -131,7 +135,7 @@ def _text(value: Any, where: str) -> str:
         raise UserError(f"{where}: {value.__qualname__} has no source to record; put it into a file") from error
 
 
-def _source(kind: Kind, name: str) -> Path:
+def _source(kind: Kind, name: str) -> ModuleType:
     if is_outside(name):
         module = _module(kind, name.rpartition(":")[0])
     else:
@@ -141,7 +145,7 @@ def _source(kind: Kind, name: str) -> Path:
         module = _import(kind, entry.module)
     if not module.__file__:
         raise UserError(f"{kind}: {name}: {module.__name__} has no source file to record; put the part into one")
-    return Path(module.__file__)
+    return module
 
 
 def _entry_point(kind: Kind, name: str) -> EntryPoint | None:
@@ -177,6 +181,7 @@ def _load_file(kind: Kind, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{kind}: {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
+    _SHA256[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     sys.modules[name] = module  # dataclasses look their module up while they are made
     try:
         spec.loader.exec_module(module)

@@ -30,6 +30,7 @@ from archer.recipe.reading import as_recipe
 from archer.recipe.sections import Recipe, RewardSection
 from archer.rewards.grading import Grader
 from archer.rewards.opening import open_grader
+from archer.rewards.usage import SECONDS
 from archer.rollouts.advantages import assign_advantages
 from archer.rollouts.collect import RolloutBatch, StepClock, StepSampler, rollout_metrics
 from archer.rollouts.dynamic_sampling import StreamCursor
@@ -223,7 +224,8 @@ class Run:
         step, save = state.step, self.spec.recipe.save
         with clock("write"):
             if self.writer:
-                self.writer.write(step - 1, metrics, batch.sampled)
+                repeated = {name: value for name, value in metrics.items() if name != SECONDS}
+                self.writer.write(step - 1, repeated, batch.sampled)
             if step % save.every == 0 or step == self.spec.steps:
                 self.save(state)
         if self.writer:

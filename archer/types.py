@@ -24,8 +24,8 @@ Stop = Literal["end", "length", "error"]
 class Problem:
     """One task with what is needed to grade an answer to it.
 
-    ``reward`` names an entry of ``archer.rewards.REWARDS``; ``gold`` is that reward's ground truth
-    (a LaTeX string for ``math``, tests for ``code``) and never reaches the model or the sandbox guest.
+    ``reward`` is the spec of its reward, a name or more (:mod:`archer.recipe.rewards`); ``gold`` is that reward's
+    ground truth (a LaTeX string for ``math``, tests for ``code``) and never reaches the model or the sandbox guest.
     ``meta`` may hold ``cluster``, the contest that several problems share, and ``date``, its day (2024-08-01).
     """
 
@@ -187,9 +187,9 @@ class Result:
             for sample, (score, passed, reason) in enumerate(zip(*rows, strict=True)):
                 if not math.isfinite(score):
                     raise DataError(f"{self.benchmark}: {problem}, sample {sample}: score {score} is no finite number")
-                if reason in NOT_PASSED if passed else reason == "right":
+                if contradicts(passed, reason):
                     raise DataError(
-                        f"{self.benchmark}: outcomes and reasons contradict each other: {problem}, sample {sample} "
+                        f"{self.benchmark}: passes and reasons contradict each other: {problem}, sample {sample} "
                         f"is {'passed' if passed else 'not passed'}, its reason {reason!r}"
                     )
         if self.answers and [len(row) for row in self.answers] != [self.samples] * len(self.problems):
@@ -207,6 +207,11 @@ class Result:
     def right_or_wrong(self) -> bool:
         """Whether every score is 1 where passed and 0 elsewhere, so that the mean is the share of right samples."""
         return self.scores == scores_of(self.passed)
+
+
+def contradicts(passed: bool, reason: str) -> bool:
+    """Whether a verdict's reason denies its pass, or claims one that it has not."""
+    return reason in NOT_PASSED if passed else reason == "right"
 
 
 def scores_of(passed: tuple[tuple[bool, ...], ...]) -> tuple[tuple[float, ...], ...]:

@@ -54,7 +54,7 @@ def main(url: str = "", model: str = "stand-in") -> None:
     run = archer.train("lab", algorithm="grpo", seed=0, out="runs/judge-reward", changes=changes)
     columns = ["reward", "reward_part/math", "reward_part/judge", "judge/calls", "judge/failed_calls", "judge/cost"]
     print(run.metrics[columns].to_string())
-    print("evaluated by math alone:", run.results["correct"].mean())
+    print("evaluated by math alone:", run.results["passed"].mean())
 
 
 if __name__ == "__main__":

@@ -48,6 +48,15 @@ def test_the_digest_is_that_of_the_source(tmp_path: Path) -> None:
     }
 
 
+def test_the_digest_is_of_what_was_imported_and_not_of_what_the_file_became(tmp_path: Path) -> None:
+    path, name = tmp_path / "edited.py", f"{tmp_path}/edited.py:PART"
+    path.write_text("PART = 1\n")
+    before = part_digests([("rewards", name)], {})
+    path.write_text("PART = 2\n")
+    assert find_part("rewards", name, SHIPPED) == 1
+    assert part_digests([("rewards", name)], {}) == before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

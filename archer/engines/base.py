@@ -26,9 +26,10 @@ class Generator(Protocol):
     def generate(self, queue: RequestQueue, sampling: Sampling) -> Iterator[Rollout]:
         """Sample every request of ``queue``; yield each rollout as it ends, in any order.
 
-        The engine goes on when it is asked for the next rollout, and first asks the queue for further requests where
-        rows are free. Close the iterator to stop early (:func:`~archer.engines.queue.closed_after`); the engine is then
-        free for another call, and only one may be under way.
+        A rollout's problem is its request's own object, no copy. The engine goes on when it is asked for the next
+        rollout, and first asks the queue for further requests where rows are free. Close the iterator to stop early
+        (:func:`~archer.engines.queue.closed_after`); the engine is then free for another call, and only one may be
+        under way.
 
         Raises :class:`~archer.errors.EngineError` when the engine fails, and :class:`~archer.errors.DataError` when
         a prompt and ``max_tokens`` together exceed the model's context.

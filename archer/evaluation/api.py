@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcomes of a model on benchmarks."""
+    """The results of a model on benchmarks."""
 
     results: tuple[Result, ...]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from archer.evaluation.resampling import Array
 
-Outcomes = Sequence[Sequence[bool]] | NDArray[np.bool_]
+Passes = Sequence[Sequence[bool]] | NDArray[np.bool_]
 Scores = Sequence[Sequence[float]] | Array
 
 
@@ -24,7 +24,7 @@ def avg_at_k(scores_PK: Scores) -> Array:
     return means_P
 
 
-def pass_at_k(passed_PK: Outcomes, k: int) -> Array:
+def pass_at_k(passed_PK: Passes, k: int) -> Array:
     """Return the unbiased estimate of each problem's chance that at least one of k samples passes, (P,).
 
     1 - C(K - c, k) / C(K, k) for c passed samples of K (Chen et al. 2021, arXiv 2107.03374, Eq. 1), as a product that
@@ -72,13 +72,13 @@ def drawn_from(value_PK: NDArray[np.generic], name: str, k: int) -> int:
     return samples
 
 
-def pass_curve(passed_PK: Outcomes) -> Array:
+def pass_curve(passed_PK: Passes) -> Array:
     """Return pass@k averaged over problems, for every k from 1 to K, (K,)."""
     samples = np.asarray(passed_PK).shape[1]
     return np.array([pass_at_k(passed_PK, k).mean() for k in range(1, samples + 1)])
 
 
-def maj_at_k(outcomes_PK: Outcomes, answers_PK: Sequence[Sequence[str]]) -> Array:
+def maj_at_k(passed_PK: Passes, answers_PK: Sequence[Sequence[str]]) -> Array:
     """Return each problem's chance that a majority vote over its K answers is right, (P,); ties are broken at random.
 
     All right samples count as one answer, as the verifier judged them. Wrong answers are grouped by their text,
@@ -86,24 +86,24 @@ def maj_at_k(outcomes_PK: Outcomes, answers_PK: Sequence[Sequence[str]]) -> Arra
     split their votes, which biases the estimate upwards. The expectation is over ties alone, given the K drawn samples:
     this is not an estimate of maj@k for k < K. Raises ValueError if the answer of a right sample is not recorded.
     """
-    return np.array([majority(*row) for row in zip(outcomes_PK, answers_PK, strict=True)])
+    return np.array([majority(*row) for row in zip(passed_PK, answers_PK, strict=True)])
 
 
-def votable(outcomes_PK: Outcomes, answers_PK: Sequence[Sequence[str]]) -> bool:
+def votable(passed_PK: Passes, answers_PK: Sequence[Sequence[str]]) -> bool:
     """Return whether maj@K can be computed: K is 2 or more and the answer of every right sample is recorded.
 
     It cannot for programs, which have no answers to vote with.
     """
     if not answers_PK or len(answers_PK[0]) < 2 or not any(map(any, answers_PK)):
         return False
-    rows = zip(outcomes_PK, answers_PK, strict=True)
+    rows = zip(passed_PK, answers_PK, strict=True)
     return all(text.strip() for row in rows for right, text in zip(*row, strict=True) if right)
 
 
-def majority(outcomes_K: Sequence[bool] | NDArray[np.bool_], answers_K: Sequence[str]) -> float:
+def majority(passed_K: Sequence[bool] | NDArray[np.bool_], answers_K: Sequence[str]) -> float:
     """Return the share of the most frequent answers that are right; 0 if there are no answers."""
     votes: Counter[str | None] = Counter()
-    for right, answer in zip(outcomes_K, answers_K, strict=True):
+    for right, answer in zip(passed_K, answers_K, strict=True):
         text = "".join(answer.split())
         if right and not text:
             raise ValueError("maj@K needs the answer of every right sample, one is not recorded")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from archer.engines.base import Generator, seed_of
@@ -81,7 +81,7 @@ def evaluate(
     store: Samples,
     watch: EvalWatcher | None = None,
 ) -> Result:
-    """Get K samples of every problem, sampling those missing in ``store``; grade them and return all outcomes.
+    """Get K samples of every problem, sampling those missing in ``store``; grade them and return the result.
 
     Random streams depend on the training seed: different seeds sample differently, and two algorithms with one seed
     use the same streams. Raises EngineError, SandboxError or GraderError instead of scoring a failure.
@@ -146,7 +146,8 @@ def draw(
         for rollout in rollouts:
             key = keys[rollout.problem.id, rollout.sample]
             stored_samples[key] = store.put(key, rollout)
-            listeners.started.put(rollout)
+            # Another rank's rollout has a copy of the problem, whose program would run once more when all are graded.
+            listeners.started.put(replace(rollout, problem=wanted[key].problem))
             listeners.watch.see(stored_samples[key])
     return [stored_samples[key] for key in wanted]
 

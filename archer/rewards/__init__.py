@@ -44,9 +44,10 @@ def find_reward(spec: str) -> AnyReward | RewardSum:
 
     Raises :class:`~archer.errors.UserError` for an unknown name, an unknown option and a value of the wrong type.
     """
-    if spec in REWARDS:
+    given = given_names("rewards")
+    if spec in REWARDS and spec not in dict(given):  # `find_part` refuses a given one of a shipped name
         return REWARDS[spec]
-    return _made(spec, os.getcwd(), given_names("rewards"))  # ./mine.py is one of the working directory
+    return _made(spec, os.getcwd(), given)  # ./mine.py is one of the working directory
 
 
 def reward_parts(spec: str) -> tuple[WeightedReward, ...]:

@@ -44,7 +44,7 @@ class Response:
 
     @classmethod
     def of(cls, one: Gradable) -> Response:
-        """Return what a reward reads of a rollout or a stored sample."""
+        """Return what a reward reads of a rollout."""
         return cls(one.problem, one.sample, one.text, one.stop, one.length)
 
 

@@ -15,7 +15,7 @@ from archer.rewards import find_reward
 from archer.rewards.base import Response, Reward, is_group, runs_in
 from archer.rewards.services import ServiceThreads
 from archer.rewards.workers import Killed, Workers
-from archer.types import Verdict
+from archer.types import Verdict, contradicts
 
 Started = dict["ServiceKey", "Future[list[Verdict]]"]
 ServiceKey = tuple[str, str, str, int, str]
@@ -79,19 +79,28 @@ def grade_call(call: Sequence[Asked]) -> list[Verdict]:
         raise GraderError(f"{where} raised {error!r} on {items[0].text[:200]!r}") from error
     if len(verdicts) != len(items):
         raise GraderError(f"{where}: {len(items)} responses went in, {len(verdicts)} verdicts came back")
-    for verdict, item in zip(verdicts, items, strict=True):
-        check_verdict(verdict, where, item.tokens)
-    return verdicts
+    return [checked(verdict, where, item.tokens) for verdict, item in zip(verdicts, items, strict=True)]
 
 
-def check_verdict(verdict: Verdict, where: str, tokens: int = 0) -> None:
-    """Refuse what is no verdict. Raises GraderError."""
+def checked(verdict: Verdict, where: str, tokens: int = 0) -> Verdict:
+    """Return a verdict in plain numbers, as every record can be written. Raises GraderError for what is no verdict."""
     if not isinstance(verdict, Verdict):
         raise GraderError(f"{where}: expected a Verdict, found {verdict!r}")
     if not _are_numbers((verdict.score, *verdict.token_scores)):
         raise GraderError(f"{where}: a score is no finite number: {verdict!r}")
-    if verdict.token_scores and tokens and len(verdict.token_scores) != tokens:
+    if tokens and len(verdict.token_scores) not in (0, tokens):
         raise GraderError(f"{where}: {len(verdict.token_scores)} token scores for {tokens} tokens")
+    if not isinstance(verdict.reason, str) or contradicts(verdict.passed, verdict.reason):
+        raise GraderError(
+            f"{where}: passed is {verdict.passed}, which its reason {verdict.reason!r} denies; a reason is a word, "
+            "'right' only where it passes, 'wrong' and 'no_answer' only where it does not"
+        )
+    if type(verdict.score) is float and type(verdict.passed) is bool and verdict.token_scores == ():
+        return verdict
+    return replace(
+        verdict, score=float(verdict.score), passed=bool(verdict.passed),
+        token_scores=tuple(map(float, verdict.token_scores)),
+    )  # fmt: skip
 
 
 def _are_numbers(scores: Sequence[float]) -> bool:

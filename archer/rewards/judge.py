@@ -37,15 +37,18 @@ _FIELD = re.compile(r"\{(question|gold|response)\}")
 class JudgeReward:
     """What another model says of the response, a score from 0 to 1.
 
-    The judge reads question, gold and what follows the response's last ``</think>``; a response without that gets
-    ``no_answer`` and is not sent. Reasons otherwise: ``right`` where the score is at least ``passes``, else ``wrong``.
-    A server that refuses connections, is overloaded or answers with 5xx is asked again after 1, 2, 4 ... seconds, or
-    after what its ``Retry-After`` says; so is a judge whose reply the parser cannot read. When all ``retries`` fail,
-    JudgeError ends the run, which goes on from its last checkpoint: a judge that fails is never a score.
+    The judge reads question, gold and what follows the response's last ``</think>``; a response whose thought never
+    ends, or that says nothing after it, gets ``no_answer`` and is not sent. Reasons otherwise: ``right`` where the
+    score is at least ``passes``, else ``wrong``. A server that refuses connections, is overloaded or answers with 5xx
+    is asked again after 1, 2, 4 ... seconds, or after what its ``Retry-After`` says; so is a judge whose reply was cut
+    or cannot be read by the parser. When all ``retries`` fail, JudgeError ends the run, which goes on from its last
+    checkpoint: a judge that fails is never a score.
     """
 
     rules: ClassVar[int] = 1
     runs_in: ClassVar[RunsIn] = "service"
+    files: ClassVar[tuple[str, ...]] = ("prompt",)
+    """Options that name a file, whose sha256 is part of what a run is."""
 
     url: str = ""
     """The server, such as ``http://localhost:8000/v1``."""
@@ -106,10 +109,12 @@ class JudgeReward:
         self.template  # noqa: B018  a missing file is found when the recipe is read
 
     def check(self) -> None:
-        """Raise UserError where url or model are missing, MissingError where the package ``openai`` is."""
+        """Raise UserError where url, model or prompt are missing, MissingError where the package ``openai`` is."""
         for name in ("url", "model"):
             if not getattr(self, name):
                 raise UserError(f"reward: judge: missing option {name!r}, as in {{name: judge, url: ..., model: ...}}")
+        self.__dict__.pop("template", None)  # the file may have changed since an earlier run of this process
+        self.template  # noqa: B018
         try:
             self.client  # noqa: B018
         except ImportError as error:

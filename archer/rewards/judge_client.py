@@ -51,27 +51,31 @@ class JudgeClient:
             if fault is not None:
                 time.sleep(self._pause(attempt, fault))
             try:
-                reply = self._reply(prompt)
+                reply, cut = self._reply(prompt)
             except openai.APIError as error:
                 fault = self._failure(where, error)
                 continue
             except ValueError as error:
                 fault = JudgeError(f"{where}: the judge at {self._judge.url}: its reply is no JSON: {error}")
                 continue
-            score = read(reply)
+            score = None if cut else read(reply)
             if score is not None:
                 return score
+            why = (
+                f"was cut after max_tokens ({self._judge.max_tokens})"
+                if cut
+                else "gives no score that its parser can read"
+            )
             fault = JudgeError(
-                f"{where}: the judge {self._judge.model} gives no score that its parser can read: "
-                f"{reply[-200:]!r}; change prompt, parser or max_tokens"
+                f"{where}: the judge {self._judge.model} {why}: {reply[-200:]!r}; change prompt, parser or max_tokens"
             )
         assert fault is not None  # it is asked at least once
         raise JudgeError(
             f"{fault}; asked {self._judge.retries + 1} times; start the same command again to go on"
         ) from fault.__cause__
 
-    def _reply(self, prompt: str) -> str:
-        """Return the text of one reply, "" where it has none."""
+    def _reply(self, prompt: str) -> tuple[str, bool]:
+        """Return the text of one reply, "" where it has none, and whether it was cut (it may end in a quotation)."""
         begin, prompt_tokens, completion_tokens, failed = time.perf_counter(), 0, 0, True
         try:
             reply = self._client.chat.completions.create(
@@ -85,7 +89,9 @@ class JudgeClient:
         finally:
             seconds = time.perf_counter() - begin
             self._usage.add(seconds=seconds, prompt=prompt_tokens, completion=completion_tokens, failed=failed)
-        return "" if failed else reply.choices[0].message.content or ""
+        if failed:
+            return "", False
+        return reply.choices[0].message.content or "", reply.choices[0].finish_reason == "length"
 
     def _failure(self, where: str, error: openai.APIError) -> JudgeError:
         """Return the failure of one try. Raises what no further try would change."""

@@ -17,7 +17,10 @@ _MOST_BRACES = 50  # from the end, at each of which an object may begin
 
 def read_score(reply: str, parser: Literal["yes_no", "json", "regex"], key: str) -> float | None:
     """Return the score that a reply gives, None where it gives none. ``key`` is a key, or the expression of regex."""
-    reply = reply.rpartition("</think>")[2][-_LONGEST:]
+    _, thought, said = reply.rpartition("</think>")
+    if not thought and said.lstrip().startswith("<think>"):  # it never came to an answer
+        return None
+    reply = said[-_LONGEST:]
     if parser == "json":
         return _from_json(reply, key)
     if parser == "regex":

@@ -27,6 +27,7 @@ def open_grader(section: RewardSection, rewards: Iterable[str], unisolated: bool
     executor = open_sandbox(section, rewards, unisolated, stack)
     grader = stack.enter_context(Grader(section.workers, section.seconds, executor))
     grader.counted += [reward for reward in parts.values() if hasattr(reward, "usage")]
+    grader.usage()  # begins anew: an earlier run of this process may have used the same objects
     return grader
 
 

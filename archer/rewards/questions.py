@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import cast
 
 from archer.errors import ArcherError, DataError, GraderError
@@ -12,7 +11,7 @@ from archer.parts import is_outside
 from archer.recipe.rewards import first_reward
 from archer.rewards import find_reward
 from archer.rewards.base import AnyReward, Gradable, ProgramReward, Response, Reward, TextReward, kind_of
-from archer.rewards.batches import Asked, portable
+from archer.rewards.batches import Asked, checked, portable
 from archer.sandbox.base import ProgramJob
 from archer.types import Json, Problem, Verdict
 
@@ -85,9 +84,7 @@ def judge_text(text: TextQuestion) -> Verdict:
         raise GraderError(
             f"problem {text.problem_id}: reward {text.name!r} raised {error!r} on {(text.answer or '')[:200]!r}"
         ) from error
-    if not isfinite(verdict.score):
-        raise GraderError(f"problem {text.problem_id}: reward {text.name!r}: a score is no finite number: {verdict!r}")
-    return verdict
+    return checked(verdict, f"problem {text.problem_id}: reward {text.name!r}")
 
 
 def for_worker(text: TextQuestion) -> TextQuestion:

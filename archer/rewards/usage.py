@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+SECONDS = "judge/seconds"  # differs from rerun to rerun
+
 
 class JudgeUsage:
     """Counts calls, retries, tokens and seconds of a judge since they were last taken. Thread-safe."""
@@ -18,7 +20,7 @@ class JudgeUsage:
         """Count one request: its seconds, its tokens, whether it has to be made again."""
         with self._lock:
             self._counts.update({
-                "judge/calls": 1, "judge/failed_calls": int(failed), "judge/seconds": seconds,
+                "judge/calls": 1, "judge/failed_calls": int(failed), SECONDS: seconds,
                 "judge/prompt_tokens": prompt, "judge/completion_tokens": completion,
             })  # fmt: skip
 

@@ -50,6 +50,8 @@ def check_engine(engine: Generator, problems: Sequence[Problem] = (), sampling: 
     asked = sorted((request.problem.id, request.sample) for request in requests)
     told = sorted((rollout.problem.id, rollout.sample) for rollout in rollouts)
     assert told == asked, f"asked for {asked}, got {told}"
+    own = {id(request.problem) for request in requests}
+    assert all(id(rollout.problem) in own for rollout in rollouts), "a rollout's problem is a copy of its request's"
     for rollout in rollouts:
         check_rollout(rollout, sampling)
     whole = by_sample(rollouts)

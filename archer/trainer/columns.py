@@ -12,6 +12,7 @@ from torch import Tensor
 
 from archer.algorithms import Algorithm
 from archer.algorithms.base import extra_parameters, skipped
+from archer.algorithms.needs import GIVEN
 from archer.algorithms.tokens import Tokens
 from archer.errors import UserError
 from archer.trainer.backend import Scores
@@ -38,7 +39,7 @@ def loss_columns(
     def padded(name: str) -> Tensor:
         return pad([column(sample, name) for sample in micro], device)
 
-    columns = {name: padded(name) for name in sorted(needs - ATTRIBUTES)}
+    columns = {name: padded(name) for name in sorted(needs - ATTRIBUTES - GIVEN)}
     columns |= {name.removeprefix(OVER_STEP): padded(name) for name in micro[0].columns if name.startswith(OVER_STEP)}
     entropy_BT = padded("entropy") if "entropy" in needs else None
     if needs & {"policy_entropy", "entropy_gradient"}:

@@ -56,6 +56,7 @@ def test_a_run_with_a_judge_stops_where_it_fails_and_goes_on(tmp_path: Path, tin
     assert len(steps) == 3
     for step in steps:
         assert step["judge/prompt_tokens"] == 100 * step["judge/calls"]
+        assert "judge/seconds" not in step
         assert step["judge/cost"] == step["judge/calls"] * 1e-4
         parts = {name: step[f"reward_part/{name}"] for name in ("math", "judge", "length", "even")}
         total = parts["math"] + 0.5 * parts["judge"] + 0.1 * parts["length"] + parts["even"]

@@ -32,6 +32,7 @@ from archer.evaluation.scorecard import cells, titles, under
 from archer.evaluation.target import EvalTarget
 from archer.models.loading import digest_of, files_digests, weights_digest
 from archer.recipe.reading import read_recipe
+from archer.recipe.rewards import reward_spec
 from archer.recipe.sections import CurveSection, DataSource, ModelSection, Recipe, SamplingSection
 from archer.rewards.grading import Grader
 from archer.runs.folder import read_manifest
@@ -104,6 +105,14 @@ def test_a_result_says_all_that_happened() -> None:
     assert result.verifier["math"]["math-verify"] == "0.9.0"
     assert result.verifier["math"]["rules"] >= 2
     assert result.provenance == {"commit": "abc", "engine": {"name": "scripted"}, "drawn_by": []}
+
+
+def test_a_reward_reads_how_many_tokens_a_response_has(tmp_path: Path) -> None:
+    spec = reward_spec({"name": "length", "target": 10, "limit": 20})
+    exam = replace(EXAM, problems=tuple(replace(problem, reward=spec) for problem in PROBLEMS))
+    drawn = run(ScriptedEngine(script), tmp_path / "store.jsonl", exam)
+    assert drawn.scores == ((1.0, 0.0, 1.0), (1.0, 1.0, 1.0))  # of 9, 40, 7 and 9, 9, 7 tokens
+    assert same(run(ScriptedEngine(script), tmp_path / "store.jsonl", exam), drawn)  # kept samples too
 
 
 def test_long_answers_are_cut() -> None:
@@ -409,8 +418,8 @@ def test_stored_samples_of_a_server_that_names_no_weights_are_told(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"outcomes": [[True, True, False], [True, False, False]]}, "q: outcomes and reasons contradict each other"),
-        ({"passed": [[True, True, False], [True, False, False]]}, "q: outcomes and reasons contradict each other: q/1"),
+        ({"outcomes": [[True, True, False], [True, False, False]]}, "q: passes and reasons contradict each other"),
+        ({"passed": [[True, True, False], [True, False, False]]}, "q: passes and reasons contradict each other: q/1"),
         ({"stops": [["end"], ["end"]]}, "q: stops are not 2 problems x 3 samples"),
         ({"tokens": [[9, "x", 7], [9, 9, 7]]}, "tokens.0.1: Input should be a valid integer.*, found 'x'$"),
         (None, "Input should be"),

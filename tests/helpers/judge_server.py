@@ -23,6 +23,7 @@ class Answer:
     cut: bool = False
     body: str | None = None
     tokens: tuple[int, int] = (100, 10)
+    finish: str = "stop"
 
 
 Script = Callable[[str], Answer]
@@ -101,6 +102,8 @@ def completion(answer: Answer) -> str:
     prompt, reply = answer.tokens
     return json.dumps({
         "id": "1", "object": "chat.completion", "created": 1, "model": "fake",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer.text}}],
+        "choices": [
+            {"index": 0, "finish_reason": answer.finish, "message": {"role": "assistant", "content": answer.text}}
+        ],
         "usage": {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply},
     })  # fmt: skip

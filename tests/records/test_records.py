@@ -97,7 +97,7 @@ def test_a_table_edited_by_hand_is_found(tmp_path: Path) -> None:
         ('"sha256": "14', '"sha256": "00', r"stale or foreign"),
         ('"benchmark": "lab-code"', '"benchmark": "lab-cod"', "no benchmark 'lab-cod'"),
         ('"max_tokens": 192', '"max_tokens": 193', "drawn with .*193"),
-        ("true", "false", "outcomes and reasons contradict each other"),
+        ("true", "false", "passes and reasons contradict each other"),
         ('"tokens": [[', '"tokens": [[1', "is not what its numbers make"),
     ],
 )

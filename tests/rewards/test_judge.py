@@ -72,11 +72,12 @@ def test_a_busy_server_is_given_the_time_it_asks_for() -> None:
         (Answer(status=503), "status 503"),
         (Answer("I cannot tell."), "gives no score that its parser can read: 'I cannot tell.'"),
         (Answer(""), "gives no score"),
+        (Answer("It says VERDICT: yes", finish="length"), r"was cut after max_tokens \(1024\): 'It says VERDICT: yes'"),
         (Answer(body="<html>"), "its reply is no JSON"),
         (Answer(body="{}"), "gives no score"),
         (Answer(seconds=2.0), "timed out"),
     ],
-    ids=["5xx", "unreadable", "empty", "garbage", "no choices", "hangs"],
+    ids=["5xx", "unreadable", "empty", "cut", "garbage", "no choices", "hangs"],
 )
 def test_a_judge_that_fails_is_an_error_and_never_a_score(answer: Answer, message: str) -> None:
     with fake_judge([answer]) as judge:
@@ -146,6 +147,19 @@ def test_calls_tokens_and_cost_are_counted_once() -> None:
         assert grader.usage() == {}
 
 
+def test_a_later_run_of_the_process_counts_anew_and_reads_the_prompt_again(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("first {response}")
+    with fake_judge([Answer()]) as judge:
+        spec = spec_of(judge.url, prompt=str(tmp_path / "prompt.txt"))
+        for begin in ("first", "second"):
+            (tmp_path / "prompt.txt").write_text(begin + " {response}")
+            with ExitStack() as stack:
+                grader = open_grader(RewardSection(workers=1), [spec], True, stack)
+                assert grader.usage() == {}
+                grader.grade(rollouts(spec, ["Paris"]))
+            assert judge.prompts[-1].startswith(begin)
+
+
 def test_versions_name_model_url_and_prompt_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     spec = spec_of("http://one/v1")
@@ -189,6 +203,7 @@ def test_a_prompt_of_one_s_own(tmp_path: Path) -> None:
         ("fine.\n**VERDICT: Yes**", "yes_no", "", 1.0),
         ("VERDICT: yes or VERDICT: no?\nVerdict: no.", "yes_no", "", 0.0),
         ("<think>VERDICT: yes</think>VERDICT: no", "yes_no", "", 0.0),
+        ("<think>It ends VERDICT: yes", "yes_no", "", None),
         ("Yes.", "yes_no", "", 1.0),
         ("yes, but no", "yes_no", "", None),
         ("VERDICT: maybe", "yes_no", "", None),

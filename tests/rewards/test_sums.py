@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from archer.errors import GraderError, RecipeError, UserError
+from archer.parts import given_parts
 from archer.recipe.config import typed
 from archer.recipe.rewards import counted_reward, first_reward, reward_entries, reward_spec, written_reward
 from archer.recipe.sections import DataSource, RewardSection
@@ -25,6 +28,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from archer.types import Verdict
 
@@ -112,6 +117,19 @@ class Short:
 class NoScore:
     def grade_batch(self, items):
         return [Verdict(None, False, "wrong")]
+
+
+class Contrary:
+    def grade_batch(self, items):
+        return [Verdict(1.0, True, "wrong")]
+
+
+class Arrays:
+    """Scores as numpy makes them."""
+
+    def grade_batch(self, items):
+        score = np.float32(0.5)
+        return [Verdict(score, score > 0.25, "half", token_scores=np.full(item.tokens, score)) for item in items]
 
 
 class NoVerdict:
@@ -331,6 +349,7 @@ def test_scores_of_tokens_are_weighed_too(mine: str) -> None:
         ("not_a_number", "problem p: reward .* raised ValueError"),
         ("Short", "problem p: reward .*: 1 responses went in, 0 verdicts came back"),
         ("NoScore", "problem p: reward .*: a score is no finite number: Verdict"),
+        ("Contrary", "problem p: reward .*: passed is True, which its reason 'wrong' denies"),
         ("NoVerdict", "problem p: reward .*: expected a Verdict, found 0.5"),
     ],
 )
@@ -339,8 +358,22 @@ def test_a_fault_of_a_reward_is_an_error_and_never_a_score(mine: str, name: str,
         graded(f"{mine}:{name}", ["text"])
 
 
+def test_scores_of_numpy_become_plain_numbers_that_every_record_can_hold(mine: str) -> None:
+    [verdict] = graded(f"{mine}:Arrays", ["ab"])
+    assert verdict == Verdict(0.5, True, "half", token_scores=(0.5, 0.5))
+    assert json.dumps(asdict(verdict))
+
+
 def test_what_is_no_reward(mine: str) -> None:
     with pytest.raises(UserError, match="int is no reward: give it a method grade_batch"):
         find_reward(f"{mine}:nothing")
     with pytest.raises(UserError, match="no 'brevty'|did you mean 'brevity'"):
         find_reward(f"{mine}:brevty")
+
+
+def test_an_object_is_not_given_under_a_shipped_name() -> None:
+    with (
+        given_parts({"rewards": {"math": MathReward()}}),
+        pytest.raises(UserError, match="'math' is the name of a shipped one; give yours another name"),
+    ):
+        find_reward("math")

@@ -158,6 +158,24 @@ def test_an_aggregation_reads_signal_and_group(tiny: Path) -> None:
         torch.testing.assert_close(gradient, plain[name], atol=1e-12, rtol=0)
 
 
+def test_what_every_objective_gets_may_be_named_and_holds_importance_weights(tiny: Path) -> None:
+    seen = []
+
+    @dataclass(frozen=True)
+    class Named:
+        needs = frozenset({"logp", "old_logp", "advantage", "mask"})
+
+        def __call__(self, tokens: Tokens) -> tuple[Tensor, dict[str, Tensor]]:
+            seen.append((tokens["advantage"], tokens.advantage_BT))
+            return -tokens["logp"] * tokens["advantage"], {}
+
+    weighed = [tuple(sample.having(correction=0.5) for sample in group) for group in groups()]
+    backend = TorchBackend(load_model(ModelSection(str(tiny)))[0], UPDATE, TEMPERATURE)
+    Trainer(backend, UPDATE, 10, 24, Ranks()).update(weighed, Algorithm(Named()))
+    assert seen
+    assert all(named is given for named, given in seen)
+
+
 def test_metrics_are_split_by_the_kinds_that_an_objective_names(tiny: Path) -> None:
     @dataclass(frozen=True)
     class Split(Bonus):

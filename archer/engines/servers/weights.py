@@ -1,4 +1,4 @@
-"""Version labels of weights on their way to vLLM, and the files that carry them without a GPU."""
+"""Version labels of weights on their way to an engine, and the files that carry them without a GPU."""
 
 from __future__ import annotations
 

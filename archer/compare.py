@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from archer.errors import ArcherError, MissingError, OurError, UserError
-from archer.evaluation.benchmark import read_benchmark
+from archer.evaluation.benchmark import called, read_benchmark
 from archer.evaluation.model import eval_digest
 from archer.leaderboards.ranking import BASE, Standings
 from archer.leaderboards.standings import read_standings
@@ -84,7 +84,7 @@ class ComparePlan:
 
     def finished(self, job: CompareJob) -> bool:
         """Whether all of the job's final results exist."""
-        names = self.recipe.evaluate.benchmarks
+        names = map(called, self.recipe.evaluate.benchmarks)
         return all((job.folder / "results" / f"{name}.json").exists() for name in names)
 
     def command(self, job: CompareJob) -> list[str]:
@@ -163,7 +163,7 @@ def run_plan(plan: ComparePlan) -> None:
     parts = outside_parts(plan.recipe, plan.algorithms)
     manifest = {
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(None, parts), "parts": parts,
-        "algorithms": list(plan.algorithms),
+        "algorithms": list(plan.algorithms), "benchmarks": list(map(called, plan.recipe.evaluate.benchmarks)),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
     with contextlib.closing(RunWriter(plan.out, manifest)) as writer:

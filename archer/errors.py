@@ -20,6 +20,7 @@ Every message names the file or key, the value found, and the next step.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -78,6 +79,14 @@ class RankError(OurError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says; its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def raised(error: BaseException) -> str:
+    """Return an error of somebody's own code with the line that raised it: ``KeyError('a') in mine.py, line 3``."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} in {error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{error!r}" + (f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from archer.errors import UserError, did_you_mean
+from archer.errors import UserError, did_you_mean, raised
 
 Kind = Literal["algorithms", "advantages", "aggregations", "rewards", "metrics", "formats", "engines", "trackers"]
 T = TypeVar("T")
@@ -47,6 +47,8 @@ def find_part(kind: Kind, name: str, shipped: Mapping[str, T]) -> T:
     entry = _entry_point(kind, name)
     if entry is not None:
         return cast(T, _attribute(kind, name, _import(kind, entry.module), entry.attr))
+    if name.endswith(".py"):
+        raise UserError(f"{kind}: {name}: say which part of the file, as in {name}:NAME")
     known = [*shipped, *(entry.name for entry in entry_points(group=f"archer.{kind}"))]
     raise UserError(
         f"{kind}: no {kind.removesuffix('s')} {name!r}{did_you_mean(name, known)}; name one of your own as "
@@ -102,6 +104,23 @@ def _digest(kind: Kind, name: str) -> str:
     if module.__name__ not in _SHA256:
         _SHA256[module.__name__] = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
     return _SHA256[module.__name__]
+
+
+def file_digest(name: str) -> str:
+    """Return the sha256 of the file that ``module:NAME`` or ``./file.py:NAME`` is in, "" without one. Runs nothing."""
+    where = name.rpartition(":")[0]
+    if not where.endswith(".py"):
+        try:
+            found = importlib.util.find_spec(where.partition(".")[0] if where not in sys.modules else where)
+        except (ImportError, ValueError):
+            return ""
+        inner = where.split(".")[1:]
+        path = Path(found.origin or "") if found else Path()
+        if inner and where not in sys.modules:  # a package's module, found without importing the package
+            path = path.parent.joinpath(*inner).with_suffix(".py")
+    else:
+        path = Path(where).expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _told(value: Any, where: str) -> Any:
@@ -166,7 +185,7 @@ def _import(kind: Kind, name: str) -> ModuleType:
             ) from error
         raise UserError(f"{kind}: {name}: importing it failed: {error}") from error
     except Exception as error:  # whatever a user's module raises
-        raise UserError(f"{kind}: {name}: importing it raised {error!r}") from error
+        raise UserError(f"{kind}: {name}: importing it raised {raised(error)}") from error
 
 
 def _load_file(kind: Kind, path: Path) -> ModuleType:
@@ -187,7 +206,7 @@ def _load_file(kind: Kind, path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises
         del sys.modules[name]
-        raise UserError(f"{kind}: {path}: importing it raised {error!r}") from error
+        raise UserError(f"{kind}: {path}: importing it raised {raised(error)}") from error
     return module
 
 
@@ -195,7 +214,8 @@ def _attribute(kind: Kind, name: str, module: ModuleType, attribute: str) -> Any
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            known = [known for known in vars(module) if not known.startswith("_")]
-            raise UserError(f"{kind}: {name}: {module.__name__} has no {attribute!r}{did_you_mean(attribute, known)}")
+            own = {known for known, one in vars(module).items() if getattr(one, "__module__", "") == module.__name__}
+            known = [known for known in own or vars(module) if not known.startswith("_")]
+            raise UserError(f"{kind}: {name}: no {attribute!r} there{did_you_mean(attribute, known)}")
         value = getattr(value, part)
     return value

@@ -20,7 +20,7 @@ from archer.distributed import Ranks, join_ranks
 from archer.engines import open_engine
 from archer.engines.base import Generator
 from archer.engines.over_ranks import GeneratorOverRanks
-from archer.errors import EngineError, JudgeError
+from archer.errors import EngineError, JudgeError, UserError
 from archer.evaluation.evaluate import ModelUnderTest, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import result_origin
@@ -77,6 +77,8 @@ def train(
     Under torchrun every rank calls this; rank 0 writes. Raises UserError if the recipe cannot be satisfied on this
     machine, OurError for what broke here; both leave the folder ready to go on.
     """
+    if not isinstance(algorithm, str | Algorithm):
+        raise UserError(f"algorithm: expected a name or an Algorithm, as Algorithm({algorithm!r}) makes one")
     given = {kind: dict(named) for kind, named in (parts or {}).items()}
     if isinstance(algorithm, Algorithm):
         given.setdefault("algorithms", {})[CUSTOM] = algorithm

@@ -63,12 +63,19 @@ def test_the_digest_is_of_what_was_imported_and_not_of_what_the_file_became(tmp_
         ("maths", "rewards: no reward 'maths' \\(did you mean 'math'\\?\\); name one of your own as module:NAME"),
         ("nowhere.at_all:PART", "nowhere.at_all: no such module; install it, or name a file as ./nowhere/at_all.py"),
         ("./absent.py:PART", "absent.py: no such file"),
-        ("json:laods", "json has no 'laods' \\(did you mean 'loads'\\?\\)"),
+        ("./absent.py", "absent.py: say which part of the file, as in ./absent.py:NAME"),
+        ("json:laods", "json:laods: no 'laods' there \\(did you mean 'loads'\\?\\)"),
     ],
 )
 def test_what_cannot_be_found_is_named(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_part("rewards", name, SHIPPED)
+
+
+def test_an_error_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text("PART = 1\nPART = (\n")
+    with pytest.raises(UserError, match=r"importing it raised SyntaxError: .* in .*odd.py, line 2"):
+        find_part("rewards", f"{tmp_path}/odd.py:PART", SHIPPED)
 
 
 def test_a_file_that_fails_is_named_and_read_again_once_mended(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from archer.algorithms.advantages import ADVANTAGES
 from archer.algorithms.aggregation import AGGREGATIONS
 from archer.algorithms.tokens import Tokens
+from archer.errors import UserError, raised
 from archer.parts import find_part
 from archer.types import Rollout, Verdict
 
@@ -118,8 +119,26 @@ def named_part(
     kind: Literal["advantages", "aggregations"], part: str | Callable[..., Tensor],
     shipped: Mapping[str, Callable[..., Tensor]],
 ) -> Callable[..., Tensor]:  # fmt: skip
-    """Return a part given by its name or as it is. Raises UserError where there is none of the name."""
-    return find_part(kind, part, shipped) if isinstance(part, str) else part
+    """Return a part given by its name or as it is. Raises UserError where there is none of the name, or no function."""
+    found = find_part(kind, part, shipped) if isinstance(part, str) else part
+    if not callable(found):
+        raise UserError(f"{kind}: {part}: expected a function, found {found!r:.80}")
+    return found
+
+
+def applied(what: str, function: Callable[..., Tensor], *arguments: Any, **more: Tensor) -> Tensor:
+    """Return what a function of somebody's own makes. Raises UserError where it raises, or makes no finite tensor."""
+    try:
+        made = function(*arguments, **more)
+    except UserError:
+        raise
+    except Exception as error:  # whatever it raises
+        raise UserError(f"{what}: raised {raised(error)}") from error
+    if not isinstance(made, Tensor):
+        raise UserError(f"{what}: returned {made!r:.80}, expected a tensor")
+    if not made.isfinite().all():
+        raise UserError(f"{what}: returned values that are not finite, for {arguments[0]!r:.200}")
+    return made
 
 
 def no_advantage(columns: Mapping[str, Tensor]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from archer.evaluation.benchmark import Benchmark, benchmark_names, expand, read_benchmark
 from archer.evaluation.evaluate import EvalWatcher, SilentWatcher
 from archer.evaluation.model import EvalRequest, eval_folder, evaluate_model
-from archer.evaluation.named_metrics import find_metrics, measured
+from archer.evaluation.named_metrics import find_metrics, measured, trusted_metrics
 from archer.recipe.config import merged
 from archer.recipe.reading import read_recipe
 from archer.runs.loaded import rows_of_result
@@ -84,7 +84,7 @@ def score_of(result: Result) -> dict[str, Json]:
     flat = [length for lengths in result.tokens for length in lengths]
     cut = [stop == "length" for stops in result.stops for stop in stops]
     found: dict[str, Json] = {"benchmark": result.benchmark, "problems": len(result.problems), "k": result.samples}
-    for metric in find_metrics(result.metrics):
+    for metric in find_metrics(trusted_metrics(result)):
         name, score = metric.title("k"), measured(metric, result)
         found |= {name: score.value, f"{name} low": score.low, f"{name} high": score.high}
     return {**found, "truncated": sum(cut) / len(cut), "tokens": sum(flat) / len(flat)}

@@ -138,6 +138,11 @@ def read_benchmark(name: str) -> Benchmark:
     return benchmark
 
 
+def called(name: str) -> str:
+    """Return what results call a benchmark that is named so: the ``name`` in its file, else the same."""
+    return read_benchmark(name).name if is_file(name) else name
+
+
 def unconfirmed(benchmark: Benchmark) -> list[str]:
     """Return a sentence for each pin that nobody has compared with the hub; they belong beside every score."""
     sentences = {

@@ -59,7 +59,8 @@ def load_benchmark(name: str, samples: int | None = None, data: Mapping[str, Pat
     if not benchmark.sha256:
         benchmark = replace(benchmark, sha256=fingerprint(problems))
         note = f"{name}: no checksum is pinned: the rows of {benchmark.data.path} are taken as they are"
-        warnings.warn(note, stacklevel=2)
+        if not is_own(name, benchmark):
+            warnings.warn(note, stacklevel=2)
         notes = (*notes, note)
     problems = tuple(replace(problem, reward=counted_reward(problem.reward)) for problem in problems)
     return LoadedBenchmark(replace(benchmark, samples=samples or benchmark.samples), problems, notes)

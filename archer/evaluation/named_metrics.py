@@ -6,6 +6,7 @@ Axes: S training seeds, P problems, K samples of a problem.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archer.errors import DataError, UserError
+from archer.errors import DataError, UserError, raised
 from archer.evaluation.metrics import METRICS, Answers, Better, Metric
 from archer.evaluation.statistics import ANY_NUMBER, SHARES, Array, Bounds, Clusters, Interval, mean_interval
-from archer.parts import find_part, part_digests
+from archer.parts import file_digest, find_part, is_outside, part_digests
 from archer.types import Result
 
 
@@ -82,7 +83,7 @@ class NamedMetric:
         try:
             values_P = np.asarray(self.metric(scores_PK, passed_PK, answers_PK), dtype=float)
         except Exception as error:  # whatever a user's metric raises
-            raise UserError(f"metrics: {self.name}: raised {error!r} on {where} of {size}") from error
+            raise UserError(f"metrics: {self.name}: raised {raised(error)} on {where} of {size}") from error
         if values_P.shape != (len(scores_PK),):
             raise UserError(
                 f"metrics: {self.name}: returned the shape {values_P.shape} for {where} of {size}; expected one number "
@@ -120,6 +121,26 @@ def find_metrics(names: Iterable[str]) -> tuple[NamedMetric, ...]:
                 f"metrics: {before.name} and {metric.name} are both called {metric.key!r}; give one a title"
             )
     return tuple(found.values())
+
+
+def trusted_metrics(result: Result) -> tuple[str, ...]:
+    """Return a result's metrics, without those from outside whose source here is not the one that it records.
+
+    A result may come from anybody, and names no file to run but the one that it was made with. Warns of what is left
+    out.
+    """
+    sources = result.provenance.get("metrics") or {}
+    kept = []
+    for name in result.metrics:
+        if is_outside(name) and sources.get(name) != file_digest(name):
+            warnings.warn(
+                f"{result.benchmark}: metric {name}: the file here is not the one that the result was made with "
+                f"(sha256 {str(sources.get(name))[:12]}); it is left out",
+                stacklevel=2,
+            )
+            continue
+        kept.append(name)
+    return tuple(kept)
 
 
 def metric_sources(names: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from archer.evaluation.named_metrics import NamedMetric, find_metrics, measured
+from archer.evaluation.named_metrics import NamedMetric, find_metrics, measured, trusted_metrics
 from archer.types import Json, Result
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def titles(results: Sequence[Result]) -> list[str]:
 
 def asked(result: Result) -> tuple[NamedMetric, ...]:
     """Return a result's metrics; the majority's stands beside pass@K."""
-    names = result.metrics
+    names = trusted_metrics(result)
     return find_metrics((*names, "maj@k") if "pass@k" in names else names)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from archer.errors import DataError, RunFolderError
-from archer.evaluation.named_metrics import find_metrics, score_bounds
+from archer.evaluation.named_metrics import find_metrics, score_bounds, trusted_metrics
 from archer.leaderboards.layouts import markdown
 from archer.leaderboards.ranking import BASE, BenchmarkEntry, ResponseDetail, Scores, Standings, TrainingCost, rank
 from archer.leaderboards.tables import page, render
@@ -47,7 +47,7 @@ def read_standings(out: Path) -> Standings:
         raise RunFolderError(f"{out}: no manifest.json of a comparison; run `archer compare --out {out}` first")
     algorithms, seeds = list(manifest["algorithms"]), list(manifest["seeds"])
     try:
-        benchmarks = list(manifest["recipe"]["evaluate"]["benchmarks"])
+        benchmarks = list(manifest.get("benchmarks") or manifest["recipe"]["evaluate"]["benchmarks"])
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{out}/manifest.json: recipe: evaluate: benchmarks is missing; compare anew") from error
     if not benchmarks:
@@ -73,7 +73,7 @@ def entry(results: Sequence[Result]) -> BenchmarkEntry:
 
 def metrics_of(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the metrics that any of a benchmark's results names: its file may have changed between them."""
-    return tuple(dict.fromkeys(name for result in results for name in result.metrics))
+    return tuple(dict.fromkeys(name for result in results for name in trusted_metrics(result)))
 
 
 def contests(results: Sequence[Result]) -> tuple[str, ...]:

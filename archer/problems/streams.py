@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from archer.errors import DataError, UserError, did_you_mean
+from archer.errors import DataError, UserError, did_you_mean, raised
 from archer.problems.formats import DATES, JUDGED_BY, ORDERS, SPLITS, ShapedRow, find_format, in_window
 from archer.problems.lab import TASKS
 from archer.problems.rows import is_local, read_rows
@@ -195,7 +195,7 @@ def _shaped(row: Mapping[str, Any], source: DataSource, number: int) -> Problem:
     except DataError as error:
         raise DataError(f"{source.path}: row {number}: {error}") from error
     except Exception as error:  # whatever a format of one's own raises
-        raise DataError(f"{source.path}: row {number}: format {source.format} raised {error!r}") from error
+        raise DataError(f"{source.path}: row {number}: format {source.format} raised {raised(error)}") from error
     if not isinstance(parts, ShapedRow):
         raise DataError(f"{source.path}: row {number}: format {source.format} gave {parts!r:.80}, expected a ShapedRow")
     prompt = source.instruction.replace("{prompt}", parts.prompt)

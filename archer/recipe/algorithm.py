@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from archer.algorithms import ALGORITHMS, Algorithm
 from archer.algorithms.needs import check_needs
-from archer.errors import RecipeError, UserError
+from archer.errors import RecipeError, UserError, did_you_mean
 from archer.parts import find_part, is_outside
 from archer.recipe.config import merged
 from archer.recipe.sections import Recipe
+
+KEYS = ("base", *(one.name for one in fields(Algorithm)))
 
 
 def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
@@ -19,6 +23,9 @@ def build_algorithm(recipe: Recipe, name: str) -> Algorithm:
     if is_outside(name):  # the name becomes a folder
         raise RecipeError(f"{where}: give it a name in the recipe, as in --set 'algorithms.mine={{base: {name}}}'")
     changes = dict(recipe.algorithms.get(name) or {})
+    for key in changes:
+        if key not in KEYS:
+            raise RecipeError(f"{where}: unknown key {key!r}{did_you_mean(key, KEYS)}")
     base = str(changes.pop("base", name))
     try:
         row = find_part("algorithms", base, ALGORITHMS)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archer.errors import ArcherError, GraderError
+from archer.errors import ArcherError, GraderError, raised
 from archer.parts import is_outside
 from archer.recipe.rewards import reward_entries, reward_spec
 from archer.rewards import find_reward
@@ -76,7 +76,7 @@ def grade_call(call: Sequence[Asked]) -> list[Verdict]:
     except (ArcherError, MemoryError):  # MemoryError has a meaning of its own in a worker
         raise
     except Exception as error:  # whatever a user's reward raises
-        raise GraderError(f"{where} raised {error!r} on {items[0].text[:200]!r}") from error
+        raise GraderError(f"{where} raised {raised(error)} on {items[0].text[:200]!r}") from error
     if len(verdicts) != len(items):
         raise GraderError(f"{where}: {len(items)} responses went in, {len(verdicts)} verdicts came back")
     return [checked(verdict, where, item.tokens) for verdict, item in zip(verdicts, items, strict=True)]

@@ -75,6 +75,8 @@ class FunctionReward:
         value = self.function(problem, text, **self.options)
         if isinstance(value, Verdict):
             return value
+        if isinstance(value, str):
+            raise ValueError(f"the score is a text: {value!r}")
         score = float(value)
         if math.isnan(score):
             raise ValueError(f"the score is {score}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from archer.algorithms import Algorithm
-from archer.algorithms.base import extra_parameters
+from archer.algorithms.base import applied, extra_parameters
 from archer.algorithms.needs import rollout_columns
 from archer.algorithms.shaping import overlong_penalty
 from archer.errors import GraderError, UserError
@@ -46,7 +46,7 @@ def assign_advantages(groups: Sequence[Sequence[Graded]], algorithm: Algorithm, 
     made = [samples_of(group, row, algorithm) for group, row in zip(groups, rewards, strict=True)]
     function, reward_PG = algorithm.advantage_function, torch.tensor(rewards, dtype=torch.float64)
     more = {name: asked_for(name, groups, made) for name in extra_parameters(function, 1)}
-    advantage = function(reward_PG, **more)
+    advantage = applied(f"advantage {algorithm.advantage!r}", function, reward_PG, **more)
     lengths = torch.tensor([[len(sample.tokens) for sample in group] for group in made])
     if advantage.shape not in (reward_PG.shape, (*reward_PG.shape, int(lengths.max()))):
         raise UserError(

@@ -93,6 +93,8 @@ def open_trackers(names: Sequence[str], folder: Path, manifest: Mapping[str, Jso
     trackers = []
     for name in names:
         tracker = find_part("trackers", name, TRACKERS)(folder, manifest)
+        if not callable(getattr(tracker, "log", None)) or not callable(getattr(tracker, "close", None)):
+            raise UserError(f"log: {name}: gave {tracker!r:.80}, which lacks log(step, metrics) or close()")
         stack.callback(tracker.close)
         trackers.append(tracker)
     return trackers

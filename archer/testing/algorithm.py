@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from archer.algorithms import Algorithm
+from archer.algorithms import ALGORITHMS, Algorithm
 from archer.algorithms.needs import check_needs
 from archer.distributed import Ranks
 from archer.errors import UserError
+from archer.parts import find_part
 from archer.recipe.sections import UpdateSection
 from archer.rollouts.advantages import assign_advantages
 from archer.trainer import Trainer
@@ -76,7 +77,7 @@ class BigramBackend:
         return float(slope_VV.norm())
 
 
-def check_algorithm(algorithm: Algorithm) -> None:
+def check_algorithm(algorithm: Algorithm | str) -> None:
     """Try an algorithm on a made step; raise AssertionError with a sentence for the first thing that does not hold.
 
     - whatever it asks for is supplied, and what it returns has the right shape;
@@ -85,8 +86,12 @@ def check_algorithm(algorithm: Algorithm) -> None:
     - a response that it skips would not have moved them;
     - loss, gradient and metrics are finite, also where the policy has moved far from the one that sampled.
 
-    Raises UserError where the algorithm itself is refused (:func:`archer.algorithms.needs.check_needs`).
+    ``algorithm`` may be a name as in a recipe, ``./mine.py:MINE``. Raises UserError where it is refused, or where a
+    function of its own fails.
     """
+    algorithm = find_part("algorithms", algorithm, ALGORITHMS) if isinstance(algorithm, str) else algorithm
+    if not isinstance(algorithm, Algorithm):
+        raise UserError(f"expected an archer.algorithms.Algorithm, found {algorithm!r}; Algorithm(OBJECTIVE) makes one")
     check_needs(algorithm)
     groups = [made_group(number, scores, algorithm) for number, scores in enumerate(SCORES)]
     whole_VV, metrics = updated(algorithm, groups)

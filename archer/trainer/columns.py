@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from archer.algorithms import Algorithm
-from archer.algorithms.base import extra_parameters, skipped
+from archer.algorithms.base import applied, extra_parameters, skipped
 from archer.algorithms.needs import GIVEN
 from archer.algorithms.tokens import Tokens
 from archer.errors import UserError
@@ -102,7 +102,7 @@ def weights_of(mini: Sequence[TrainSample], algorithm: Algorithm, longest: int) 
             more[name] = torch.stack([sample["group"][0] for sample in mini])
         elif name == "signal_B":
             more[name] = torch.tensor([bool(sample["advantage"].any()) for sample in mini])
-    weight_B = function(length_B, longest, **more)
+    weight_B = applied(f"aggregation {algorithm.aggregation!r}", function, length_B, longest, **more)
     if weight_B.shape != length_B.shape:
         raise UserError(
             f"aggregation {algorithm.aggregation!r}: returned shape {tuple(weight_B.shape)} for {len(mini)} responses; "

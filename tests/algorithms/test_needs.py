@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from archer.algorithms import ALGORITHMS, Algorithm
 from archer.algorithms.advantages import process
-from archer.algorithms.base import extra_parameters, skipped
+from archer.algorithms.base import applied, extra_parameters, skipped
 from archer.algorithms.needs import SUPPLIED, advantage_columns, check_needs, rollout_columns
 from archer.algorithms.tokens import Tokens
 from archer.errors import UserError
@@ -108,3 +109,21 @@ def test_process_rewards_by_hand() -> None:
     found = process(torch.zeros(1, 2), score_PGT, mask_PGT)
     expected = torch.tensor([[[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda reward_PG: None, "mine: returned None, expected a tensor"),
+        (lambda reward_PG: reward_PG / 0 * 0, "mine: returned values that are not finite"),
+        (lambda reward_PG: {}[reward_PG.dim()], r"mine: raised KeyError\(.*test_needs.py, line"),
+    ],
+)
+def test_a_function_that_fails_is_named(made: Callable[..., Tensor], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        applied("mine", made, torch.ones(2, 2))
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(UserError, match="advantages: 3: expected a function, found 3"):
+        check_needs(replace(GRPO, advantage=3))

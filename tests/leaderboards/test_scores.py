@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from archer.evaluation.benchmark import Benchmark
 from archer.evaluation.evaluate import ModelUnderTest, evaluate
 from archer.evaluation.loaded import LoadedBenchmark
 from archer.evaluation.model import verdict_changes, with_metrics
+from archer.evaluation.named_metrics import trusted_metrics
 from archer.evaluation.scorecard import cells, scorecard, titles
 from archer.leaderboards.layouts import markdown
 from archer.leaderboards.power import setting
@@ -294,3 +296,18 @@ def test_a_result_s_rows_say_score_and_passed() -> None:
         True,
         True,
     )
+
+
+def test_a_result_from_elsewhere_runs_no_code_of_its_own(tmp_path: Path) -> None:
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef NAME(scores, passed, answers): return scores.mean(1)\n")
+    result = replace(drawn("grpo", exam("mean")), metrics=("mean", f"{trap}:NAME"))
+    with pytest.warns(UserWarning, match="trap.py:NAME: the file here is not the one that the result was made with"):
+        assert trusted_metrics(result) == ("mean",)
+    assert not (tmp_path / "ran").exists()
+    source = hashlib.sha256(trap.read_bytes()).hexdigest()
+    known = replace(result, provenance={"metrics": {f"{trap}:NAME": source}})
+    assert trusted_metrics(known) == ("mean", f"{trap}:NAME")
+    with pytest.warns(UserWarning, match="it is left out") as told:
+        assert trusted_metrics(replace(known, metrics=("json.decoder:NAME", "no.such:NAME"), provenance={})) == ()
+    assert len(told) == 2

@@ -254,6 +254,7 @@ def test_an_algorithm_from_a_file_is_checked_before_anything_is_sampled(tmp_path
         "{base: 'FILE:Mine'}": "expected an archer.algorithms.Algorithm, found <class",
         "{base: grpo, advantage: zscores}": "lab: algorithms: mine: advantages: no advantage 'zscores' (did you mean",
         "{base: grpo, advantage: 3}": "advantage",
+        "{bse: grpo}": "lab: algorithms: mine: unknown key 'bse' (did you mean 'base'?)",
     }.items():
         with pytest.raises(RecipeError) as caught:
             outside(tmp_path, changes)

@@ -345,7 +345,7 @@ def test_scores_of_tokens_are_weighed_too(mine: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("broken", r"problem p: reward '.*:broken' raised KeyError\('text'\) on 'text'"),
+        ("broken", r"problem p: reward '.*:broken' raised KeyError\('text'\) in .*mine.py, line [0-9]+ on 'text'"),
         ("not_a_number", "problem p: reward .* raised ValueError"),
         ("Short", "problem p: reward .*: 1 responses went in, 0 verdicts came back"),
         ("NoScore", "problem p: reward .*: a score is no finite number: Verdict"),

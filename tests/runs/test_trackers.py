@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archer.errors import MissingError
+from archer.errors import MissingError, UserError
 from archer.runs.trackers import check_trackers, open_trackers
 
 MANIFEST = {"algorithm": "archer", "seed": 3, "recipe_digest": "abc"}
@@ -38,3 +38,12 @@ def test_a_sink_without_its_package_is_one_message(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("archer.runs.trackers.find_spec", lambda name: None)
     with pytest.raises(MissingError, match="log: wandb needs `pip install 'archer-rlvr"):
         check_trackers(["wandb"])
+
+
+def test_a_tracker_that_cannot_be_closed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("class Lines:\n    def __init__(self, folder, manifest): self.log = print\n")
+    with (
+        ExitStack() as stack,
+        pytest.raises(UserError, match=r"mine.py:Lines: gave .*lacks log\(step, metrics\) or close"),
+    ):
+        open_trackers([f"{tmp_path}/mine.py:Lines"], tmp_path, {}, stack)

@@ -123,6 +123,11 @@ def find_metrics(names: Iterable[str]) -> tuple[NamedMetric, ...]:
     return tuple(found.values())
 
 
+def shown_metrics(names: Sequence[str]) -> tuple[NamedMetric, ...]:
+    """Return the metrics of these names as a score card shows them: the majority's stands beside pass@K."""
+    return find_metrics((*names, "maj@k") if "pass@k" in names else names)
+
+
 def trusted_metrics(result: Result) -> tuple[str, ...]:
     """Return a result's metrics, without those from outside whose source here is not the one that it records.
 

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from archer.evaluation.named_metrics import NamedMetric, find_metrics, measured, trusted_metrics
+from archer.evaluation.named_metrics import NamedMetric, measured, shown_metrics, trusted_metrics
 from archer.types import Json, Result
 
 T = TypeVar("T")
@@ -23,16 +23,17 @@ WIDTH = 110  # characters of the table's width without a terminal
 def scorecard(results: Sequence[Result]) -> RenderableType:
     """Return the table, followed by every benchmark's verdict reasons, versions and notes."""
     table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(header(results)):
+    names = titles(results)
+    for index, name in enumerate(header(names)):
         table.add_column(name, justify="right" if index else "left", no_wrap=index in (0, 2))
     for result in results:
-        table.add_row(*cells(result, titles(results)))
+        table.add_row(*cells(result, names))
     return Group(table, "", *(under(result) for result in results))
 
 
-def header(results: Sequence[Result]) -> list[str]:
+def header(names: Sequence[str]) -> list[str]:
     """Return the columns' names: the mean with its interval, the other metrics, what the responses were like."""
-    mean, *others = titles(results)
+    mean, *others = names
     return ["benchmark", mean, "95% interval", *others, *RESPONSES]
 
 
@@ -43,8 +44,7 @@ def titles(results: Sequence[Result]) -> list[str]:
 
 def asked(result: Result) -> tuple[NamedMetric, ...]:
     """Return a result's metrics; the majority's stands beside pass@K."""
-    names = trusted_metrics(result)
-    return find_metrics((*names, "maj@k") if "pass@k" in names else names)
+    return shown_metrics(trusted_metrics(result))
 
 
 def cells(result: Result, columns: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from archer.evaluation.benchmark import read_benchmark
 from archer.evaluation.estimates import avg_at_k, pass_curve, rerun_sd
-from archer.evaluation.named_metrics import NamedMetric, bounds_of, find_metrics, interval_of, score_bounds
+from archer.evaluation.named_metrics import NamedMetric, bounds_of, interval_of, score_bounds, shown_metrics
 from archer.evaluation.statistics import Array, Bounds, Difference, Interval, holm, mean_interval, paired_difference
 from archer.leaderboards.paper.collect import Key
 from archer.leaderboards.ranking import MEAN, Comparison
@@ -56,8 +56,7 @@ class MeasuredRow:
     @property
     def metrics(self) -> dict[str, NamedMetric]:
         """The metrics that the benchmark's results name, by key; the majority's beside pass@K where there are votes."""
-        names = metrics_of(self.results)
-        named = {metric.key: metric for metric in find_metrics((*names, "maj@k") if "pass@k" in names else names)}
+        named = {metric.key: metric for metric in shown_metrics(metrics_of(self.results))}
         return {key: metric for key, metric in named.items() if np.isfinite(self.scores(metric)).all()}
 
     @property

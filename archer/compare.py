@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from archer.errors import ArcherError, MissingError, OurError, UserError
@@ -82,10 +83,14 @@ class ComparePlan:
             digest = eval_digest(self.recipe) if job.algorithm == BASE else self.recipe.digest(job.algorithm, parts)
             refuse_other(job.folder, existing, {"parts": parts, "recipe_digest": digest, "threads": self.threads})
 
+    @cached_property
+    def benchmarks(self) -> tuple[str, ...]:
+        """What results call the recipe's benchmarks."""
+        return tuple(map(called, self.recipe.evaluate.benchmarks))
+
     def finished(self, job: CompareJob) -> bool:
         """Whether all of the job's final results exist."""
-        names = map(called, self.recipe.evaluate.benchmarks)
-        return all((job.folder / "results" / f"{name}.json").exists() for name in names)
+        return all((job.folder / "results" / f"{name}.json").exists() for name in self.benchmarks)
 
     def command(self, job: CompareJob) -> list[str]:
         """Return the command line of a job."""
@@ -163,7 +168,7 @@ def run_plan(plan: ComparePlan) -> None:
     parts = outside_parts(plan.recipe, plan.algorithms)
     manifest = {
         "recipe": asdict(plan.recipe), "recipe_digest": plan.recipe.digest(None, parts), "parts": parts,
-        "algorithms": list(plan.algorithms), "benchmarks": list(map(called, plan.recipe.evaluate.benchmarks)),
+        "algorithms": list(plan.algorithms), "benchmarks": list(plan.benchmarks),
         "seeds": list(range(plan.seeds)), "parallel": plan.parallel, "threads": plan.threads, **provenance(),
     }  # fmt: skip
     with contextlib.closing(RunWriter(plan.out, manifest)) as writer:

@@ -102,8 +102,12 @@ def _digest(kind: Kind, name: str) -> str:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     module = _source(kind, name)
     if module.__name__ not in _SHA256:
-        _SHA256[module.__name__] = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+        _SHA256[module.__name__] = _sha256(Path(str(module.__file__)))
     return _SHA256[module.__name__]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def file_digest(name: str) -> str:
@@ -120,7 +124,7 @@ def file_digest(name: str) -> str:
             path = path.parent.joinpath(*inner).with_suffix(".py")
     else:
         path = Path(where).expanduser()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return _sha256(path) if path.is_file() else ""
 
 
 def _told(value: Any, where: str) -> Any:
@@ -200,7 +204,7 @@ def _load_file(kind: Kind, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{kind}: {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    _SHA256[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    _SHA256[name] = _sha256(path)
     sys.modules[name] = module  # dataclasses look their module up while they are made
     try:
         spec.loader.exec_module(module)

@@ -93,7 +93,7 @@ def check_algorithm(algorithm: Algorithm | str) -> None:
     if not isinstance(algorithm, Algorithm):
         raise UserError(f"expected an archer.algorithms.Algorithm, found {algorithm!r}; Algorithm(OBJECTIVE) makes one")
     check_needs(algorithm)
-    groups = [made_group(number, scores, algorithm) for number, scores in enumerate(SCORES)]
+    groups = [made_group(number, scores) for number, scores in enumerate(SCORES)]
     whole_VV, metrics = updated(algorithm, groups)
     assert all(map(math.isfinite, metrics.values())), f"metrics are not finite: {metrics}"
     again_VV, _ = updated(algorithm, groups)
@@ -169,7 +169,7 @@ def trained_on(
     return backend.model.logit_VV.detach(), metrics
 
 
-def made_group(number: int, scores: Sequence[float], algorithm: Algorithm) -> Graded:
+def made_group(number: int, scores: Sequence[float]) -> Graded:
     """Return a group of ragged responses of the model's own, of which the last was cut, with these scores."""
     rng, model = np.random.default_rng(number), BigramModel(0)
     logp_VV = model.logit_VV.detach().log_softmax(-1).numpy()
